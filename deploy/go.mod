@@ -1,0 +1,15 @@
+module github.com/securly/sync/deploy
+
+go 1.26.0
+
+replace github.com/securly/sync/proto => ../proto
+
+replace github.com/securly/sync/services => ../services
+
+replace github.com/securly/sync/gateway => ../gateway
+
+require (
+	github.com/securly/sync/gateway v0.0.0
+	github.com/securly/sync/proto v0.0.0
+	github.com/securly/sync/services v0.0.0
+)
