@@ -1,0 +1,59 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+)
+
+// Names and numbers that must not be mixed up.
+type (
+	// DistrictID names a tenant, see CheckDistrict.
+	DistrictID string
+	// Revision numbers the committed states of a district from 1.
+	Revision int64
+	// PlanID names a plan within its district.
+	PlanID string
+	// SyncID names the sync that a plan belongs to.
+	SyncID string
+	// Fence is the number of a lease on a district's commits; a newer lease
+	// has a higher one.
+	Fence int64
+	// Entity names a kind of record.
+	Entity = typev1.Entity
+)
+
+// What callers can act on. Engines wrap these with what, where and why.
+var (
+	ErrInvalid         = errors.New("invalid argument")
+	ErrDistrictUnknown = errors.New("unknown district")
+	ErrRecordUnknown   = errors.New("unknown record")
+	ErrPlanUnknown     = errors.New("unknown plan")
+	// ErrPlanBusy means that another call stages or commits the same plan.
+	ErrPlanBusy = errors.New("plan is being worked on")
+	// ErrStale means that a record of the plan has changed since it was
+	// compared: make the plan anew.
+	ErrStale = errors.New("plan is stale")
+	// ErrCommitted means that what was to be dropped is committed.
+	ErrCommitted = errors.New("plan is committed")
+	// ErrFenced means that a newer lease holder has taken over: stop.
+	ErrFenced          = errors.New("lease was taken over")
+	ErrRevisionUnknown = errors.New("revision is not committed")
+	// ErrRevisionGone means that the revision was pruned: read a newer one
+	// from its beginning.
+	ErrRevisionGone = errors.New("revision is gone")
+	ErrClosed       = errors.New("store is closed")
+)
+
+var districtName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// CheckDistrict returns ErrInvalid for what is no name of a district. A valid
+// one is safe as the name of a file.
+func CheckDistrict(d DistrictID) error {
+	if !districtName.MatchString(string(d)) {
+		return fmt.Errorf("district %q: want 1 to 63 of a-z, 0-9 and -, not first a dash: %w", d, ErrInvalid)
+	}
+	return nil
+}
