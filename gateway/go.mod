@@ -10,3 +10,5 @@ require (
 	github.com/securly/sync/proto v0.0.0
 	github.com/securly/sync/services v0.0.0
 )
+
+ignore ./web/node_modules
