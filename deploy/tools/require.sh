@@ -9,6 +9,7 @@ for command in "$@"; do
   command -v "$command" >/dev/null && continue
   case $command in
     gcc) packages+=(gcc libc6-dev) ;;
+    chromium) packages+=(chromium fonts-liberation) ;;
     *) packages+=("$command") ;; # named like their package
   esac
 done
