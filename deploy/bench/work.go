@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/securly/sync/deploy/hubtest"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+)
+
+const district = "yardstick"
+
+// syncs measures from the first byte of the upload to the committed revision.
+func (t *table) syncs(ctx context.Context, c *hubtest.Client, days packages) error {
+	took, err := timedSync(ctx, c, days.firstZip, true)
+	if err != nil {
+		return err
+	}
+	t.against("first sync / sqlite3 .import", took, t.sqlite, 1, 0.5)
+	if took, err = timedSync(ctx, c, days.shuffledZip, false); err != nil {
+		return err
+	}
+	t.against("sync again, rows in another order / encoding/csv", took, t.csv, 3, 1.5)
+	if err := report(ctx, c); err != nil {
+		return err
+	}
+	if took, err = timedSync(ctx, c, days.changedZip, true); err != nil {
+		return err
+	}
+	t.against("sync again, 1 % changed / encoding/csv", took, t.csv, 4, 2)
+	start := time.Now()
+	if err := report(ctx, c); err != nil {
+		return err
+	}
+	t.absolute("readiness report after a 1 % commit", seconds(time.Since(start)), "≤ 0.300 s", "≤ 0.050 s")
+	return nil
+}
+
+func timedSync(ctx context.Context, c *hubtest.Client, zip string, changes bool) (time.Duration, error) {
+	start := time.Now()
+	s, err := c.UploadAndSync(ctx, district, zip)
+	took := time.Since(start)
+	switch {
+	case err != nil:
+		return 0, err
+	case s.State != "COMPLETED":
+		return 0, fmt.Errorf("%s ended %s: %s", s.Name, s.State, s.Error)
+	case (s.Revision != 0) != changes:
+		return 0, fmt.Errorf("%s made revision %d, counts %v", s.Name, s.Revision, s.Counts)
+	}
+	return took, nil
+}
+
+func report(ctx context.Context, c *hubtest.Client) error {
+	r, err := c.RunReport(ctx, district)
+	if err == nil && (r.State != "COMPLETED" || len(r.Checks) == 0) {
+		err = fmt.Errorf("%s ended %s: %s", r.Name, r.State, r.Error)
+	}
+	return err
+}
+
+// reads measures the export of everything and pages of the Data Viewer.
+func (t *table) reads(ctx context.Context, hub *hubtest.Hub, c *hubtest.Client) error {
+	conn, err := grpc.NewClient(hub.GRPCAddr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.Token())
+	start, records := time.Now(), 0
+	stream, err := rosterv1.NewRosterServiceClient(conn).Export(ctx, &rosterv1.ExportRequest{District: district},
+		grpc.MaxCallRecvMsgSize(16<<20))
+	if err != nil {
+		return err
+	}
+	for {
+		batch, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("export: %w", err)
+		}
+		records += len(batch.GetRecords())
+	}
+	t.absolute(fmt.Sprintf("full gRPC export, one stream, %d records decoded", records),
+		fmt.Sprintf("%.0f records/s", float64(records)/time.Since(start).Seconds()), "≥ 400000/s", "≥ 1000000/s")
+	return t.pages(ctx, c)
+}
+
+// pages asks for random pages with every search field of the Data Viewer.
+func (t *table) pages(ctx context.Context, c *hubtest.Client) error {
+	var users struct {
+		Users []struct {
+			SourcedID, Email string
+			Roles            []struct{ Org struct{ SourcedID string } }
+		}
+	}
+	var enrollments struct {
+		Enrollments []struct {
+			SourcedID   string
+			User, Class struct{ SourcedID string }
+		}
+	}
+	base := "/v1/districts/" + district
+	if err := c.Call(ctx, http.MethodGet, base+"/users?pageSize=1000", nil, &users); err != nil {
+		return err
+	}
+	if err := c.Call(ctx, http.MethodGet, base+"/enrollments?pageSize=1000", nil, &enrollments); err != nil {
+		return err
+	}
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable on purpose
+	queries := []func() string{
+		func() string { return "/users?" },
+		func() string { return "/users?sourcedId=" + url.QueryEscape(users.Users[r.IntN(1000)].SourcedID) },
+		func() string { return "/users?role=" + []string{"student", "teacher", "administrator", "guardian"}[r.IntN(4)] },
+		func() string { return "/users?email=" + url.QueryEscape(users.Users[r.IntN(1000)].Email) },
+		func() string {
+			u := users.Users[r.IntN(1000)]
+			if len(u.Roles) == 0 {
+				return "/users?"
+			}
+			return "/users?role=student&orgId=" + url.QueryEscape(u.Roles[0].Org.SourcedID)
+		},
+		func() string { return "/users?q=" + string(rune('a'+r.IntN(26))) + string(rune('a'+r.IntN(26))) },
+		func() string { return "/enrollments?role=student" },
+		func() string {
+			return "/enrollments?classId=" + url.QueryEscape(enrollments.Enrollments[r.IntN(1000)].Class.SourcedID)
+		},
+		func() string {
+			return "/enrollments?userId=" + url.QueryEscape(enrollments.Enrollments[r.IntN(1000)].User.SourcedID)
+		},
+		func() string { return "/demographics?role=student" },
+		func() string { return "/classes?" },
+		func() string { return "/courses?" },
+		func() string { return "/academicSessions?" },
+		func() string { return "/orgs?" },
+	}
+	var times []time.Duration
+	for i := range 100 * len(queries) {
+		path := base + queries[i%len(queries)]()
+		start := time.Now()
+		if err := c.Call(ctx, http.MethodGet, path, nil, nil); err != nil {
+			return err
+		}
+		times = append(times, time.Since(start))
+	}
+	slices.Sort(times)
+	t.absolute("Data Viewer page over HTTP, 99th percentile", seconds(times[len(times)*99/100]), "≤ 0.020 s", "≤ 0.005 s")
+	return nil
+}
+
+// watch measures from the commit's own time stamp to the end of the revision at a watcher.
+func (t *table) watch(ctx context.Context, hub *hubtest.Hub, c *hubtest.Client, days packages) error {
+	conn, err := grpc.NewClient(hub.GRPCAddr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var head struct{ Revisions []struct{ Revision int32 } }
+	if err := c.Call(ctx, http.MethodGet, "/v1/districts/"+district+"/revisions", nil, &head); err != nil {
+		return err
+	}
+	stream, err := rosterv1.NewRosterServiceClient(conn).Watch(
+		metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.Token()),
+		&rosterv1.WatchRequest{District: district, After: head.Revisions[0].Revision}, grpc.MaxCallRecvMsgSize(16<<20))
+	if err != nil {
+		return err
+	}
+	arrived := make(chan error, 1)
+	var took time.Duration
+	go func() {
+		var committed time.Time
+		for {
+			m, err := stream.Recv()
+			if err != nil {
+				arrived <- fmt.Errorf("watch: %w", err)
+				return
+			}
+			if b := m.GetBegin(); b != nil {
+				committed = b.GetCommitTime().AsTime()
+			}
+			if m.GetEnd() != nil {
+				took = time.Since(committed)
+				arrived <- nil
+				return
+			}
+		}
+	}()
+	if _, err := timedSync(ctx, c, days.firstZip, true); err != nil {
+		return err
+	}
+	if err := <-arrived; err != nil {
+		return err
+	}
+	t.absolute("commit to the whole revision at a watcher (1 % changed)", seconds(took), "≤ 1.000 s", "≤ 0.100 s")
+	return nil
+}

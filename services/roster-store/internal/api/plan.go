@@ -1,0 +1,231 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/record"
+	"github.com/securly/sync/services/roster-store/internal/store"
+)
+
+// OpenDistrict implements RosterService.
+func (s *Server) OpenDistrict(ctx context.Context, req *rosterv1.OpenDistrictRequest) (*rosterv1.OpenDistrictResponse, error) {
+	return &rosterv1.OpenDistrictResponse{}, outward(s.store.OpenDistrict(ctx, store.DistrictID(req.GetDistrict())))
+}
+
+// EraseDistrict implements RosterService.
+func (s *Server) EraseDistrict(ctx context.Context, req *rosterv1.EraseDistrictRequest) (*rosterv1.EraseDistrictResponse, error) {
+	return &rosterv1.EraseDistrictResponse{}, outward(s.store.EraseDistrict(ctx, store.DistrictID(req.GetDistrict())))
+}
+
+// Import implements RosterService.
+func (s *Server) Import(stream rosterv1.RosterService_ImportServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	h := first.GetHeader()
+	if h == nil || h.GetPlan() == "" {
+		return invalid("header", "must be the first message and name a plan")
+	}
+	ctx := stream.Context()
+	plan, err := s.store.Import(ctx, store.PlanHeader{
+		District: store.DistrictID(h.GetDistrict()), Plan: store.PlanID(h.GetPlan()), Sync: store.SyncID(h.GetSync()),
+		Complete: h.GetComplete(), Fence: store.Fence(h.GetFence()),
+	}, candidate(stream))
+	if err != nil {
+		return outward(err)
+	}
+	out, err := s.planMessage(ctx, store.DistrictID(h.GetDistrict()), plan)
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(out)
+}
+
+// candidate yields the records of an import stream. A stream that breaks is an
+// error, never the end of the candidate.
+func candidate(stream rosterv1.RosterService_ImportServer) iter.Seq2[store.ImportRecord, error] {
+	return func(yield func(store.ImportRecord, error) bool) {
+		for {
+			m, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err == nil && m.GetBatch() == nil {
+				err = invalid("batch", "must follow the header")
+			}
+			if err != nil {
+				yield(store.ImportRecord{}, err)
+				return
+			}
+			for _, r := range m.GetBatch().GetRecords() {
+				if len(r.GetHash()) != record.HashSize {
+					yield(store.ImportRecord{}, invalid("hash", "of %q must have %d bytes", r.GetSourcedId(), record.HashSize))
+					return
+				}
+				if !yield(store.ImportRecord{
+					Entity: m.GetBatch().GetEntity(), ID: r.GetSourcedId(), Hash: record.Hash(r.GetHash()), Body: r.GetBody(),
+				}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// GetPlan implements RosterService.
+func (s *Server) GetPlan(ctx context.Context, req *rosterv1.GetPlanRequest) (*rosterv1.Plan, error) {
+	d := store.DistrictID(req.GetDistrict())
+	plan, err := s.store.Plan(ctx, d, store.PlanID(req.GetPlan()))
+	if err != nil {
+		return nil, outward(err)
+	}
+	return s.planMessage(ctx, d, plan)
+}
+
+func (s *Server) planMessage(ctx context.Context, d store.DistrictID, p store.Plan) (*rosterv1.Plan, error) {
+	out := &rosterv1.Plan{
+		Plan: string(p.ID), Sync: string(p.Sync), BaseRevision: count(p.Base), Counts: counts(p.Counts),
+		CreateTime: timestamppb.New(p.CreateTime), Revision: count(p.Revision),
+	}
+	for id, c := range p.Schools {
+		out.Schools = append(out.Schools, &rosterv1.SchoolPlan{SchoolId: id, Counts: counts(c)})
+	}
+	slices.SortFunc(out.Schools, func(a, b *rosterv1.SchoolPlan) int { return cmp.Compare(a.SchoolId, b.SchoolId) })
+	return out, s.nameSchools(ctx, d, p, out.Schools)
+}
+
+// nameSchools fills in the names that the plan brings, or else those of the head.
+func (s *Server) nameSchools(ctx context.Context, d store.DistrictID, p store.Plan, schools []*rosterv1.SchoolPlan) error {
+	names := map[string]string{}
+	learn := func(body []byte) error {
+		var r typev1.Record
+		if err := proto.Unmarshal(body, &r); err != nil {
+			return fmt.Errorf("decode an org: %w", err)
+		}
+		names[r.GetOrg().GetSourcedId()] = r.GetOrg().GetName()
+		return nil
+	}
+	for r, err := range s.store.Snapshot(d, p.Base, store.Scope{All: true}).Scan(ctx, store.Position{}, typev1.Entity_ENTITY_ORGS) {
+		if err == nil {
+			err = learn(r.Body)
+		}
+		if err != nil && !errors.Is(err, store.ErrRevisionGone) {
+			return outward(err)
+		}
+	}
+	q := store.ChangeQuery{Entity: typev1.Entity_ENTITY_ORGS, Limit: 1000}
+	for more := true; more; {
+		page, err := s.store.PlanChanges(ctx, d, p.ID, q)
+		if err != nil {
+			return outward(err)
+		}
+		for _, c := range page.Changes {
+			if err := learn(c.After); err != nil {
+				return err
+			}
+			q.After = store.Position{Entity: c.Entity, ID: c.ID}
+		}
+		more = page.More
+	}
+	for _, school := range schools {
+		school.Name = names[school.SchoolId]
+	}
+	return nil
+}
+
+var kindNames = map[store.Kind]string{store.Created: "created", store.Updated: "updated", store.Removed: "removed"}
+
+// ListPlanChanges implements RosterService.
+func (s *Server) ListPlanChanges(ctx context.Context, req *rosterv1.ListPlanChangesRequest) (*rosterv1.ListPlanChangesResponse, error) {
+	size, err := pageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	q := store.ChangeQuery{Limit: size}
+	if req.GetEntity() != "" {
+		if q.Entity, err = entityOf(req.GetEntity()); err != nil {
+			return nil, err
+		}
+	}
+	for k, name := range kindNames {
+		if name == req.GetKind() {
+			q.Kind = k
+		}
+	}
+	if req.GetKind() != "" && q.Kind == 0 {
+		return nil, invalid("kind", "must be created, updated or removed")
+	}
+	bound := binding(req.GetDistrict(), "plan", req.GetPlan(), req.GetEntity(), req.GetKind())
+	if req.GetPageToken() != "" {
+		position, err := s.tokens.Open(req.GetPageToken(), bound)
+		if err != nil {
+			return nil, err
+		}
+		q.After = store.Position{Entity: typev1.Entity(position[0]), ID: string(position[1:])}
+	}
+	page, err := s.store.PlanChanges(ctx, store.DistrictID(req.GetDistrict()), store.PlanID(req.GetPlan()), q)
+	if err != nil {
+		return nil, outward(err)
+	}
+	out := &rosterv1.ListPlanChangesResponse{TotalSize: count(page.Total)}
+	for _, c := range page.Changes {
+		m, err := changeMessage(c)
+		if err != nil {
+			return nil, err
+		}
+		out.Changes = append(out.Changes, m)
+	}
+	if page.More {
+		last := page.Changes[len(page.Changes)-1]
+		out.NextPageToken = s.tokens.Seal(bound, append([]byte{byte(last.Entity)}, last.ID...))
+	}
+	return out, nil
+}
+
+func changeMessage(c store.Change) (*rosterv1.Change, error) {
+	bodies := [2]*typev1.Record{}
+	for i, body := range [][]byte{c.Before, c.After} {
+		if body == nil {
+			continue
+		}
+		bodies[i] = &typev1.Record{}
+		if err := proto.Unmarshal(body, bodies[i]); err != nil {
+			return nil, fmt.Errorf("decode a change of %s %q: %w", record.EntityName(c.Entity), c.ID, err)
+		}
+	}
+	fields, err := fieldChanges(bodies[0], bodies[1])
+	if err != nil {
+		return nil, err
+	}
+	return &rosterv1.Change{Entity: record.EntityName(c.Entity), SourcedId: c.ID, Kind: kindNames[c.Kind], Fields: fields}, nil
+}
+
+// CommitPlan implements RosterService.
+func (s *Server) CommitPlan(ctx context.Context, req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanResponse, error) {
+	done, err := s.store.Commit(ctx, store.DistrictID(req.GetDistrict()), store.PlanID(req.GetPlan()), store.Fence(req.GetFence()))
+	if err != nil {
+		return nil, outward(err)
+	}
+	if done.Committed {
+		s.commits.Committed(req.GetDistrict())
+		s.log.InfoContext(ctx, "revision committed", "district", req.GetDistrict(), "plan", req.GetPlan(), "revision", done.Revision)
+	}
+	return &rosterv1.CommitPlanResponse{Revision: count(done.Revision), Committed: done.Committed}, nil
+}
+
+// DiscardPlan implements RosterService.
+func (s *Server) DiscardPlan(ctx context.Context, req *rosterv1.DiscardPlanRequest) (*rosterv1.DiscardPlanResponse, error) {
+	return &rosterv1.DiscardPlanResponse{}, outward(s.store.Discard(ctx, store.DistrictID(req.GetDistrict()), store.PlanID(req.GetPlan())))
+}

@@ -1,0 +1,183 @@
+package api
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/roster-store/internal/store"
+)
+
+const (
+	// batchBytes is about how large a streamed message is.
+	batchBytes = 512 << 10
+	// headPoll bounds how late a watcher learns of a commit whose event was lost.
+	headPoll = time.Second
+	// bookmarkEvery is how often an idle watcher hears that nothing came.
+	bookmarkEvery = 15 * time.Second
+)
+
+// batch collects stored bodies as the encoded field `records` of a message. The
+// message takes them as they are (as unknown fields), so that an export copies
+// bytes and decodes nothing.
+type batch struct {
+	field protowire.Number
+	buf   []byte
+}
+
+func newBatch(m proto.Message) *batch {
+	return &batch{field: m.ProtoReflect().Descriptor().Fields().ByName("records").Number()}
+}
+
+func (b *batch) add(body []byte) {
+	b.buf = protowire.AppendTag(b.buf, b.field, protowire.BytesType)
+	b.buf = protowire.AppendBytes(b.buf, body)
+}
+
+func (b *batch) full() bool  { return len(b.buf) >= batchBytes }
+func (b *batch) empty() bool { return len(b.buf) == 0 }
+
+// moveTo hands the bodies over; the message owns them from then on.
+func (b *batch) moveTo(m proto.Message) {
+	m.ProtoReflect().SetUnknown(b.buf)
+	b.buf = nil
+}
+
+// Export implements RosterService.
+func (s *Server) Export(req *rosterv1.ExportRequest, stream rosterv1.RosterService_ExportServer) error {
+	ctx := stream.Context()
+	var entities []typev1.Entity
+	for _, name := range req.GetEntities() {
+		e, err := entityOf(name)
+		if err != nil {
+			return err
+		}
+		entities = append(entities, e)
+	}
+	after, err := positionOf(req)
+	if err != nil {
+		return err
+	}
+	d, rev := store.DistrictID(req.GetDistrict()), store.Revision(req.GetRevision())
+	if rev == 0 {
+		head, err := s.store.Head(ctx, d)
+		if err != nil {
+			return outward(err)
+		}
+		rev = head.Revision
+	}
+	records := newBatch(&rosterv1.ExportResponse{})
+	send := func(last store.Position) error {
+		m := &rosterv1.ExportResponse{
+			Revision: count(rev),
+			Resume:   append(binary.AppendUvarint(nil, uint64(last.Entity)), last.ID...),
+		}
+		records.moveTo(m)
+		return stream.Send(m)
+	}
+	last := after
+	for r, err := range s.store.Snapshot(d, rev, scopeOf(ctx)).Scan(ctx, after, entities...) {
+		if err != nil {
+			return outward(err)
+		}
+		records.add(r.Body)
+		last = store.Position{Entity: r.Entity, ID: r.ID}
+		if records.full() {
+			if err := send(last); err != nil {
+				return err
+			}
+		}
+	}
+	// Also sent when empty, so that the caller learns the revision.
+	return send(last)
+}
+
+func positionOf(req *rosterv1.ExportRequest) (store.Position, error) {
+	if len(req.GetResume()) == 0 {
+		return store.Position{}, nil
+	}
+	if req.GetRevision() == 0 {
+		return store.Position{}, invalid("revision", "is required with resume: take it from the same response")
+	}
+	e, n := binary.Uvarint(req.GetResume())
+	if n <= 0 || e > uint64(typev1.Entity_ENTITY_DEMOGRAPHICS) {
+		return store.Position{}, invalid("resume", "is not what an export sent")
+	}
+	return store.Position{Entity: typev1.Entity(e), ID: string(req.GetResume()[n:])}, nil //nolint:gosec // checked above
+}
+
+// Watch implements RosterService. A slow caller holds up only itself: what it
+// has not taken stays in the store.
+func (s *Server) Watch(req *rosterv1.WatchRequest, stream rosterv1.RosterService_WatchServer) error {
+	if req.GetAfter() < 0 {
+		return invalid("after", "a revision is not negative")
+	}
+	ctx, district := stream.Context(), req.GetDistrict()
+	sent := store.Revision(req.GetAfter())
+	var bookmarked time.Time
+	for {
+		// Asked for before reading, so that no commit falls between.
+		committed := s.commits.Wait(district)
+		before := sent
+		if err := s.sendChanges(ctx, stream, store.DistrictID(district), &sent); err != nil {
+			return err
+		}
+		if sent != before || time.Since(bookmarked) >= bookmarkEvery {
+			bookmarked = time.Now()
+			m := &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Bookmark{Bookmark: &rosterv1.Bookmark{Revision: count(sent)}}}
+			if err := stream.Send(m); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-committed:
+		case <-time.After(headPoll):
+		}
+	}
+}
+
+// sendChanges sends everything after *sent and moves it on.
+func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_WatchServer, d store.DistrictID, sent *store.Revision) error {
+	records := newBatch(&rosterv1.Changes{})
+	flush := func() error {
+		if records.empty() {
+			return nil
+		}
+		m := &rosterv1.Changes{}
+		records.moveTo(m)
+		return stream.Send(&rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Changes{Changes: m}})
+	}
+	for e, err := range s.store.Changes(ctx, d, *sent) {
+		if err != nil {
+			return outward(err)
+		}
+		switch e.Phase {
+		case store.Begin:
+			err = stream.Send(&rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Begin{Begin: &rosterv1.RevisionBegin{
+				Revision: count(e.Revision.Revision), CommitTime: timestamppb.New(e.Revision.CommitTime),
+			}}})
+		case store.Data:
+			records.add(e.Record.Body)
+			if records.full() {
+				err = flush()
+			}
+		case store.End:
+			if err = flush(); err == nil {
+				*sent = e.Revision.Revision
+				err = stream.Send(&rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_End{End: &rosterv1.RevisionEnd{Revision: count(*sent)}}})
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+// Package rosterstore is the service that keeps every version of every record
+// of every district. It serves securly.sync.roster.v1.RosterService and
+// announces each committed revision.
+package rosterstore
+
+import (
+	"context"
+	"log/slog"
+
+	"google.golang.org/grpc"
+
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/platform/events"
+	"github.com/securly/sync/services/platform/lifecycle"
+	"github.com/securly/sync/services/platform/pagetoken"
+	"github.com/securly/sync/services/roster-store/internal/api"
+	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/pebblestore"
+	"github.com/securly/sync/services/roster-store/internal/watch"
+)
+
+// Config of the service.
+type Config struct {
+	// DataDir holds one folder per district.
+	DataDir string
+	// TokenKey seals page tokens; all replicas share it.
+	TokenKey []byte
+}
+
+// Deps are what the service uses and does not own.
+type Deps struct {
+	Bus *events.Bus
+	Log *slog.Logger
+}
+
+// Service is the roster store.
+type Service struct {
+	deps    Deps
+	store   store.Store
+	commits *watch.Commits
+	server  *api.Server
+}
+
+// New opens the engine, which Close releases. It starts nothing.
+func New(cfg Config, deps Deps) (*Service, error) {
+	engine, err := pebblestore.Open(cfg.DataDir, pebblestore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	commits := watch.NewCommits()
+	return &Service{
+		deps: deps, store: engine, commits: commits,
+		server: api.New(engine, commits, pagetoken.New(cfg.TokenKey), deps.Log),
+	}, nil
+}
+
+// Register adds the service to a gRPC server.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	rosterv1.RegisterRosterServiceServer(r, s.server)
+}
+
+// Run announces commits until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	return lifecycle.Run(ctx,
+		lifecycle.Component{Name: "roster-store listener", Run: func(ctx context.Context) error {
+			return s.commits.Listen(ctx, s.deps.Bus)
+		}},
+		lifecycle.Component{Name: "roster-store relay", Run: func(ctx context.Context) error {
+			return s.commits.Relay(ctx, s.store, s.deps.Bus, s.deps.Log)
+		}},
+	)
+}
+
+// Close ends running calls and closes the engine.
+func (s *Service) Close() error { return s.store.Close() }
