@@ -2808,7 +2808,7 @@ func (x *ListSyncFindingsResponse) GetTotalSize() int32 {
 // kind of value, never the value of a person's field.
 type SyncFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// file, row or value: what was lost.
+	// file, row or value: what was lost; notice when nothing was.
 	Level string `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
 	// row-ragged for example.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
