@@ -71,6 +71,9 @@ type Flaws struct {
 	TombstonedGuardians int
 	// InternalGuardians have ids that begin "securlyinternal:" and no email.
 	InternalGuardians int
+	// GoneGuardians are ids that a student who has other guardians refers to and
+	// that no record has.
+	GoneGuardians int
 	// SamePersons are teachers who are a second user as well, in another school
 	// or as an administrator, with the same identifier and email.
 	SamePersons int
@@ -79,7 +82,7 @@ type Flaws struct {
 // Each returns n findings for every check (at least two where emails are
 // compared) and n of each kind of noise; n 0 is no flaw at all.
 func Each(n int) Flaws {
-	f := Flaws{Counts: map[Check]int{}, TombstonedGuardians: n, InternalGuardians: n, SamePersons: n}
+	f := Flaws{Counts: map[Check]int{}, TombstonedGuardians: n, InternalGuardians: n, GoneGuardians: n, SamePersons: n}
 	if n == 0 {
 		return f
 	}
@@ -94,7 +97,7 @@ func Each(n int) Flaws {
 }
 
 // Realistic returns what a plausible, somewhat neglected district of that many
-// students suffers from.
+// students, 200 or more, suffers from.
 func Realistic(students int) Flaws {
 	share := func(perMille float64, least int) int { return max(least, int(float64(students)*perMille/1000)) }
 	return Flaws{
@@ -131,6 +134,7 @@ func Realistic(students int) Flaws {
 		},
 		TombstonedGuardians: share(8, 3),
 		InternalGuardians:   share(5, 2),
+		GoneGuardians:       share(6, 2),
 		SamePersons:         share(0.5, 2),
 	}
 }
@@ -155,6 +159,7 @@ const (
 	tooMany
 	tombstoned
 	internal
+	gone
 	inProgram
 	noTerms
 	strangeTerm
@@ -248,7 +253,7 @@ func (d *District) assignFlaws() error {
 			return fmt.Errorf("flaws: %s cannot be 1: it takes two to share an email", c)
 		}
 	}
-	if min(f.TombstonedGuardians, f.InternalGuardians, f.SamePersons) < 0 {
+	if min(f.TombstonedGuardians, f.InternalGuardians, f.GoneGuardians, f.SamePersons) < 0 {
 		return errors.New("flaws: a count of noise cannot be negative")
 	}
 	d.programs = n(TeacherEnrollmentsMissing) + n(StudentEnrollmentsMissing)
@@ -277,6 +282,7 @@ func (d *District) assignFlaws() error {
 	singles.give(tooMany, n(GuardiansTooMany))
 	singles.give(tombstoned, f.TombstonedGuardians)
 	singles.give(internal, f.InternalGuardians)
+	singles.give(gone, f.GoneGuardians)
 	singles.give(inProgram, programMembers*d.programs)
 
 	teachers := newPool(d.total.teachers, d.hash(topicPerm, 4, 0))

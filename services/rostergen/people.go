@@ -139,7 +139,7 @@ func (d *District) student(i, day int) (u user, ok bool) {
 	u.userIDs = "{state:" + u.identifier + "}"
 	u.orgs = []string{d.schoolID(at)}
 	u.grades = gradeCodes[levels[s.level].firstGrade+s.gradeOf(i-d.studentStart[at])]
-	if flaw != noGuardians && (d.linkHeldBy(f) != heldByGuardian || flaw == tombstoned) {
+	if flaw != noGuardians && (d.linkHeldBy(f) != heldByGuardian || flaw == tombstoned || flaw == gone) {
 		u.agents = d.guardiansOf(f, flaw, n, st.incarnation)
 	}
 	if f.single < 0 {
@@ -209,6 +209,8 @@ func (d *District) guardiansOf(f family, flaw victim, n, incarnation int) string
 			}
 		case tombstoned, internal:
 			ids = append(ids, d.extraID(flaw, n))
+		case gone:
+			ids = append(ids, d.id(idGuardian, unknown, n))
 		}
 	}
 	return strings.Join(ids, ",")

@@ -72,7 +72,6 @@ type District struct {
 	feederStart     []int
 	feederPerm      []perm
 	total           totals
-	families        int
 	guardians       int
 	programs        int // schools that lack teacher or student enrollments
 
@@ -118,7 +117,6 @@ func New(cfg Config) (*District, error) {
 	}
 	d.planSchools()
 	blocks, rest := cfg.Students/blockChildren, cfg.Students%blockChildren
-	d.families = blocks*blockFamilies + rest
 	d.guardians = blocks*blockGuardians + rest*restGuardians
 	d.planCourses()
 	d.planSessions()
