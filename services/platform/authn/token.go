@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ const (
 	keysMinAge   = 10 * time.Second // Unknown key ids cause no more fetches than this.
 	keysRetry    = time.Second      // After a fetch that failed.
 	fetchTimeout = 5 * time.Second
+	forever      = time.Duration(math.MaxInt64)
 )
 
 var (
@@ -137,7 +139,14 @@ func (v *Verifier) key(ctx context.Context, id string) (jose.JSONWebKey, error) 
 	if key, ok := v.known(id, keysMaxAge); ok {
 		return key, nil
 	}
-	v.fetching.Lock()
+	// Old keys are better than waiting, and better than an outage of everything
+	// when auth is away.
+	old, aged := v.known(id, forever)
+	if !aged {
+		v.fetching.Lock()
+	} else if !v.fetching.TryLock() {
+		return old, nil
+	}
 	defer v.fetching.Unlock()
 	// Another call may have fetched while this one waited.
 	if key, ok := v.known(id, keysMaxAge); ok {
@@ -153,11 +162,10 @@ func (v *Verifier) key(ctx context.Context, id string) (jose.JSONWebKey, error) 
 		}
 	}
 	if v.failure != nil {
-		// Old keys are better than an outage of everything when auth is away.
-		if key, ok := v.known(id, 1<<62); ok {
-			return key, nil
+		if aged {
+			return old, nil
 		}
-		return jose.JSONWebKey{}, fmt.Errorf("%w", errors.Join(errNoKeys, v.failure))
+		return jose.JSONWebKey{}, errors.Join(errNoKeys, v.failure)
 	}
 	if key, ok := v.known(id, keysMaxAge); ok {
 		return key, nil

@@ -1,0 +1,144 @@
+// Package rpc assembles gRPC servers and connections, so that every service has
+// the same interceptors in the same order.
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/errs"
+)
+
+// MaxMessage is the largest message in bytes, both ways.
+const MaxMessage = 16 << 20
+
+// ServerOptions are what a server needs. Verifier is required.
+type ServerOptions struct {
+	Log      *slog.Logger
+	Verifier *authn.Verifier
+	// Registerer gets the metrics; servers may share one. Nil: no metrics.
+	Registerer prometheus.Registerer
+	// Health answers the gRPC health service; nil means always serving.
+	Health healthv1.HealthServer
+}
+
+// NewServer returns a server with health and reflection. What a call passes,
+// from the outside in: trace, metrics, error mapping, log, permission,
+// recovery. Metrics and log see rejected calls; the log sees causes that the
+// mapping hides from the caller; a panic is an error to all of them.
+func NewServer(o ServerOptions) *grpc.Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Health == nil {
+		o.Health = health.NewServer()
+	}
+	metrics := serverMetrics(o.Registerer)
+	exemplar := grpcprom.WithExemplarFromContext(traceLabel)
+	logOptions := []logging.Option{
+		logging.WithLogOnEvents(logging.FinishCall),
+		logging.WithCodes(func(err error) codes.Code { return errs.Status(err).Code() }),
+		logging.WithLevels(level),
+		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey),
+	}
+	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
+		o.Log.ErrorContext(ctx, "handler panicked", "panic", p, "stack", string(debug.Stack()))
+		return fmt.Errorf("panic: %v", p)
+	})
+
+	s := grpc.NewServer(
+		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxSendMsgSize(MaxMessage),
+		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithFilter(filters.Not(filters.HealthCheck())))),
+		grpc.ChainUnaryInterceptor(
+			metrics.UnaryServerInterceptor(exemplar),
+			mapUnary,
+			logging.UnaryServerInterceptor(logTo(o.Log), logOptions...),
+			authn.UnaryServerInterceptor(o.Verifier),
+			recovery.UnaryServerInterceptor(recovered),
+		),
+		grpc.ChainStreamInterceptor(
+			metrics.StreamServerInterceptor(exemplar),
+			mapStream,
+			logging.StreamServerInterceptor(logTo(o.Log), logOptions...),
+			authn.StreamServerInterceptor(o.Verifier),
+			recovery.StreamServerInterceptor(recovered),
+		),
+	)
+	healthv1.RegisterHealthServer(s, o.Health)
+	reflection.Register(s)
+	return s
+}
+
+func mapUnary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	response, err := handler(ctx, request)
+	return response, errs.Status(err).Err()
+}
+
+func mapStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return errs.Status(handler(srv, stream)).Err()
+}
+
+// serverMetrics returns the metrics in r, which the servers of one process share.
+func serverMetrics(r prometheus.Registerer) *grpcprom.ServerMetrics {
+	m := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram(
+		grpcprom.WithHistogramBuckets([]float64{.001, .005, .02, .1, .5, 2, 10, 60, 600})))
+	if r == nil {
+		return m
+	}
+	var there prometheus.AlreadyRegisteredError
+	if err := r.Register(m); errors.As(err, &there) {
+		if shared, ok := there.ExistingCollector.(*grpcprom.ServerMetrics); ok {
+			return shared
+		}
+	}
+	return m
+}
+
+// traceLabel links a measurement to its trace.
+func traceLabel(ctx context.Context) prometheus.Labels {
+	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
+		return prometheus.Labels{"trace_id": span.TraceID().String()}
+	}
+	return nil
+}
+
+// level keeps the log for what an operator should see: a caller's mistakes are
+// not the hub's.
+func level(code codes.Code) logging.Level {
+	switch code {
+	case codes.OK, codes.Canceled, codes.NotFound, codes.InvalidArgument, codes.AlreadyExists,
+		codes.FailedPrecondition, codes.Aborted, codes.OutOfRange, codes.Unauthenticated:
+		return logging.LevelDebug
+	case codes.PermissionDenied, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Unimplemented:
+		return logging.LevelInfo
+	case codes.Unavailable:
+		return logging.LevelWarn
+	default:
+		return logging.LevelError
+	}
+}
+
+// logTo works because the levels of the library are those of slog.
+func logTo(log *slog.Logger) logging.LoggerFunc {
+	return func(ctx context.Context, level logging.Level, text string, fields ...any) {
+		log.Log(ctx, slog.Level(level), text, fields...)
+	}
+}
