@@ -44,8 +44,10 @@ func (d *District) planSessions() {
 		{id(4), name + " Quarter 2", "gradingPeriod", at(a, 10, 19), at(a, 12, 20), id(1), y},
 		{id(5), name + " Quarter 3", "gradingPeriod", at(b, 1, 5), at(b, 3, 19), id(2), y},
 		{id(6), name + " Quarter 4", "gradingPeriod", at(b, 3, 22), at(b, 6, 12), id(2), y},
-		{id(7), strconv.Itoa(end-2) + "-" + strconv.Itoa(end-1) + " School Year", "schoolYear",
-			at(a-1, 7, 1), at(a, 6, 30), "", strconv.Itoa(end - 1)},
+		{
+			id(7), strconv.Itoa(end-2) + "-" + strconv.Itoa(end-1) + " School Year", "schoolYear",
+			at(a-1, 7, 1), at(a, 6, 30), "", strconv.Itoa(end - 1),
+		},
 	}
 	for i := range d.cfg.Flaws.Counts[SessionDatesInvalid] {
 		k := len(d.sessions)
@@ -160,7 +162,7 @@ func (d *District) orgRow(_, i int, r []string) ([]string, bool) {
 	id := d.id(idOrg, 0, i)
 	number := strconv.Itoa(10_000 + i)
 	if i == 0 {
-		return append(r, id, "", "", d.name+" Unified School District", "district", "00"+number, ""), true
+		return append(r, id, "", "", d.Name(), "district", "00"+number, ""), true
 	}
 	name := ""
 	switch k := i - 1; {

@@ -34,11 +34,17 @@ type Expected struct {
 	Informational map[Check]int `json:"informational"`
 }
 
+// Name returns the name of the district.
+func (d *District) Name() string { return d.name + " Unified School District" }
+
+// Domains returns the email domains of the district's staff and students.
+func (d *District) Domains() []string { return []string{d.domain, "students." + d.domain} }
+
 // Expected works out what the export should lead to. It goes through the
 // district once, which takes about as long as writing it.
 func (d *District) Expected() Expected {
 	e := Expected{
-		District: d.name + " Unified School District", Domains: []string{d.domain, "students." + d.domain},
+		District: d.Name(), Domains: d.Domains(),
 		Seed: d.cfg.Seed, OneRoster: d.cfg.Version, Day: d.cfg.Day, Delta: d.cfg.Delta,
 		Today: d.cfg.ReferenceDate.Format(dateLayout),
 		Rows:  map[string]int{}, Entities: map[string]int{}, Roles: map[string]int{},

@@ -115,10 +115,6 @@ func (u *user) name(given, family, middle uint64, number int) (mail string) {
 
 var gradeCodes = [...]string{"KG", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"}
 
-func (d *District) studentID(student, day int) string {
-	return d.id(idStudent, d.seat(student, day).incarnation, student)
-}
-
 // student returns the user in a student's seat; ok is false if it is empty.
 func (d *District) student(i, day int) (u user, ok bool) {
 	st := d.seat(i, day)
@@ -251,7 +247,7 @@ func (d *District) guardian(i, day int) (u user, ok bool) {
 	if d.linkHeldBy(f) != heldByStudent {
 		u.agents = children
 	}
-	if i != f.firstGuardian && !(flaw == emailSharedTwice && i == f.firstGuardian+1) {
+	if i != f.firstGuardian && (flaw != emailSharedTwice || i != f.firstGuardian+1) {
 		return u, true
 	}
 	switch flaw {

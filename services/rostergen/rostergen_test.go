@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -31,7 +31,7 @@ func TestFindingsAreAsExpected(t *testing.T) {
 		"realistic":        {Students: 1000, Flaws: rostergen.Realistic(1000)},
 		"realistic small":  {Students: 200, Flaws: rostergen.Realistic(200), Seed: 3},
 		"smallest":         {Students: 50, Seed: 5},
-		"larger":           {Students: 6003, Flaws: rostergen.Realistic(6003)},
+		"larger":           {Students: 3003, Flaws: rostergen.Realistic(3003)},
 		"day two":          {Students: 1000, Flaws: rostergen.Each(5), Day: 2, ChangeShare: 0.3},
 		"day five":         {Students: 1000, Flaws: rostergen.Realistic(1000), Day: 5, ChangeShare: 0.2},
 		"everything moves": {Students: 999, Flaws: rostergen.Each(3), Day: 3, ChangeShare: 1, Shuffle: true},
@@ -136,7 +136,8 @@ func TestSameBytesEverywhere(t *testing.T) {
 		sum := sha256.New()
 		for _, name := range d.Files() {
 			for row := range d.Rows(name) {
-				fmt.Fprintln(sum, strings.Join(row, "|"))
+				_, err := io.WriteString(sum, strings.Join(row, "|")+"\n")
+				require.NoError(t, err)
 			}
 		}
 		require.Equal(t, want, hex.EncodeToString(sum.Sum(nil)))

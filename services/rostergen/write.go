@@ -46,7 +46,7 @@ func (d *District) WriteZip(w io.Writer) error {
 // WriteDir writes the district as loose files, replacing those of an earlier
 // export in the same directory.
 func (d *District) WriteDir(dir string) (err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("make directory for the export: %w", err)
 	}
 	for _, name := range manifest1p2 {

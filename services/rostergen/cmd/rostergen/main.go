@@ -100,7 +100,7 @@ func write(cfg rostergen.Config, out, expected string) error {
 	if err != nil {
 		return fmt.Errorf("encode the expected counts: %w", err)
 	}
-	if err := os.WriteFile(expected, append(text, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(expected, append(text, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write the expected counts: %w", err)
 	}
 	return nil
