@@ -67,8 +67,13 @@ type subject struct{ title, code string }
 var (
 	elementarySubjects = []subject{{"Homeroom", "23"}, {"Art", "05"}, {"Music", "05"}, {"Physical Education", "08"}, {"Library", "23"}}
 	middleSubjects     = []subject{
-		{"English Language Arts", "01"}, {"Mathematics", "02"}, {"Science", "03"}, {"Social Studies", "04"},
-		{"Physical Education", "08"}, {"Exploratory Arts", "05"}, {"Advisory", "23"},
+		{"English Language Arts", "01"},
+		{"Mathematics", "02"},
+		{"Science", "03"},
+		{"Social Studies", "04"},
+		{"Physical Education", "08"},
+		{"Exploratory Arts", "05"},
+		{"Advisory", "23"},
 	}
 	highSubjects = [4][6]subject{
 		{{"English 9", "01"}, {"Algebra I", "02"}, {"Biology", "03"}, {"World History", "04"}, {"Spanish I", "24"}, {"Physical Education 9", "08"}},
