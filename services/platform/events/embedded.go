@@ -71,7 +71,9 @@ func connect(url string, log *slog.Logger, opts ...nats.Option) (*nats.Conn, err
 			}
 		}),
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("events: connected again", "server", c.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error("events: error on the connection", "error", err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Error("events: error on the connection", "error", err)
+		}),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to event server: %w", err)

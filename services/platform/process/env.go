@@ -1,0 +1,134 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc"
+
+	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
+	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/config"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/events"
+	"github.com/securly/sync/services/platform/health"
+	"github.com/securly/sync/services/platform/lifecycle"
+	"github.com/securly/sync/services/platform/rpc"
+)
+
+// Settings are the flags that all programs have.
+type Settings struct {
+	GRPCAddr, AdminAddr string
+	DataDir             string
+	NATSURL             config.Secret // May hold a password.
+	AuthAddr            string
+	RosterAddr          string
+	IngestAddr          string
+	ReadinessAddr       string
+	ServiceSecret       config.Secret
+	Drain, Grace        time.Duration
+	LogLevel            slog.Level
+}
+
+func (s *Settings) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&s.GRPCAddr, "grpc-addr", ":9090", "`address` to serve gRPC on")
+	f.StringVar(&s.AdminAddr, "admin-addr", ":9091", "`address` to serve health, metrics and profiles on; keep it from the public")
+	f.StringVar(&s.DataDir, "data-dir", "data", "`folder` for what the program keeps")
+	s.NATSURL = "nats://nats:4222"
+	f.Var(&s.NATSURL, "nats-url", "where the event servers are (default nats://nats:4222)")
+	f.StringVar(&s.AuthAddr, "auth-addr", "dns:///auth:9090", "gRPC `target` of auth")
+	f.StringVar(&s.RosterAddr, "roster-addr", "dns:///roster-store:9090", "gRPC `target` of roster-store")
+	f.StringVar(&s.IngestAddr, "ingest-addr", "dns:///ingest:9090", "gRPC `target` of ingest")
+	f.StringVar(&s.ReadinessAddr, "readiness-addr", "dns:///readiness-engine:9090", "gRPC `target` of readiness-engine")
+	f.Var(&s.ServiceSecret, "service-secret", "what the program authenticates with to the other services")
+	f.DurationVar(&s.Drain, "drain", 5*time.Second, "how long to go on after saying not ready, for load balancers")
+	f.DurationVar(&s.Grace, "grace", 20*time.Second, "how long running calls may take when the program stops")
+	f.TextVar(&s.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+}
+
+// Env is what Program.Build builds with. Whatever its methods open, the program
+// closes.
+type Env struct {
+	Settings *Settings
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	Health   *health.Checks
+	// Opened is closed in reverse when the program has stopped; Build pushes
+	// what it opens itself.
+	Opened lifecycle.Stack
+
+	name string
+	auth authv1.AuthServiceClient
+}
+
+// Docs opens the program's documents in the data folder.
+func (e *Env) Docs() (docstore.Store, error) {
+	store, err := docstore.OpenPebble(filepath.Join(e.Settings.DataDir, "documents"))
+	if err != nil {
+		return nil, err
+	}
+	e.Opened.Push("documents", store.Close)
+	return store, nil
+}
+
+// Bus connects to the event servers.
+func (e *Env) Bus(ctx context.Context) (*events.Bus, error) {
+	conn, err := events.Connect(e.Settings.NATSURL.Reveal(), e.Log)
+	if err != nil {
+		return nil, err
+	}
+	e.Opened.Push("event connection", func() error {
+		conn.Close()
+		return nil
+	})
+	bus, err := events.NewBus(ctx, conn, e.Log)
+	if err != nil {
+		return nil, err
+	}
+	e.Health.Add("events", bus.Ready)
+	return bus, nil
+}
+
+// Connect returns a connection to another service (Settings.RosterAddr for
+// example). Its calls are made as this program, unless authn.Forward says
+// otherwise. A service that is away does not make this one not ready: one
+// outage would become one of everything.
+func (e *Env) Connect(target string) (*grpc.ClientConn, error) {
+	if e.Settings.ServiceSecret == "" {
+		return nil, errors.New("--service-secret is not set: it is needed to call other services")
+	}
+	auth, err := e.authClient()
+	if err != nil {
+		return nil, err
+	}
+	return e.dial(target, grpc.WithPerRPCCredentials(
+		authn.ServiceCredentials(auth, e.name, e.Settings.ServiceSecret.Reveal())))
+}
+
+// authClient is for what needs no token: keys and tokens themselves.
+func (e *Env) authClient() (authv1.AuthServiceClient, error) {
+	if e.auth != nil {
+		return e.auth, nil
+	}
+	conn, err := e.dial(e.Settings.AuthAddr)
+	if err != nil {
+		return nil, err
+	}
+	e.auth = authv1.NewAuthServiceClient(conn)
+	return e.auth, nil
+}
+
+func (e *Env) dial(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	conn, err := rpc.Dial(target, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", e.name, err)
+	}
+	e.Opened.Push("connection to "+target, conn.Close)
+	return conn, nil
+}
