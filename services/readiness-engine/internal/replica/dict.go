@@ -1,0 +1,133 @@
+package replica
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+)
+
+// chunkSize bounds the memory that a small dictionary wastes. A position is a
+// chunk number and an offset in 32 bits, so a dictionary holds up to 4 GiB.
+const (
+	chunkBits = 16
+	chunkSize = 1 << chunkBits
+)
+
+var seed = maphash.MakeSeed()
+
+// dict gives each distinct text a small number, counted up from 1; 0 is the
+// empty text. Texts are never forgotten: a replica with much churn is rebuilt.
+type dict struct {
+	chunks    [][]byte
+	positions []uint32 // of each text's length and bytes, by number
+	slots     []uint64 // open addressing: 32 bits of hash, 32 bits of number
+}
+
+func (d *dict) len() int { return max(1, len(d.positions)) }
+
+// reserve makes room for n texts.
+func (d *dict) reserve(n int) {
+	if d.positions == nil {
+		d.positions = make([]uint32, 1, n+1)
+	}
+	size := 16
+	for size*3/4 <= n {
+		size *= 2
+	}
+	if size > len(d.slots) {
+		d.rehash(size)
+	}
+}
+
+// number returns the number of b, which is new to the dictionary when added.
+func (d *dict) number(b []byte) (n uint32, added bool) {
+	if len(b) == 0 {
+		return 0, false
+	}
+	if len(d.positions) >= len(d.slots)*3/4 {
+		d.reserve(max(12, len(d.positions)*5/4))
+	}
+	hash := uint64(uint32(maphash.Bytes(seed, b)))
+	mask := uint64(len(d.slots) - 1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		slot := d.slots[i]
+		if slot == 0 {
+			n = uint32(len(d.positions))
+			d.positions = append(d.positions, d.store(b))
+			d.slots[i] = hash<<32 | uint64(n)
+			return n, true
+		}
+		if slot>>32 == hash && string(d.bytes(uint32(slot))) == string(b) {
+			return uint32(slot), false
+		}
+	}
+}
+
+// find returns the number of b, 0 when it has none.
+func (d *dict) find(b []byte) uint32 {
+	if len(b) == 0 || len(d.slots) == 0 {
+		return 0
+	}
+	hash := uint64(uint32(maphash.Bytes(seed, b)))
+	mask := uint64(len(d.slots) - 1)
+	for i := hash & mask; d.slots[i] != 0; i = (i + 1) & mask {
+		if n := uint32(d.slots[i]); d.slots[i]>>32 == hash && string(d.bytes(n)) == string(b) {
+			return n
+		}
+	}
+	return 0
+}
+
+// bytes returns the text of n, which must not be changed.
+func (d *dict) bytes(n uint32) []byte {
+	if n == 0 {
+		return nil
+	}
+	at := d.positions[n]
+	b := d.chunks[at>>chunkBits][at&(chunkSize-1):]
+	size, w := binary.Uvarint(b)
+	return b[w : w+int(size)]
+}
+
+func (d *dict) store(b []byte) uint32 {
+	need := len(b) + binary.MaxVarintLen32
+	last := len(d.chunks) - 1
+	if last < 0 || len(d.chunks[last])+need > chunkSize {
+		// A text longer than a chunk has one of its own, which counts as full. The
+		// first chunk grows with need, so that a small district stays small.
+		size := need
+		if last >= 0 {
+			size = max(need, chunkSize)
+		}
+		d.chunks = append(d.chunks, make([]byte, 0, size))
+		last++
+	}
+	c := d.chunks[last]
+	at := uint32(last)<<chunkBits | uint32(len(c))
+	d.chunks[last] = append(binary.AppendUvarint(c, uint64(len(b))), b...)
+	return at
+}
+
+func (d *dict) rehash(size int) {
+	old := d.slots
+	d.slots = make([]uint64, size)
+	mask := uint64(size - 1)
+	for _, slot := range old {
+		if slot == 0 {
+			continue
+		}
+		i := slot >> 32 & mask
+		for d.slots[i] != 0 {
+			i = (i + 1) & mask
+		}
+		d.slots[i] = slot
+	}
+}
+
+// size is the memory in bytes.
+func (d *dict) size() int {
+	n := 4*cap(d.positions) + 8*cap(d.slots)
+	for _, c := range d.chunks {
+		n += cap(c)
+	}
+	return n
+}
