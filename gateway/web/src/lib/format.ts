@@ -1,0 +1,57 @@
+const numbers = new Intl.NumberFormat('en-US');
+
+export function formatNumber(value: number | undefined): string {
+  return numbers.format(value ?? 0);
+}
+
+/** "1–100 of 4,312" */
+export function formatRange(page: number, pageSize: number, shown: number, total: number): string {
+  if (shown === 0) return `0 of ${formatNumber(total)}`;
+  const first = (page - 1) * pageSize + 1;
+  return `${formatNumber(first)}–${formatNumber(first + shown - 1)} of ${formatNumber(total)}`;
+}
+
+/** A part of a whole in percent, never rounded to "none" or "all" when it is neither. */
+export function formatShare(part: number, whole: number): string {
+  if (whole <= 0) return '';
+  const percent = (part / whole) * 100;
+  if (part > 0 && percent < 0.1) return 'under 0.1%';
+  if (part < whole && percent > 99.9) return 'over 99.9%';
+  return `${percent.toFixed(percent < 10 ? 1 : 0).replace(/\.0$/, '')}%`;
+}
+
+export function formatDateTime(time: string | undefined, timeZone: string): string {
+  if (!time) return '';
+  const date = new Date(time);
+  if (Number.isNaN(date.getTime())) return time;
+  const options: Intl.DateTimeFormatOptions = {
+    year: 'numeric',
+    month: 'short',
+    day: 'numeric',
+    hour: 'numeric',
+    minute: '2-digit',
+    timeZoneName: 'short',
+  };
+  try {
+    return new Intl.DateTimeFormat('en-US', { ...options, timeZone }).format(date);
+  } catch {
+    // The browser may not know a zone that the hub accepts.
+    return new Intl.DateTimeFormat('en-US', { ...options, timeZone: 'UTC' }).format(date);
+  }
+}
+
+/** "0.4 s", "12 s", "3 min 20 s" */
+export function formatDuration(start: string | undefined, end: string | undefined): string {
+  if (!start || !end) return '';
+  const seconds = (Date.parse(end) - Date.parse(start)) / 1000;
+  if (Number.isNaN(seconds) || seconds < 0) return '';
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  return whole < 60
+    ? `${String(whole)} s`
+    : `${String(Math.floor(whole / 60))} min ${String(whole % 60)} s`;
+}
+
+export function plural(count: number, one: string, many: string): string {
+  return `${formatNumber(count)} ${count === 1 ? one : many}`;
+}

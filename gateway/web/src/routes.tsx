@@ -1,0 +1,36 @@
+import { createBrowserRouter, Navigate, useParams } from 'react-router';
+import { Shell } from './components/Shell';
+import { CrashScreen, NotFoundScreen } from './screens/Fallbacks';
+import { HomeScreen } from './screens/Home';
+import { OverviewScreen } from './screens/overview/OverviewScreen';
+import { SyncScreen } from './screens/overview/SyncScreen';
+import { ReadinessScreen } from './screens/readiness/ReadinessScreen';
+import { RecordScreen } from './screens/viewer/RecordScreen';
+import { ViewerScreen } from './screens/viewer/ViewerScreen';
+import { screens } from './lib/urls';
+
+function ToReadiness() {
+  return <Navigate to={screens.readiness(useParams().district ?? '')} replace />;
+}
+
+export const router = createBrowserRouter([
+  {
+    element: <Shell />,
+    errorElement: <CrashScreen />,
+    children: [
+      { path: '/', element: <HomeScreen /> },
+      {
+        path: '/districts/:district',
+        children: [
+          { index: true, element: <ToReadiness /> },
+          { path: 'readiness', element: <ReadinessScreen /> },
+          { path: 'overview', element: <OverviewScreen /> },
+          { path: 'syncs/:sync', element: <SyncScreen /> },
+          { path: 'data/:entity?', element: <ViewerScreen /> },
+          { path: 'data/:entity/record', element: <RecordScreen /> },
+        ],
+      },
+      { path: '*', element: <NotFoundScreen /> },
+    ],
+  },
+]);

@@ -1,0 +1,218 @@
+import { Link, useParams } from 'react-router';
+import type { Schema } from '../../api/client';
+import { findingsPerPage, useSync, useSyncFindings } from '../../api/queries';
+import { Page } from '../../components/Page';
+import { Pager, useTrail } from '../../components/Pager';
+import { EmptyState, ErrorState, Loading, LoadingLines } from '../../components/States';
+import { TableScroll } from '../../components/TableScroll';
+import { Tag } from '../../components/Tag';
+import { useDistrict } from '../../lib/district';
+import { entities } from '../../lib/entities';
+import { formatDateTime, formatDuration, formatNumber } from '../../lib/format';
+import { syncState } from '../../lib/states';
+import { screens } from '../../lib/urls';
+
+export function SyncScreen() {
+  const { id: district, timeZone } = useDistrict();
+  const { sync: id = '' } = useParams();
+  const sync = useSync(district, id);
+
+  return (
+    <>
+      <nav className="breadcrumbs" aria-label="Breadcrumb">
+        <Link to={screens.overview(district)}>Overview</Link>
+      </nav>
+      {sync.isPending ? (
+        <Loading label="Loading the sync" />
+      ) : sync.isError ? (
+        <ErrorState error={sync.error} onRetry={() => void sync.refetch()} />
+      ) : (
+        <Page
+          title={`Sync of ${formatDateTime(sync.data.createTime, timeZone)}`}
+          intro={sync.data.reason || undefined}
+          actions={
+            <span aria-live="polite">
+              <Tag tone={syncState(sync.data.state).tone}>{syncState(sync.data.state).label}</Tag>
+            </span>
+          }
+        >
+          {sync.data.error && (
+            <div className="notice notice-bad" role="alert">
+              <div>
+                <p className="notice-title">This sync failed. Your data is as it was before.</p>
+                <p>{sync.data.error}</p>
+              </div>
+            </div>
+          )}
+          <HoldReasons reasons={sync.data.holdReasons ?? []} />
+          <Facts sync={sync.data} />
+          <Counts counts={sync.data.counts ?? {}} />
+          <section aria-labelledby="findings">
+            <h2 id="findings">Faults in the data</h2>
+            <p className="soft">
+              Rows that were rejected and values that were dropped. Fix them in the file that is
+              named, then sync again.
+            </p>
+            {/* Starts over when the sync ends: it finds faults while it runs. */}
+            <SyncFindings key={sync.data.state} sync={id} />
+          </section>
+        </Page>
+      )}
+    </>
+  );
+}
+
+function HoldReasons({ reasons }: { reasons: Schema['HoldReason'][] }) {
+  if (reasons.length === 0) return null;
+  return (
+    <div className="notice notice-warning">
+      <div>
+        <p className="notice-title">This sync waits for a decision</p>
+        <ul>
+          {reasons.map((reason, index) => (
+            <li key={index}>
+              {reason.message} {reason.nextStep}
+            </li>
+          ))}
+        </ul>
+      </div>
+    </div>
+  );
+}
+
+function Facts({ sync }: { sync: Schema['Sync'] }) {
+  const { timeZone } = useDistrict();
+  return (
+    <dl className="facts card panel">
+      <dt>Source</dt>
+      <dd>{sync.source}</dd>
+      <dt>Result</dt>
+      <dd>
+        {sync.dryRun
+          ? 'Trial run: nothing was changed'
+          : sync.revision
+            ? `Revision ${formatNumber(sync.revision)}`
+            : 'No new revision'}
+      </dd>
+      <dt>Ended</dt>
+      <dd>{formatDateTime(sync.endTime, timeZone) || 'Still running'}</dd>
+      <dt>Steps</dt>
+      <dd>
+        {(sync.steps ?? [])
+          .map((step) =>
+            [syncState(step.state).label, formatDuration(step.startTime, step.endTime)]
+              .filter(Boolean)
+              .join(' '),
+          )
+          .join(' · ')}
+      </dd>
+      <dt>Rows read</dt>
+      <dd>{formatNumber(sync.rowsRead)}</dd>
+    </dl>
+  );
+}
+
+const kinds = [
+  { id: 'received', label: 'Received' },
+  { id: 'created', label: 'Created' },
+  { id: 'updated', label: 'Updated' },
+  { id: 'removed', label: 'Removed' },
+  { id: 'unchanged', label: 'Unchanged' },
+  { id: 'rejected', label: 'Rejected' },
+] as const;
+
+function Counts({ counts }: { counts: Record<string, Schema['EntityCounts']> }) {
+  const rows = entities.filter((entity) => counts[entity.id]);
+  if (rows.length === 0) return null;
+  return (
+    <section aria-labelledby="counts">
+      <h2 id="counts">Records</h2>
+      <TableScroll label="Records by entity">
+        <table className="table">
+          <thead>
+            <tr>
+              <th scope="col">Entity</th>
+              {kinds.map((kind) => (
+                <th key={kind.id} scope="col" className="number">
+                  {kind.label}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((entity) => (
+              <tr key={entity.id}>
+                <th scope="row">{entity.label}</th>
+                {kinds.map((kind) => (
+                  <td key={kind.id} className="number">
+                    {formatNumber(counts[entity.id]?.[kind.id])}
+                  </td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </TableScroll>
+    </section>
+  );
+}
+
+function SyncFindings({ sync }: { sync: string }) {
+  const { id: district } = useDistrict();
+  const trail = useTrail();
+  const findings = useSyncFindings(district, sync, trail.token);
+  if (findings.isPending) return <LoadingLines label="Loading findings" />;
+  if (findings.isError) {
+    return <ErrorState error={findings.error} onRetry={() => void findings.refetch()} />;
+  }
+  const rows = findings.data.findings ?? [];
+  if (rows.length === 0) return <EmptyState title="No faults found" />;
+  return (
+    <>
+      <TableScroll label="Faults in the data">
+        <table className="table" aria-busy={findings.isPlaceholderData}>
+          <thead>
+            <tr>
+              <th scope="col">File</th>
+              <th scope="col" className="number">
+                Row
+              </th>
+              <th scope="col">Column</th>
+              <th scope="col">Securly Internal ID</th>
+              <th scope="col">Fault</th>
+              <th scope="col">Effect</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row, index) => (
+              // A finding has no id of its own, and a page of a finished sync never changes.
+              <tr key={index}>
+                <td>{row.file}</td>
+                <td className="number">{row.row ? formatNumber(row.row) : ''}</td>
+                <td>{row.column}</td>
+                <td>{row.sourcedId}</td>
+                <td className="reason">{row.message}</td>
+                <td>{effects[row.level ?? ''] ?? row.level}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </TableScroll>
+      <Pager
+        label="Pages of faults"
+        page={trail.page}
+        pageSize={findingsPerPage}
+        shown={rows.length}
+        total={findings.data.totalSize ?? 0}
+        busy={findings.isPlaceholderData}
+        {...trail.controls(findings.data.nextPageToken)}
+      />
+    </>
+  );
+}
+
+const effects: Record<string, string> = {
+  file: 'File not used',
+  row: 'Row rejected',
+  value: 'Value dropped',
+};
