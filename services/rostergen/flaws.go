@@ -340,5 +340,12 @@ func (d *District) findings() (actionable, informational map[Check]int) {
 	maps.Copy(actionable, f.Counts)
 	actionable[ClassTeacherMissing] += f.Counts[TeacherEnrollmentsMissing]
 	actionable[ClassStudentsMissing] += f.Counts[StudentEnrollmentsMissing]
-	return actionable, map[Check]int{GuardianEmailMissing: f.InternalGuardians}
+	// A relationship with a record that is gone lacks everything, and nobody can
+	// do anything about it.
+	left := f.TombstonedGuardians + f.GoneGuardians
+	return actionable, map[Check]int{
+		GuardianEmailMissing:   f.InternalGuardians + left,
+		GuardianAddressMissing: left,
+		GuardianPhoneMissing:   left,
+	}
 }

@@ -191,6 +191,10 @@ func recountGuardians(n, info map[rostergen.Check]int, users map[string]*person)
 	for id, u := range users {
 		for _, agent := range items(u.record["agentSourcedIds"]) {
 			switch {
+			case users[agent] == nil && u.family == "student":
+				info[rostergen.GuardianEmailMissing]++
+				info[rostergen.GuardianAddressMissing]++
+				info[rostergen.GuardianPhoneMissing]++
 			case users[agent] == nil:
 			case u.family == "student" && users[agent].family == "guardian":
 				links[link{id, agent}] = true

@@ -1,0 +1,197 @@
+// Package rostertest is a roster store in memory, for tests and benchmarks of
+// the readiness engine.
+package rostertest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/record"
+)
+
+// Store keeps every committed change of every district.
+type Store struct {
+	rosterv1.UnimplementedRosterServiceServer
+
+	mu        sync.Mutex
+	districts map[string]*district
+	exports   int
+}
+
+type district struct {
+	revisions []map[key][]byte // what each revision changed
+	live      map[key][]byte
+	committed chan struct{} // closed by the next commit
+}
+
+type key struct {
+	entity typev1.Entity
+	id     string
+}
+
+// New returns a store without districts.
+func New() *Store { return &Store{districts: map[string]*district{}} }
+
+// Register serves the store.
+func (s *Store) Register(r grpc.ServiceRegistrar) { rosterv1.RegisterRosterServiceServer(r, s) }
+
+// Open makes an empty district at revision 0.
+func (s *Store) Open(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open(name)
+}
+
+func (s *Store) open(name string) *district {
+	d := s.districts[name]
+	if d == nil {
+		d = &district{live: map[key][]byte{}, committed: make(chan struct{})}
+		s.districts[name] = d
+	}
+	return d
+}
+
+// Commit makes a revision of the records and returns its number.
+func (s *Store) Commit(name string, records ...*typev1.Record) int32 {
+	changes := map[key][]byte{}
+	for _, r := range records {
+		entity, base := record.Of(r)
+		body, err := proto.Marshal(r)
+		if err != nil {
+			panic(err)
+		}
+		changes[key{entity, base.GetSourcedId()}] = body
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.open(name)
+	d.revisions = append(d.revisions, changes)
+	maps.Copy(d.live, changes)
+	close(d.committed)
+	d.committed = make(chan struct{})
+	return int32(len(d.revisions))
+}
+
+// Erase forgets a district.
+func (s *Store) Erase(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.districts, name)
+}
+
+// Exports returns how many exports were served.
+func (s *Store) Exports() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exports
+}
+
+func (s *Store) find(name string) (*district, error) {
+	if d := s.districts[name]; d != nil {
+		return d, nil
+	}
+	return nil, authn.DistrictNotFound(name)
+}
+
+// GetSummary answers with the head and the number of records.
+func (s *Store) GetSummary(_ context.Context, req *rosterv1.GetSummaryRequest) (*rosterv1.Summary, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.find(req.District)
+	if err != nil {
+		return nil, err
+	}
+	out := &rosterv1.Summary{Revision: int32(len(d.revisions)), Total: map[string]int32{}}
+	for k := range d.live {
+		out.Total[record.EntityName(k.entity)]++
+	}
+	return out, nil
+}
+
+// Export sends a revision. It hands out stored bytes, as the real store does.
+func (s *Store) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingServer[rosterv1.ExportResponse]) error {
+	s.mu.Lock()
+	s.exports++
+	d, err := s.find(req.District)
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	at := cmp.Or(req.Revision, int32(len(d.revisions)))
+	state := d.live
+	if int(at) < len(d.revisions) {
+		state = map[key][]byte{}
+		for _, changes := range d.revisions[:at] {
+			maps.Copy(state, changes)
+		}
+	}
+	bodies := sorted(state)
+	s.mu.Unlock()
+	for chunk := range slices.Chunk(bodies, 2000) {
+		if err := stream.SendMsg(&readinessv1.ExportFrame{Revision: at, Records: chunk}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sorted(state map[key][]byte) [][]byte {
+	keys := slices.SortedFunc(maps.Keys(state), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.entity, b.entity), bytes.Compare([]byte(a.id), []byte(b.id)))
+	})
+	bodies := make([][]byte, len(keys))
+	for i, k := range keys {
+		bodies[i] = state[k]
+	}
+	return bodies
+}
+
+// Watch sends one frame of changes per revision and a bookmark whenever it has
+// sent all.
+func (s *Store) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServer[rosterv1.WatchResponse]) error {
+	send := func(frame *readinessv1.WatchFrame) error { return stream.SendMsg(frame) }
+	for after := req.After; ; {
+		s.mu.Lock()
+		d, err := s.find(req.District)
+		if err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		todo, committed := d.revisions[after:], d.committed
+		s.mu.Unlock()
+		for _, changes := range todo {
+			after++
+			mark := &readinessv1.WatchMark{Revision: after}
+			for _, frame := range []*readinessv1.WatchFrame{
+				{Event: &readinessv1.WatchFrame_Begin{Begin: mark}},
+				{Event: &readinessv1.WatchFrame_Changes{Changes: &readinessv1.WatchRecords{Records: sorted(changes)}}},
+				{Event: &readinessv1.WatchFrame_End{End: mark}},
+			} {
+				if err := send(frame); err != nil {
+					return err
+				}
+			}
+		}
+		if err := send(&readinessv1.WatchFrame{Event: &readinessv1.WatchFrame_Bookmark{
+			Bookmark: &readinessv1.WatchMark{Revision: after},
+		}}); err != nil {
+			return err
+		}
+		select {
+		case <-committed:
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
