@@ -40,8 +40,8 @@ func (s *Settings) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.GRPCAddr, "grpc-addr", ":9090", "`address` to serve gRPC on")
 	f.StringVar(&s.AdminAddr, "admin-addr", ":9091", "`address` to serve health, metrics and profiles on; keep it from the public")
 	f.StringVar(&s.DataDir, "data-dir", "data", "`folder` for what the program keeps")
-	s.NATSURL = "nats://nats:4222"
 	f.Var(&s.NATSURL, "nats-url", "where the event servers are (default nats://nats:4222)")
+	s.NATSURL = "nats://nats:4222" // After Var, which would print it as redacted.
 	f.StringVar(&s.AuthAddr, "auth-addr", "dns:///auth:9090", "gRPC `target` of auth")
 	f.StringVar(&s.RosterAddr, "roster-addr", "dns:///roster-store:9090", "gRPC `target` of roster-store")
 	f.StringVar(&s.IngestAddr, "ingest-addr", "dns:///ingest:9090", "gRPC `target` of ingest")
@@ -108,8 +108,12 @@ func (e *Env) Connect(target string) (*grpc.ClientConn, error) {
 		return nil, err
 	}
 	return e.dial(target, grpc.WithPerRPCCredentials(
-		authn.ServiceCredentials(auth, e.name, e.Settings.ServiceSecret.Reveal())))
+		authn.ServiceCredentials(auth, "service:"+e.name, e.Settings.ServiceSecret.Reveal())))
 }
+
+// ConnectPlain returns a connection to another service whose calls carry only what the caller puts
+// on them: the gateway speaks with the tokens of its users.
+func (e *Env) ConnectPlain(target string) (*grpc.ClientConn, error) { return e.dial(target) }
 
 // authClient is for what needs no token: keys and tokens themselves.
 func (e *Env) authClient() (authv1.AuthServiceClient, error) {

@@ -53,7 +53,7 @@ type key struct {
 // NewKeys returns the keys of store. Nothing is read before the first use.
 func NewKeys(store docstore.Store, now func() time.Time, life, tokenLife time.Duration) *Keys {
 	return &Keys{
-		docs:      docstore.NewCollection(store, "signing-keys", nil),
+		docs:      docstore.NewCollection[*authv1.SigningKeyState](store, "signing-keys", nil),
 		now:       now,
 		life:      life,
 		tokenLife: tokenLife,
