@@ -121,6 +121,7 @@ func (s *pebbleStore) Put(ctx context.Context, collection string, row Row) (int6
 		// The clock makes the versions of a new document different from those of
 		// a deleted one, so that a holder of the old one gets a conflict.
 		row.Version = time.Now().UnixNano()
+		err = nil
 	case err != nil:
 		return 0, err
 	case row.Version == 0:
