@@ -2,14 +2,15 @@ package authn
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
+	"github.com/securly/sync/services/platform/errs"
 )
 
 // ServiceCredentials puts a service's own token on the calls of a connection,
@@ -58,7 +59,8 @@ func (c *serviceCredentials) fresh(ctx context.Context) (string, error) {
 	asked := c.now()
 	issued, err := c.client.IssueToken(ctx, &authv1.IssueTokenRequest{ClientId: c.id, ClientSecret: c.secret})
 	if err != nil {
-		return "", fmt.Errorf("get a token for service %s: %w", c.id, err)
+		// Whatever the reason: it is the hub's, and must not look like the caller's.
+		return "", errs.Errorf(codes.Unavailable, "SERVICE_TOKEN", "get a token for service %s: %w", c.id, err)
 	}
 	// Renewed early, so that no token ends on its way.
 	c.token = issued.GetAccessToken()

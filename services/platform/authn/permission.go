@@ -71,15 +71,22 @@ func describe(d protoreflect.MethodDescriptor) Method {
 // Check says what is wrong with the declaration of a method; a method that
 // fails it cannot be called.
 func (m Method) Check() error {
-	p := m.Permission
-	unscoped := p.GetAccess() == typev1.Access_ACCESS_PUBLIC || p.GetAccess() == typev1.Access_ACCESS_AUTHENTICATED
-	switch {
-	case p.GetAccess() == typev1.Access_ACCESS_UNSPECIFIED:
+	access, scope := m.Permission.GetAccess(), m.Permission.GetScope()
+	switch access {
+	case typev1.Access_ACCESS_PUBLIC:
+		if scope != "" {
+			return fmt.Errorf("%s is public, so its scope %q would protect nothing", m.Name, scope)
+		}
+	case typev1.Access_ACCESS_AUTHENTICATED:
+	case typev1.Access_ACCESS_DISTRICT, typev1.Access_ACCESS_ALL_DISTRICTS, typev1.Access_ACCESS_SERVICE:
+		if scope == "" {
+			return fmt.Errorf("%s declares %s without a scope", m.Name, access)
+		}
+	default:
 		return fmt.Errorf("%s declares no permission: add the option securly.sync.type.v1.permission", m.Name)
-	case unscoped != (p.GetScope() == ""):
-		return fmt.Errorf("%s declares %s with scope %q: only public and authenticated methods have no scope", m.Name, p.GetAccess(), p.GetScope())
-	case p.GetAccess() == typev1.Access_ACCESS_DISTRICT && districtPath(m.Descriptor.Input()) == nil:
-		return fmt.Errorf("%s is for a district, but %s has neither a field district nor header.district", m.Name, m.Descriptor.Input().FullName())
+	}
+	if access == typev1.Access_ACCESS_DISTRICT && districtPath(m.Descriptor.Input()) == nil {
+		return fmt.Errorf("%s is for a district, but %s has neither a text field district nor header.district", m.Name, m.Descriptor.Input().FullName())
 	}
 	return nil
 }

@@ -65,6 +65,9 @@ func (e *Error) Error() string { return e.message }
 // Unwrap returns what Errorf has wrapped.
 func (e *Error) Unwrap() error { return e.cause }
 
+// GRPCStatus makes gRPC's own status package understand e, on both sides.
+func (e *Error) GRPCStatus() *status.Status { return e.status(e.message) }
+
 // Is compares code and reason.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
@@ -113,6 +116,9 @@ func (e *Error) status(text string) *status.Status {
 func FromStatus(err error) error {
 	if err == nil {
 		return nil
+	}
+	if _, ok := err.(*Error); ok {
+		return err
 	}
 	s, ok := status.FromError(err)
 	if !ok {

@@ -25,6 +25,9 @@ func ServeGRPC(server *grpc.Server, listener net.Listener, grace time.Duration) 
 		if !stop() {
 			<-stopped // Serve returns before the calls have ended.
 		}
+		if errors.Is(err, grpc.ErrServerStopped) {
+			return nil // ctx had ended before it began.
+		}
 		return err
 	}
 }
