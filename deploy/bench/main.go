@@ -67,7 +67,7 @@ func generate(dir string, students int) (packages, error) {
 		changedZip:  filepath.Join(dir, "changed.zip"),
 		shuffledZip: filepath.Join(dir, "shuffled.zip"),
 	}
-	first := rostergen.Config{Seed: 1, Students: students, Version: "1.1", Flaws: rostergen.Realistic(students)}
+	first := rostergen.Config{Seed: 1, Students: students, Version: rostergen.V1p1, Flaws: rostergen.Realistic(students)}
 	changed, shuffled := first, first
 	changed.Day, changed.ChangeShare = 2, 0.01
 	shuffled.Shuffle = true

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // The client that every hub of this package is started with.
@@ -34,6 +36,7 @@ type Hub struct {
 	DataDir string
 
 	programs []*program
+	events   *server.Server // of a cluster
 }
 
 // Single starts `securly-sync serve` on dataDir and waits until it is ready.
@@ -99,6 +102,7 @@ func (h *Hub) Stop() error {
 		errs = append(errs, h.programs[i].stop(os.Interrupt))
 	}
 	h.programs = nil
+	h.stopEvents()
 	return errors.Join(errs...)
 }
 
@@ -108,6 +112,15 @@ func (h *Hub) Kill() {
 		_ = p.stop(os.Kill)
 	}
 	h.programs = nil
+	h.stopEvents()
+}
+
+func (h *Hub) stopEvents() {
+	if h.events != nil {
+		h.events.Shutdown()
+		h.events.WaitForShutdown()
+		h.events = nil
+	}
 }
 
 // Output returns what the programs have printed so far.

@@ -43,7 +43,7 @@ type Service struct {
 
 // New opens the engine, which Close releases. It starts nothing.
 func New(cfg Config, deps Deps) (*Service, error) {
-	engine, err := pebblestore.Open(cfg.DataDir, pebblestore.Options{})
+	engine, err := pebblestore.Open(pebblestore.Config{Dir: cfg.DataDir, Log: deps.Log})
 	if err != nil {
 		return nil, err
 	}
