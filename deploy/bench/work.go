@@ -124,7 +124,9 @@ func (t *table) pages(ctx context.Context, c *hubtest.Client) error {
 	queries := []func() string{
 		func() string { return "/users?" },
 		func() string { return "/users?sourcedId=" + url.QueryEscape(users.Users[r.IntN(1000)].SourcedID) },
-		func() string { return "/users?role=" + []string{"student", "teacher", "administrator", "guardian"}[r.IntN(4)] },
+		func() string {
+			return "/users?role=" + []string{"student", "teacher", "administrator", "guardian"}[r.IntN(4)]
+		},
 		func() string { return "/users?email=" + url.QueryEscape(users.Users[r.IntN(1000)].Email) },
 		func() string {
 			u := users.Users[r.IntN(1000)]
