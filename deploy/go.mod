@@ -2,6 +2,8 @@ module github.com/securly/sync/deploy
 
 go 1.26.0
 
+ignore ./e2e/browser/node_modules
+
 replace github.com/securly/sync/proto => ../proto
 
 replace github.com/securly/sync/services => ../services

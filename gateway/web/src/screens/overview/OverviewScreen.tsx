@@ -104,7 +104,7 @@ function LastReport({ report }: { report: Schema['ReadinessReport'] | undefined 
         <Tag tone={state.tone}>{state.label}</Tag>
         {formatDateTime(report.createTime, timeZone)}
       </p>
-      {report.state === 'COMPLETED' && (
+      {report.state === 'COMPLETED' && sum.checks > 0 && (
         <dl className="facts">
           <dt>To fix</dt>
           <dd>
