@@ -25,8 +25,8 @@ var (
 	ErrClosed    = errs.New(codes.Unavailable, "STORE_CLOSED", "the store is closed")
 )
 
-// Store is an engine. Collection names and ids are arbitrary text of at least
-// one byte, compared byte for byte; index values may be empty. An acknowledged
+// Store is an engine. Collection names, ids and index values are arbitrary UTF-8
+// text, compared byte for byte; only index values may be empty. An acknowledged
 // write survives a crash and is seen by every later read. All methods may be
 // called at the same time. After Close they fail with ErrClosed.
 type Store interface {

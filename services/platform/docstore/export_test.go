@@ -1,0 +1,4 @@
+package docstore
+
+// OpenPebbleOn lets tests choose the file system.
+var OpenPebbleOn = openPebble
