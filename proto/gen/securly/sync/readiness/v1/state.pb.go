@@ -149,12 +149,14 @@ func (x *StoredFindings) GetCount() int32 {
 // QueuedReport is work to do. It holds all that is needed to make the report
 // document, so that either may be written first.
 type QueuedReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
-	ReportId      string                 `protobuf:"bytes,2,opt,name=report_id,json=reportId,proto3" json:"report_id,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	Revision      int32                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
-	Automatic     bool                   `protobuf:"varint,5,opt,name=automatic,proto3" json:"automatic,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	District   string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	ReportId   string                 `protobuf:"bytes,2,opt,name=report_id,json=reportId,proto3" json:"report_id,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	Revision   int32                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Automatic  bool                   `protobuf:"varint,5,opt,name=automatic,proto3" json:"automatic,omitempty"`
+	// The W3C trace parent of what queued it.
+	TraceParent   string `protobuf:"bytes,6,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,12 +226,22 @@ func (x *QueuedReport) GetAutomatic() bool {
 	return false
 }
 
-// ReportLease says that an attempt at a report is under way. Its id holds the
-// number of the attempt, so that one engine starts each.
+func (x *QueuedReport) GetTraceParent() string {
+	if x != nil {
+		return x.TraceParent
+	}
+	return ""
+}
+
+// ReportLease says that an attempt at a report is under way, or that the next
+// one has to wait. Its id holds the number of the attempt, so that one engine
+// starts each.
 type ReportLease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ReportId      string                 `protobuf:"bytes,2,opt,name=report_id,json=reportId,proto3" json:"report_id,omitempty"`
+	Attempt       int32                  `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,6 +281,20 @@ func (x *ReportLease) GetDistrict() string {
 		return x.District
 	}
 	return ""
+}
+
+func (x *ReportLease) GetReportId() string {
+	if x != nil {
+		return x.ReportId
+	}
+	return ""
+}
+
+func (x *ReportLease) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
 }
 
 func (x *ReportLease) GetExpireTime() *timestamppb.Timestamp {
@@ -610,17 +636,20 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\x0eStoredFindings\x12\x19\n" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12\x12\n" +
 	"\x04blob\x18\x02 \x01(\tR\x04blob\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\x05R\x05count\"\xbe\x01\n" +
+	"\x05count\x18\x03 \x01(\x05R\x05count\"\xe1\x01\n" +
 	"\fQueuedReport\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x05R\brevision\x12\x1c\n" +
-	"\tautomatic\x18\x05 \x01(\bR\tautomatic\"f\n" +
+	"\tautomatic\x18\x05 \x01(\bR\tautomatic\x12!\n" +
+	"\ftrace_parent\x18\x06 \x01(\tR\vtraceParent\"\x9d\x01\n" +
 	"\vReportLease\x12\x1a\n" +
-	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12;\n" +
-	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
+	"\treport_id\x18\x02 \x01(\tR\breportId\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\"J\n" +
 	"\x10ReportedDistrict\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +

@@ -1,0 +1,232 @@
+// Package api answers the calls of securly.sync.readiness.v1.
+package api
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/platform/pagetoken"
+	"github.com/securly/sync/services/readiness-engine/internal/check"
+	"github.com/securly/sync/services/readiness-engine/internal/replica"
+	"github.com/securly/sync/services/readiness-engine/internal/report"
+)
+
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// Server implements ReadinessService.
+type Server struct {
+	readinessv1.UnimplementedReadinessServiceServer
+
+	reports *report.Reports
+	roster  replica.Roster
+	cache   *replica.Cache
+	tokens  *pagetoken.Sealer
+	now     func() time.Time
+	queued  func(ctx context.Context, report *readinessv1.ReadinessReport, district string)
+}
+
+// New returns a Server that calls queued for each report it has queued.
+func New(
+	reports *report.Reports, roster replica.Roster, cache *replica.Cache, tokens *pagetoken.Sealer, now func() time.Time,
+	queued func(ctx context.Context, report *readinessv1.ReadinessReport, district string),
+) *Server {
+	return &Server{reports: reports, roster: roster, cache: cache, tokens: tokens, now: now, queued: queued}
+}
+
+// ListReadinessChecks returns the catalogue.
+func (s *Server) ListReadinessChecks(context.Context, *readinessv1.ListReadinessChecksRequest) (*readinessv1.ListReadinessChecksResponse, error) {
+	out := &readinessv1.ListReadinessChecksResponse{Products: check.Products()}
+	for _, c := range check.Catalogue() {
+		out.ReadinessChecks = append(out.ReadinessChecks, c.Proto())
+	}
+	return out, nil
+}
+
+// CreateReadinessReport queues a report over the head.
+func (s *Server) CreateReadinessReport(ctx context.Context, req *readinessv1.CreateReadinessReportRequest) (*readinessv1.ReadinessReport, error) {
+	summary, err := s.roster.GetSummary(ctx, &rosterv1.GetSummaryRequest{District: req.GetDistrict()})
+	if err != nil {
+		return nil, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make a report id: %w", err)
+	}
+	queued, err := s.reports.Queue(ctx, &readinessv1.QueuedReport{
+		District: req.GetDistrict(), ReportId: id.String(),
+		CreateTime: timestamppb.New(s.now()), Revision: summary.GetRevision(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("queue a report: %w", err)
+	}
+	s.queued(ctx, queued, req.GetDistrict())
+	return queued, nil
+}
+
+// pageSize applies the default and the limit of page sizes.
+func pageSize(asked int32) int {
+	if asked <= 0 {
+		return defaultPage
+	}
+	return int(min(asked, maxPage))
+}
+
+// binding ties a page token to the list that it continues.
+func binding(parts ...string) []byte { return []byte(strings.Join(parts, "\x00")) }
+
+// ListReadinessReports lists reports, newest first.
+func (s *Server) ListReadinessReports(ctx context.Context, req *readinessv1.ListReadinessReportsRequest) (*readinessv1.ListReadinessReportsResponse, error) {
+	list := binding("reports", req.GetDistrict())
+	after := ""
+	if req.GetPageToken() != "" {
+		position, err := s.tokens.Open(req.GetPageToken(), list)
+		if err != nil {
+			return nil, err
+		}
+		after = string(position)
+	} else if err := s.known(ctx, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	reports, next, err := s.reports.List(ctx, req.GetDistrict(), after, pageSize(req.GetPageSize()))
+	if err != nil {
+		return nil, err
+	}
+	out := &readinessv1.ListReadinessReportsResponse{ReadinessReports: reports}
+	if next != "" {
+		out.NextPageToken = s.tokens.Seal(list, []byte(next))
+	}
+	return out, nil
+}
+
+// known fails for a district that does not exist: an empty list would hide a
+// mistyped name.
+func (s *Server) known(ctx context.Context, district string) error {
+	_, err := s.roster.GetSummary(ctx, &rosterv1.GetSummaryRequest{District: district})
+	return err
+}
+
+// get returns a report; where there is none, the district may be what is wrong.
+func (s *Server) get(ctx context.Context, district, id string) (*readinessv1.StoredReport, error) {
+	stored, err := s.reports.Get(ctx, district, id)
+	if errors.Is(err, report.ErrNotFound) {
+		if unknown := s.known(ctx, district); unknown != nil {
+			return nil, unknown
+		}
+	}
+	return stored, err
+}
+
+// GetReadinessReport returns one report with the checks of a product, or all.
+func (s *Server) GetReadinessReport(ctx context.Context, req *readinessv1.GetReadinessReportRequest) (*readinessv1.ReadinessReport, error) {
+	filter := report.Filter{Product: req.GetProduct()}
+	if err := filter.Validate(); err != nil {
+		return nil, err
+	}
+	stored, err := s.get(ctx, req.GetDistrict(), req.GetReport())
+	if err != nil {
+		return nil, err
+	}
+	out := stored.GetReport()
+	checks := out.GetChecks()
+	out.Checks = nil
+	for _, c := range checks {
+		if filter.Selects(c.GetCheckId()) {
+			out.Checks = append(out.Checks, c)
+		}
+	}
+	return out, nil
+}
+
+// completed returns a report that has findings to read.
+func (s *Server) completed(ctx context.Context, district, id string, filter report.Filter) (*readinessv1.StoredReport, error) {
+	if err := filter.Validate(); err != nil {
+		return nil, err
+	}
+	stored, err := s.get(ctx, district, id)
+	if err != nil {
+		return nil, err
+	}
+	if stored.GetReport().GetState() != readinessv1.ReportState_COMPLETED {
+		return nil, report.ErrNotCompleted
+	}
+	return stored, nil
+}
+
+// ListReadinessFindings pages through findings.
+func (s *Server) ListReadinessFindings(ctx context.Context, req *readinessv1.ListReadinessFindingsRequest) (*readinessv1.ListReadinessFindingsResponse, error) {
+	filter := report.Filter{CheckID: req.GetCheckId(), Product: req.GetProduct()}
+	stored, err := s.completed(ctx, req.GetDistrict(), req.GetReport(), filter)
+	if err != nil {
+		return nil, err
+	}
+	list := binding("findings", req.GetDistrict(), req.GetReport(), filter.CheckID, filter.Product)
+	from := 0
+	if req.GetPageToken() != "" {
+		position, err := s.tokens.Open(req.GetPageToken(), list)
+		if err != nil {
+			return nil, err
+		}
+		n, width := binary.Uvarint(position)
+		if width <= 0 {
+			return nil, pagetoken.ErrInvalid
+		}
+		from = int(n)
+	}
+	size := pageSize(req.GetPageSize())
+	out := &readinessv1.ListReadinessFindingsResponse{TotalSize: int32(report.Count(stored, filter))}
+	for found, err := range s.reports.Findings(ctx, stored, filter, from) {
+		if err != nil {
+			return nil, err
+		}
+		if len(out.Findings) == size {
+			out.NextPageToken = s.tokens.Seal(list, binary.AppendUvarint(nil, uint64(from+size)))
+			break
+		}
+		out.Findings = append(out.Findings, found)
+	}
+	return out, nil
+}
+
+// DownloadReadinessReport streams findings as CSV.
+func (s *Server) DownloadReadinessReport(req *readinessv1.DownloadReadinessReportRequest, stream grpc.ServerStreamingServer[httpbody.HttpBody]) error {
+	ctx := stream.Context()
+	filter := report.Filter{CheckID: req.GetCheckId(), Product: req.GetProduct()}
+	stored, err := s.completed(ctx, req.GetDistrict(), req.GetReport(), filter)
+	if err != nil {
+		return err
+	}
+	for part, err := range s.reports.CSV(ctx, stored, filter) {
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&httpbody.HttpBody{ContentType: report.ContentType, Data: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EraseDistrict removes all reports and the replica of a district.
+func (s *Server) EraseDistrict(ctx context.Context, req *readinessv1.EraseDistrictRequest) (*readinessv1.EraseDistrictResponse, error) {
+	if err := s.reports.Erase(ctx, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	if err := s.cache.Forget(ctx, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	return &readinessv1.EraseDistrictResponse{}, nil
+}

@@ -1,0 +1,87 @@
+package report
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"iter"
+	"strings"
+
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/readiness-engine/internal/check"
+)
+
+// ContentType of CSV.
+const ContentType = "text/csv; charset=utf-8"
+
+// chunkBytes is about how large the parts of a CSV are.
+const chunkBytes = 256 << 10
+
+var csvHeader = []string{
+	"Check", "Check ID", "Severity", "Actionable", "Reason",
+	"School", "School ID", "Grade", "Name", "Role", "Email",
+	"Entity", "Securly Internal ID", "Related Name", "Related Securly Internal ID", "How To Fix",
+}
+
+// CSV yields the findings as parts of a CSV file: the header, and a row for
+// each. A part is valid until the next one.
+func (r *Reports) CSV(ctx context.Context, stored *readinessv1.StoredReport, filter Filter) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		var buf bytes.Buffer
+		w := csv.NewWriter(&buf)
+		flush := func() bool {
+			w.Flush()
+			if err := w.Error(); err != nil {
+				yield(nil, fmt.Errorf("write CSV: %w", err))
+				return false
+			}
+			ok := yield(buf.Bytes(), nil)
+			buf.Reset()
+			return ok
+		}
+		write := func(row []string) {
+			for i := range row {
+				row[i] = harmless(row[i])
+			}
+			_ = w.Write(row) // An error stays with the writer until flush.
+		}
+		write(append([]string(nil), csvHeader...))
+		for found, err := range r.Findings(ctx, stored, filter, 0) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			write(csvRow(found))
+			if buf.Len() >= chunkBytes && !flush() {
+				return
+			}
+		}
+		flush()
+	}
+}
+
+func csvRow(f *readinessv1.ReadinessFinding) []string {
+	title, severity, howToFix := f.GetCheckId(), "", ""
+	if c := check.Find(f.GetCheckId()); c != nil {
+		title, severity, howToFix = c.Title, strings.ToLower(c.Severity.String()), c.HowToFix
+	}
+	actionable := "no"
+	if f.GetActionable() {
+		actionable = "yes"
+	}
+	return []string{
+		title, f.GetCheckId(), severity, actionable, f.GetReason(),
+		f.GetSchoolName(), f.GetSchoolId(), strings.Join(f.GetGrades(), " "), f.GetDisplayName(), f.GetRole(), f.GetEmail(),
+		f.GetEntity(), f.GetSourcedId(), f.GetRelatedName(), f.GetRelatedSourcedId(), howToFix,
+	}
+}
+
+// harmless keeps a spreadsheet from taking a cell for a formula: roster data
+// comes from outside, and a name may begin with "=".
+func harmless(cell string) string {
+	if cell != "" && strings.IndexByte("=+-@\t\r\n", cell[0]) >= 0 {
+		return "'" + cell
+	}
+	return cell
+}

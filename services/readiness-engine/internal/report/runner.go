@@ -1,0 +1,318 @@
+package report
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	grpccodes "google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/readiness-engine/internal/check"
+	"github.com/securly/sync/services/readiness-engine/internal/replica"
+)
+
+var tracer = otel.Tracer("github.com/securly/sync/services/readiness-engine/internal/report")
+
+// RunnerConfig bounds the work of a Runner.
+type RunnerConfig struct {
+	// Workers is how many reports are made at a time, of different districts.
+	Workers int
+	// Sweep is how often the queue is looked at without being woken.
+	Sweep time.Duration
+	// Lease is how long a silent engine keeps its claim to a report.
+	Lease time.Duration
+	// Attempts is how often a report is tried before it fails.
+	Attempts int
+	// Retry is the pause before the second attempt; it doubles with each.
+	Retry time.Duration
+}
+
+// Runner makes the reports that wait in the queue.
+type Runner struct {
+	cfg     RunnerConfig
+	reports *Reports
+	cache   *replica.Cache
+	log     *slog.Logger
+	now     func() time.Time
+
+	wake chan struct{}
+
+	mu   sync.Mutex
+	busy map[string]bool // districts with a report under way, one at a time each
+}
+
+// NewRunner returns a Runner; Run starts it.
+func NewRunner(cfg RunnerConfig, reports *Reports, cache *replica.Cache, log *slog.Logger, now func() time.Time) *Runner {
+	return &Runner{
+		cfg: cfg, reports: reports, cache: cache, log: log, now: now,
+		wake: make(chan struct{}, 1), busy: map[string]bool{},
+	}
+}
+
+// Wake makes the Runner look at the queue soon.
+func (r *Runner) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // It will look anyway.
+	}
+}
+
+// Run works until ctx ends, and returns when no work is left under way.
+func (r *Runner) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	for {
+		next, err := r.dispatch(ctx, &workers)
+		if err != nil && ctx.Err() == nil {
+			r.log.ErrorContext(ctx, "readiness: cannot read the queue, trying again", "error", err)
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-r.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// dispatch starts a worker for each queued report that can be made now, and
+// returns when to look again. A district that queues much takes one worker.
+func (r *Runner) dispatch(ctx context.Context, workers *sync.WaitGroup) (next time.Duration, err error) {
+	next = r.cfg.Sweep
+	for doc, err := range r.reports.queue.All(ctx, "") {
+		if err != nil {
+			return next, err
+		}
+		q := doc.Value
+		if free, full := r.begin(q.GetDistrict()); full {
+			return next, nil
+		} else if !free {
+			continue
+		}
+		lease, wait, err := r.claim(ctx, q)
+		if err != nil || lease == nil {
+			r.finish(q.GetDistrict())
+			if err != nil {
+				return next, err
+			}
+			next = min(next, max(wait, time.Millisecond))
+			continue
+		}
+		workers.Go(func() {
+			defer r.Wake() // The district or the worker may have more to do.
+			defer r.finish(q.GetDistrict())
+			r.work(ctx, q, *lease)
+		})
+	}
+	return next, nil
+}
+
+func (r *Runner) begin(district string) (free, full bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.busy) >= r.cfg.Workers {
+		return false, true
+	}
+	if r.busy[district] {
+		return false, false
+	}
+	r.busy[district] = true
+	return true, false
+}
+
+func (r *Runner) finish(district string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.busy, district)
+}
+
+// claim starts the next attempt at a report; no lease means that another engine
+// is at it, or that the next attempt has to wait.
+func (r *Runner) claim(ctx context.Context, q *readinessv1.QueuedReport) (lease *docstore.Doc[*readinessv1.ReportLease], wait time.Duration, err error) {
+	attempt := int32(0)
+	for doc, err := range r.reports.leases.All(ctx, q.GetDistrict()+"/"+q.GetReportId()+"/") {
+		if err != nil {
+			return nil, 0, err
+		}
+		attempt = max(attempt, doc.Value.GetAttempt())
+		if left := doc.Value.GetExpireTime().AsTime().Sub(r.now()); left > 0 {
+			return nil, left, nil
+		}
+	}
+	attempt++
+	doc, err := r.reports.leases.Create(ctx, fmt.Sprintf("%s/%d", documentID(q.GetDistrict(), q.GetReportId()), attempt),
+		&readinessv1.ReportLease{
+			District: q.GetDistrict(), ReportId: q.GetReportId(), Attempt: attempt,
+			ExpireTime: timestamppb.New(r.now().Add(r.cfg.Lease)),
+		})
+	if errors.Is(err, docstore.ErrExists) {
+		return nil, r.cfg.Lease, nil
+	}
+	return &doc, 0, err
+}
+
+// work makes one attempt, keeps the lease meanwhile and settles the outcome.
+func (r *Runner) work(ctx context.Context, q *readinessv1.QueuedReport, lease docstore.Doc[*readinessv1.ReportLease]) {
+	attempt := lease.Value.GetAttempt()
+	log := r.log.With("district", q.GetDistrict(), "report", q.GetReportId(), "revision", q.GetRevision(), "attempt", attempt)
+	working, stop := context.WithCancelCause(ctx)
+	renewed := make(chan docstore.Doc[*readinessv1.ReportLease], 1)
+	go func() { renewed <- r.renew(working, stop, lease) }()
+	err := r.make(working, q)
+	interrupted := working.Err() != nil
+	stop(nil)
+	lease = <-renewed
+
+	// The outcome is written even while the engine stops.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Lease)
+	defer cancel()
+	switch {
+	case err == nil:
+		log.InfoContext(ctx, "readiness: report completed")
+		err = r.settle(ctx, q)
+	case interrupted:
+		log.InfoContext(ctx, "readiness: report interrupted, it stays queued")
+		err = r.release(ctx, lease, 0)
+	case permanent(err) || int(attempt) >= r.cfg.Attempts:
+		log.WarnContext(ctx, "readiness: report failed", "error", err)
+		if err = r.fail(ctx, q, err); err == nil {
+			err = r.settle(ctx, q)
+		}
+	default:
+		log.WarnContext(ctx, "readiness: report attempt failed, trying again", "error", err)
+		err = r.release(ctx, lease, r.cfg.Retry<<(attempt-1))
+	}
+	if err != nil {
+		log.ErrorContext(ctx, "readiness: cannot settle a report, it is tried again when its lease has expired", "error", err)
+	}
+}
+
+// renew keeps the lease until ctx ends, and ends ctx when the lease is lost.
+func (r *Runner) renew(ctx context.Context, stop context.CancelCauseFunc, lease docstore.Doc[*readinessv1.ReportLease]) docstore.Doc[*readinessv1.ReportLease] {
+	ticker := time.NewTicker(r.cfg.Lease / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return lease
+		case <-ticker.C:
+		}
+		lease.Value.ExpireTime = timestamppb.New(r.now().Add(r.cfg.Lease))
+		// Not with ctx: a write that is cut off leaves the version unknown.
+		renewed, err := r.reports.leases.Update(context.WithoutCancel(ctx), lease)
+		if err != nil {
+			stop(fmt.Errorf("lease lost: %w", err))
+			return lease
+		}
+		lease = renewed
+	}
+}
+
+// release lets the next attempt begin after a pause.
+func (r *Runner) release(ctx context.Context, lease docstore.Doc[*readinessv1.ReportLease], pause time.Duration) error {
+	lease.Value.ExpireTime = timestamppb.New(r.now().Add(pause))
+	_, err := r.reports.leases.Update(ctx, lease)
+	return gone(err)
+}
+
+// settle takes a report that is completed or failed out of the queue.
+func (r *Runner) settle(ctx context.Context, q *readinessv1.QueuedReport) error {
+	if err := gone(r.reports.queue.Delete(ctx, documentID(q.GetDistrict(), q.GetReportId()))); err != nil {
+		return err
+	}
+	return r.reports.dropLeases(ctx, q.GetDistrict()+"/"+q.GetReportId()+"/")
+}
+
+// permanent errors do not go away by trying again.
+func permanent(err error) bool {
+	switch errs.Status(err).Code() {
+	case grpccodes.NotFound, grpccodes.OutOfRange, grpccodes.PermissionDenied, grpccodes.InvalidArgument:
+		return true
+	}
+	return false
+}
+
+func (r *Runner) fail(ctx context.Context, q *readinessv1.QueuedReport, cause error) error {
+	if _, err := r.reports.create(ctx, q); err != nil {
+		return err
+	}
+	_, err := r.reports.reports.Modify(ctx, documentID(q.GetDistrict(), q.GetReportId()), func(s *readinessv1.StoredReport) error {
+		s.Report.State = readinessv1.ReportState_FAILED
+		s.Report.Error = errs.Status(cause).Message()
+		s.Report.EndTime = timestamppb.New(r.now())
+		return nil
+	})
+	return gone(err)
+}
+
+// make runs all checks over the report's revision and completes the report.
+// One that is completed already, or was erased, is left alone.
+func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err error) {
+	origin := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{traceParent: q.GetTraceParent()})
+	ctx, span := tracer.Start(ctx, "make readiness report", trace.WithLinks(trace.LinkFromContext(origin)), trace.WithAttributes(
+		attribute.String("district", q.GetDistrict()), attribute.String("report", q.GetReportId()), attribute.Int("revision", int(q.GetRevision()))))
+	defer func() {
+		if err != nil {
+			span.RecordError(err)
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}()
+	if _, err := r.reports.create(ctx, q); err != nil {
+		return err
+	}
+	id := documentID(q.GetDistrict(), q.GetReportId())
+	doc, err := r.reports.reports.Modify(ctx, id, func(s *readinessv1.StoredReport) error {
+		if s.Report.State == readinessv1.ReportState_QUEUED {
+			s.Report.State = readinessv1.ReportState_PROCESSING
+		}
+		return nil
+	})
+	if err != nil || doc.Value.GetReport().GetState() != readinessv1.ReportState_PROCESSING {
+		return gone(err)
+	}
+	var results []*readinessv1.CheckResult
+	var stored []*readinessv1.StoredFindings
+	err = r.cache.Use(ctx, q.GetDistrict(), q.GetRevision(), func(rep *replica.Replica) error {
+		ctx, span := tracer.Start(ctx, "run checks")
+		defer span.End()
+		v := check.NewView(rep, r.now())
+		for _, c := range check.Catalogue() {
+			res := c.Run(v)
+			at, err := r.reports.findings.write(ctx, q.GetDistrict(), v, &res)
+			if err != nil {
+				return err
+			}
+			results, stored = append(results, res.Proto()), append(stored, at)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = r.reports.reports.Modify(ctx, id, func(s *readinessv1.StoredReport) error {
+		s.Report.State = readinessv1.ReportState_COMPLETED
+		s.Report.EndTime = timestamppb.New(r.now())
+		s.Report.Checks, s.Findings = results, stored
+		return nil
+	})
+	if errors.Is(err, docstore.ErrNotFound) { // Erased meanwhile: leave nothing behind.
+		return r.reports.findings.erase(ctx, q.GetDistrict())
+	}
+	return err
+}
