@@ -1,11 +1,13 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 
+	"google.golang.org/grpc/codes"
+
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/errs"
 )
 
 // Names and numbers that must not be mixed up.
@@ -27,24 +29,24 @@ type (
 
 // What callers can act on. Engines wrap these with what, where and why.
 var (
-	ErrInvalid         = errors.New("invalid argument")
-	ErrDistrictUnknown = errors.New("unknown district")
-	ErrRecordUnknown   = errors.New("unknown record")
-	ErrPlanUnknown     = errors.New("unknown plan")
-	// ErrPlanBusy means that another call stages or commits the same plan.
-	ErrPlanBusy = errors.New("plan is being worked on")
+	ErrInvalid         = errs.New(codes.InvalidArgument, "INVALID_ARGUMENT", "invalid argument")
+	ErrDistrictUnknown = errs.New(codes.NotFound, "DISTRICT_NOT_FOUND", "unknown district")
+	ErrRecordUnknown   = errs.New(codes.NotFound, "RECORD_NOT_FOUND", "unknown record")
+	ErrPlanUnknown     = errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
+	// ErrPlanBusy means that another call stages the same plan.
+	ErrPlanBusy = errs.New(codes.Aborted, "PLAN_BUSY", "plan is being worked on")
 	// ErrStale means that a record of the plan has changed since it was
 	// compared: make the plan anew.
-	ErrStale = errors.New("plan is stale")
+	ErrStale = errs.New(codes.Aborted, "PLAN_STALE", "plan is stale")
 	// ErrCommitted means that what was to be dropped is committed.
-	ErrCommitted = errors.New("plan is committed")
+	ErrCommitted = errs.New(codes.FailedPrecondition, "PLAN_COMMITTED", "plan is committed")
 	// ErrFenced means that a newer lease holder has taken over: stop.
-	ErrFenced          = errors.New("lease was taken over")
-	ErrRevisionUnknown = errors.New("revision is not committed")
+	ErrFenced          = errs.New(codes.Aborted, "LEASE_LOST", "lease was taken over")
+	ErrRevisionUnknown = errs.New(codes.NotFound, "REVISION_NOT_FOUND", "revision is not committed")
 	// ErrRevisionGone means that the revision was pruned: read a newer one
 	// from its beginning.
-	ErrRevisionGone = errors.New("revision is gone")
-	ErrClosed       = errors.New("store is closed")
+	ErrRevisionGone = errs.New(codes.OutOfRange, "REVISION_GONE", "revision is gone")
+	ErrClosed       = errs.New(codes.Unavailable, "STORE_CLOSED", "store is closed")
 )
 
 var districtName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)

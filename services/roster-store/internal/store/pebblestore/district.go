@@ -1,0 +1,369 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/securly/sync/services/platform/record"
+	"github.com/securly/sync/services/roster-store/internal/store"
+)
+
+// district is an open one.
+type district struct {
+	id   store.DistrictID
+	dir  string
+	db   *pebble.DB
+	opts *pebble.Options
+
+	// ctx ends when the store is closed or the district erased, with the cause
+	// that its users then return.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// Under Store.mu.
+	users int
+	used  uint64
+
+	write sync.Mutex // held by whoever makes a revision or changes meta values
+	busy  sync.Map   // PlanID → nothing: plans being staged or committed
+
+	times   times
+	matches *lru.Cache[matchKey, *match]
+	changes *lru.Cache[changesKey, []string]
+}
+
+// formatVersion is of the keyspaces and of the terms that search extracts. A
+// folder of another version is refused.
+const formatVersion = 1
+
+// Names in spaceMeta.
+const (
+	metaFormat  = "format"
+	metaHead    = "head"    // head and floor
+	metaFence   = "fence"   // highest fence seen
+	metaSummary = "summary" // summaryDoc of the head
+)
+
+// summaryDoc counts what a revision holds.
+type summaryDoc struct {
+	Active, Total map[store.Entity]int
+	Families      map[record.Family]int
+}
+
+// revisionDoc is kept per revision.
+type revisionDoc struct {
+	store.RevisionInfo
+	// Total records per entity, for pages as of this revision.
+	Total map[store.Entity]int
+	// Bulk revisions have no change log: they created every record they hold.
+	Bulk bool
+}
+
+// planDoc is kept per finished plan.
+type planDoc struct {
+	store.Plan
+	// Bulk plans are staged as table files that become part of the database.
+	Bulk    bool
+	Summary summaryDoc // of the revision a bulk plan makes
+	// Outcome is set when the commit is done; also when it made no revision.
+	Outcome *store.Outcome
+}
+
+func (s *Store) options() *pebble.Options {
+	o := &pebble.Options{
+		Cache:              s.cache,
+		FileCache:          s.files,
+		FormatMajorVersion: pebble.FormatNewest,
+		MemTableSize:       16 << 20,
+		Logger:             pebbleLog{s.cfg.Log},
+	}
+	o.EnsureDefaults()
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = 16 << 10
+	}
+	return o
+}
+
+// createDistrict makes the database of an empty district.
+func (s *Store) createDistrict(dir string) (err error) {
+	db, err := pebble.Open(dir, s.options())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	b := db.NewBatch()
+	summary, err := json.Marshal(summaryDoc{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		b.Set(metaKey(metaFormat), []byte{formatVersion}, nil),
+		b.Set(metaKey(metaHead), headValue(0, 0), nil),
+		b.Set(metaKey(metaSummary), summary, nil),
+		b.Commit(pebble.Sync),
+	)
+}
+
+// openDistrict opens the database and drops stagings that were never finished.
+func (s *Store) openDistrict(id store.DistrictID) (*district, error) {
+	d := &district{id: id, dir: s.dir(id), opts: s.options()}
+	if _, err := os.Stat(d.dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("district %s: %w", id, store.ErrDistrictUnknown)
+	} else if err != nil {
+		return nil, fmt.Errorf("open district %s: %w", id, err)
+	}
+	var err error
+	if d.db, err = pebble.Open(d.dir, d.opts); err != nil {
+		return nil, fmt.Errorf("open district %s: %w", id, err)
+	}
+	d.ctx, d.cancel = context.WithCancelCause(s.ctx)
+	if d.matches, err = lru.New[matchKey, *match](256); err == nil {
+		d.changes, err = lru.New[changesKey, []string](8)
+	}
+	if err == nil {
+		err = d.prepare()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open district %s: %w", id, err), d.close())
+	}
+	return d, nil
+}
+
+func (d *district) prepare() error {
+	format, err := get(d.db, metaKey(metaFormat))
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(format, []byte{formatVersion}) {
+		return fmt.Errorf("data has format %v, this program reads %d: use the program that wrote it", format, formatVersion)
+	}
+	if err := d.times.load(d.db); err != nil {
+		return err
+	}
+	return d.dropUnfinished()
+}
+
+// dropUnfinished removes what stagings have left that did not finish before the
+// process ended.
+func (d *district) dropUnfinished() error {
+	it, err := d.db.NewIter(span([]byte{spaceStaged}))
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; {
+		name, _, valid := unescape(it.Key()[1:])
+		if !valid {
+			return fmt.Errorf("damaged key of a staged change")
+		}
+		id := store.PlanID(name)
+		doc, err := d.plan(d.db, id)
+		if err != nil {
+			return err
+		}
+		end := afterKey(planKey(spaceStaged, id))
+		if doc == nil {
+			if err := d.db.DeleteRange(planKey(spaceStaged, id), end, pebble.NoSync); err != nil {
+				return err
+			}
+		}
+		ok = it.SeekGE(end)
+	}
+	dirs, err := os.ReadDir(filepath.Join(d.dir, stagedDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range dirs {
+		name, err := hex.DecodeString(e.Name())
+		if err != nil {
+			continue
+		}
+		doc, err := d.plan(d.db, store.PlanID(name))
+		if err != nil {
+			return err
+		}
+		if doc == nil || doc.Outcome != nil {
+			if err := os.RemoveAll(d.stagingDir(store.PlanID(name))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *district) close() error {
+	d.cancel(store.ErrClosed)
+	if err := d.db.Close(); err != nil {
+		return fmt.Errorf("close district %s: %w", d.id, err)
+	}
+	return nil
+}
+
+// check fails if the caller has given up, the store is closed or the district
+// erased.
+func (d *district) check(ctx context.Context) error {
+	if d.ctx.Err() != nil {
+		return context.Cause(d.ctx)
+	}
+	return context.Cause(ctx)
+}
+
+// stagedDir is inside the database's folder, so that erasing takes it along.
+const stagedDir = "staged"
+
+func (d *district) stagingDir(id store.PlanID) string {
+	return filepath.Join(d.dir, stagedDir, hex.EncodeToString([]byte(id)))
+}
+
+func headValue(head, floor store.Revision) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(head)), uint64(floor))
+}
+
+// head returns the newest revision and the oldest that was not pruned.
+func head(r reader) (head, floor store.Revision, err error) {
+	v, err := get(r, metaKey(metaHead))
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(v) != 16 {
+		return 0, 0, fmt.Errorf("damaged head of %d bytes", len(v))
+	}
+	return store.Revision(binary.BigEndian.Uint64(v)), store.Revision(binary.BigEndian.Uint64(v[8:])), nil
+}
+
+// getDoc reads a JSON document; false without an error if there is none.
+func getDoc(r reader, key []byte, doc any) (bool, error) {
+	v, err := get(r, key)
+	if err != nil || v == nil {
+		return false, err
+	}
+	if err := json.Unmarshal(v, doc); err != nil {
+		return false, fmt.Errorf("read document of key space %c: %w", key[0], err)
+	}
+	return true, nil
+}
+
+// setter is a batch or a table being written.
+type setter interface {
+	Set(key, value []byte, o *pebble.WriteOptions) error
+}
+
+func setDoc(w setter, key []byte, doc any) error {
+	v, err := json.Marshal(doc)
+	if err != nil {
+		return fmt.Errorf("write document of key space %c: %w", key[0], err)
+	}
+	return w.Set(key, v, nil)
+}
+
+func (d *district) plan(r reader, id store.PlanID) (*planDoc, error) {
+	doc := &planDoc{}
+	if ok, err := getDoc(r, planKey(spacePlan, id), doc); !ok {
+		return nil, err
+	}
+	return doc, nil
+}
+
+func (d *district) revision(r reader, rev store.Revision) (revisionDoc, error) {
+	var doc revisionDoc
+	if rev == 0 {
+		return doc, nil
+	}
+	ok, err := getDoc(r, revisionKey(spaceRevision, rev), &doc)
+	if err == nil && !ok {
+		err = fmt.Errorf("revision %d of %s has no document", rev, d.id)
+	}
+	return doc, err
+}
+
+// times are the commit times of all revisions, also of pruned ones, because
+// they stand in for dateLastModified where the source left it blank.
+type times struct {
+	mu     sync.RWMutex
+	at     []time.Time // by revision - 1
+	stamps []string
+}
+
+func (t *times) load(r reader) error {
+	it, err := r.NewIter(span([]byte{spaceTime}))
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return errors.Join(err, it.Close())
+		}
+		t.set(store.Revision(len(t.at)+1), time.UnixMilli(int64(binary.BigEndian.Uint64(v))))
+	}
+	return errors.Join(it.Error(), it.Close())
+}
+
+// of returns the zero time for revision 0.
+func (t *times) of(rev store.Revision) time.Time {
+	if rev == 0 {
+		return time.Time{}
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.at[rev-1]
+}
+
+// stamp is the time as dateLastModified states it.
+func (t *times) stamp(rev store.Revision) string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.stamps[rev-1]
+}
+
+// set is called before the revision becomes visible.
+func (t *times) set(rev store.Revision, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at = append(t.at[:rev-1], at.UTC())
+	t.stamps = append(t.stamps[:rev-1], at.UTC().Format(record.TimeFormat))
+}
+
+func timeValue(at time.Time) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli()))
+}
+
+// begin claims a plan for the caller until end is called.
+func (d *district) begin(id store.PlanID) (end func(), err error) {
+	if _, taken := d.busy.LoadOrStore(id, struct{}{}); taken {
+		return nil, fmt.Errorf("plan %q of %s: %w", id, d.id, store.ErrPlanBusy)
+	}
+	return func() { d.busy.Delete(id) }, nil
+}
+
+// raiseFence refuses a fence below one seen and remembers a higher one.
+func (d *district) raiseFence(fence store.Fence) error {
+	v, err := get(d.db, metaKey(metaFence))
+	if err != nil {
+		return err
+	}
+	seen := store.Fence(0)
+	if len(v) == 8 {
+		seen = store.Fence(binary.BigEndian.Uint64(v))
+	}
+	if fence < seen {
+		return fmt.Errorf("fence %d of %s, seen %d: %w", fence, d.id, seen, store.ErrFenced)
+	}
+	if fence == seen {
+		return nil
+	}
+	return d.db.Set(metaKey(metaFence), binary.BigEndian.AppendUint64(nil, uint64(fence)), pebble.Sync)
+}

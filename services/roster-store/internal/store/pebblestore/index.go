@@ -1,0 +1,180 @@
+package pebblestore
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/search"
+)
+
+// indexBuilder makes the lists of one entity of an empty district. It holds
+// ids and pairs of small numbers, not keys; when there are too many it writes
+// them out as a run and goes on, and the runs are merged at the end. Ids only
+// ascend, so the blocks of a list in a later run follow those in an earlier one.
+type indexBuilder struct {
+	d      *district
+	dir    string
+	entity store.Entity
+
+	terms map[search.Term]uint32
+	names []search.Term
+	pairs []posting
+	ids   []byte
+	ends  []uint32
+
+	runs [][]string // table files of each run
+	// lengths of lists that may have more than one block.
+	lengths map[search.Term]int
+	schools map[string]int
+}
+
+// posting says that the record with a number has a term.
+type posting struct{ term, record uint32 }
+
+// runRecords is how many records one run of an index holds.
+const runRecords = 2_000_000
+
+func newIndexBuilder(d *district, dir string, e store.Entity) *indexBuilder {
+	return &indexBuilder{
+		d: d, dir: dir, entity: e,
+		terms: map[search.Term]uint32{}, lengths: map[search.Term]int{}, schools: map[string]int{},
+	}
+}
+
+func (x *indexBuilder) len() int { return len(x.ends) }
+
+func (x *indexBuilder) id(n uint32) []byte {
+	start := uint32(0)
+	if n > 0 {
+		start = x.ends[n-1]
+	}
+	return x.ids[start:x.ends[n]]
+}
+
+// record makes the id the current one and returns its number in this run.
+func (x *indexBuilder) record(id string) uint32 {
+	x.ids = append(x.ids, id...)
+	x.ends = append(x.ends, uint32(len(x.ids)))
+	return uint32(len(x.ends) - 1)
+}
+
+// term adds a record to the list of a term. The records of a term must ascend.
+func (x *indexBuilder) term(n uint32, t search.Term) {
+	k, ok := x.terms[t]
+	if !ok {
+		k = uint32(len(x.names))
+		x.terms[t] = k
+		x.names = append(x.names, t)
+	}
+	x.pairs = append(x.pairs, posting{k, n})
+}
+
+// flush writes a run.
+func (x *indexBuilder) flush() error {
+	// The pairs are grouped by counting; only the distinct terms are sorted.
+	starts := make([]uint32, len(x.names)+1)
+	for _, p := range x.pairs {
+		starts[p.term+1]++
+	}
+	for i := range x.names {
+		starts[i+1] += starts[i]
+	}
+	records := make([]uint32, len(x.pairs))
+	fill := slices.Clone(starts[:len(x.names)])
+	for _, p := range x.pairs {
+		records[fill[p.term]] = p.record
+		fill[p.term]++
+	}
+	order := make([]uint32, len(x.names))
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortFunc(order, func(a, b uint32) int { return compareTerms(x.names[a], x.names[b]) })
+
+	out := &series{d: x.d, dir: x.dir, name: fmt.Sprintf("index-%d-run-%d", x.entity, len(x.runs))}
+	ids := make([][]byte, 0, blockFill)
+	var value []byte
+	for _, k := range order {
+		t, members := x.names[k], records[starts[k]:starts[k+1]]
+		x.lengths[t] += len(members)
+		if t.Field == search.FieldSchool {
+			x.schools[t.Value] += len(members)
+		}
+		prefix := listKey(spaceIndex, x.entity, t)
+		for part := range slices.Chunk(members, blockFill) {
+			ids = ids[:0]
+			for _, n := range part {
+				ids = append(ids, x.id(n))
+			}
+			value = appendBlock(value[:0], ids)
+			if err := out.Set(append(prefix[:len(prefix):len(prefix)], ids[0]...), value, nil); err != nil {
+				return errors.Join(err, out.close())
+			}
+		}
+	}
+	x.runs = append(x.runs, out.paths)
+	clear(x.terms)
+	x.names, x.pairs, x.ids, x.ends = x.names[:0], x.pairs[:0], x.ids[:0], x.ends[:0]
+	return out.close()
+}
+
+// finish writes what is left and returns the table files of the index.
+func (x *indexBuilder) finish(ctx context.Context) ([]string, error) {
+	if x.len() > 0 {
+		if err := x.flush(); err != nil {
+			return nil, err
+		}
+	}
+	x.terms, x.names, x.pairs, x.ids, x.ends = nil, nil, nil, nil, nil
+	paths, err := x.merge(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts := &series{d: x.d, dir: x.dir, name: fmt.Sprintf("count-%d", x.entity)}
+	for _, t := range slices.SortedFunc(maps.Keys(x.lengths), compareTerms) {
+		// Lists of one block need no count; those of two runs have two.
+		if n := x.lengths[t]; n > blockFill || len(x.runs) > 1 {
+			if err := counts.Set(listKey(spaceCount, x.entity, t), binary.AppendUvarint(nil, uint64(n)), nil); err != nil {
+				return nil, errors.Join(err, counts.close())
+			}
+		}
+	}
+	x.lengths = nil
+	return append(paths, counts.paths...), counts.close()
+}
+
+func (x *indexBuilder) merge(ctx context.Context) ([]string, error) {
+	if len(x.runs) <= 1 {
+		return slices.Concat(x.runs...), nil
+	}
+	out := &series{d: x.d, dir: x.dir, name: fmt.Sprintf("index-%d", x.entity)}
+	it, err := x.d.readTables(ctx, slices.Concat(x.runs...), nil)
+	if err != nil {
+		return nil, err
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err == nil {
+			err = out.Set(it.Key(), v, nil)
+		}
+		if err != nil {
+			return nil, errors.Join(err, it.Close(), out.close())
+		}
+	}
+	err = errors.Join(it.Error(), it.Close(), out.close())
+	for _, p := range slices.Concat(x.runs...) {
+		err = errors.Join(err, os.Remove(p))
+	}
+	return out.paths, err
+}
+
+func compareTerms(a, b search.Term) int {
+	return cmp.Or(cmp.Compare(a.Field, b.Field), cmp.Compare(a.Value, b.Value))
+}

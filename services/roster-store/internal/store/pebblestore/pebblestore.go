@@ -1,0 +1,337 @@
+// Package pebblestore is the embedded engine of the roster store: one folder
+// with one Pebble database per district, so that a district is isolated, backed
+// up and erased by itself. README.md states its limits.
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/securly/sync/services/roster-store/internal/store"
+)
+
+// Config of the engine. Zero values mean the defaults stated.
+type Config struct {
+	// Dir holds one folder per district. Only one process may use it.
+	Dir string
+	// MaxOpen is how many idle districts stay open (64). Each holds about ten
+	// files of its own; data files are shared up to MaxFiles (512).
+	MaxOpen, MaxFiles int
+	// CacheBytes is for data blocks of all districts together (64 MiB).
+	CacheBytes int64
+	// Now tells the commit time (time.Now).
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Store implements store.Store.
+type Store struct {
+	cfg   Config
+	cache *pebble.Cache
+	files *pebble.FileCache
+
+	// ctx ends when the store is closed; its cause is store.ErrClosed.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu     sync.Mutex
+	idle   *sync.Cond // a district has lost its last user
+	open   map[store.DistrictID]*district
+	clock  uint64 // of uses, for closing the least recently used
+	closed bool
+}
+
+var _ store.Store = (*Store)(nil)
+
+const (
+	// Folders whose names begin with a dot are no districts.
+	pendingDir  = ".pending"
+	newPrefix   = ".new-"
+	erasePrefix = ".erased-"
+)
+
+// Open prepares the folder and finishes what a crash has interrupted.
+func Open(cfg Config) (*Store, error) {
+	cfg.setDefaults()
+	if err := os.MkdirAll(filepath.Join(cfg.Dir, pendingDir), 0o700); err != nil {
+		return nil, fmt.Errorf("open roster store: %w", err)
+	}
+	entries, err := os.ReadDir(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open roster store: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), erasePrefix) {
+			if err := os.RemoveAll(filepath.Join(cfg.Dir, e.Name())); err != nil {
+				return nil, fmt.Errorf("open roster store: finish erasing: %w", err)
+			}
+		}
+	}
+	s := &Store{
+		cfg:   cfg,
+		cache: pebble.NewCache(cfg.CacheBytes),
+		files: pebble.NewFileCache(4, cfg.MaxFiles),
+		open:  map[store.DistrictID]*district{},
+	}
+	s.idle = sync.NewCond(&s.mu)
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	return s, nil
+}
+
+func (c *Config) setDefaults() {
+	if c.MaxOpen == 0 {
+		c.MaxOpen = 64
+	}
+	if c.MaxFiles == 0 {
+		c.MaxFiles = 512
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 64 << 20
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.cancel(store.ErrClosed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	for len(s.open) > 0 {
+		for id, d := range s.open {
+			if d.users == 0 {
+				errs = append(errs, d.close())
+				delete(s.open, id)
+			}
+		}
+		if len(s.open) > 0 {
+			s.idle.Wait()
+		}
+	}
+	s.files.Unref()
+	s.cache.Unref()
+	return errors.Join(errs...)
+}
+
+func (s *Store) dir(id store.DistrictID) string { return filepath.Join(s.cfg.Dir, string(id)) }
+
+func (s *Store) pendingFile(id store.DistrictID) string {
+	return filepath.Join(s.cfg.Dir, pendingDir, string(id))
+}
+
+// OpenDistrict implements store.Store.
+func (s *Store) OpenDistrict(ctx context.Context, id store.DistrictID) error {
+	if err := store.CheckDistrict(id); err != nil {
+		return err
+	}
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return store.ErrClosed
+	}
+	if _, err := os.Stat(s.dir(id)); err == nil {
+		return nil
+	}
+	// The folder gets its name when everything is in it.
+	fresh := filepath.Join(s.cfg.Dir, newPrefix+string(id))
+	err := os.RemoveAll(fresh)
+	if err == nil {
+		err = s.createDistrict(fresh)
+	}
+	if err == nil {
+		err = os.Rename(fresh, s.dir(id))
+	}
+	if err == nil {
+		err = syncDir(s.cfg.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("open district %s: %w", id, err)
+	}
+	return nil
+}
+
+// Districts implements store.Store.
+func (s *Store) Districts(ctx context.Context) iter.Seq2[store.DistrictID, error] {
+	return func(yield func(store.DistrictID, error) bool) {
+		if err := s.check(ctx); err != nil {
+			yield("", err)
+			return
+		}
+		entries, err := os.ReadDir(s.cfg.Dir)
+		if err != nil {
+			yield("", fmt.Errorf("list districts: %w", err))
+			return
+		}
+		for _, e := range entries {
+			id := store.DistrictID(e.Name())
+			if store.CheckDistrict(id) != nil {
+				continue
+			}
+			if err := s.check(ctx); err != nil {
+				yield("", err)
+				return
+			}
+			if !yield(id, nil) {
+				return
+			}
+		}
+	}
+}
+
+// EraseDistrict implements store.Store.
+func (s *Store) EraseDistrict(ctx context.Context, id store.DistrictID) error {
+	if err := store.CheckDistrict(id); err != nil {
+		return err
+	}
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return store.ErrClosed
+	}
+	// Whoever waits for the users to leave must look again afterwards: another
+	// call may have erased the district meanwhile.
+	for d := s.open[id]; d != nil; d = s.open[id] {
+		d.cancel(fmt.Errorf("district %s was erased: %w", id, store.ErrDistrictUnknown))
+		if d.users == 0 {
+			delete(s.open, id)
+			if err := d.close(); err != nil {
+				return fmt.Errorf("erase district %s: %w", id, err)
+			}
+			break
+		}
+		s.idle.Wait()
+		if s.closed {
+			return store.ErrClosed
+		}
+	}
+	gone := filepath.Join(s.cfg.Dir, erasePrefix+string(id))
+	err := os.RemoveAll(gone)
+	if err == nil {
+		err = os.Rename(s.dir(id), gone)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = syncDir(s.cfg.Dir)
+	}
+	if err == nil {
+		err = os.RemoveAll(gone)
+	}
+	if err == nil {
+		err = removeFile(s.pendingFile(id))
+	}
+	if err != nil {
+		return fmt.Errorf("erase district %s: %w", id, err)
+	}
+	return nil
+}
+
+// check fails if the caller has given up or the store is closed.
+func (s *Store) check(ctx context.Context) error {
+	if s.ctx.Err() != nil {
+		return store.ErrClosed
+	}
+	return context.Cause(ctx)
+}
+
+// use opens a district if necessary and keeps it open until release is called.
+func (s *Store) use(ctx context.Context, id store.DistrictID) (d *district, release func(), err error) {
+	if err := store.CheckDistrict(id); err != nil {
+		return nil, nil, err
+	}
+	if err := s.check(ctx); err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, nil, store.ErrClosed
+	}
+	d = s.open[id]
+	if d == nil {
+		if d, err = s.openDistrict(id); err != nil {
+			return nil, nil, err
+		}
+		s.open[id] = d
+	}
+	if d.ctx.Err() != nil {
+		return nil, nil, context.Cause(d.ctx)
+	}
+	d.users++
+	s.clock++
+	d.used = s.clock
+	s.closeIdle()
+	return d, sync.OnceFunc(func() { s.release(d) }), nil
+}
+
+func (s *Store) release(d *district) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.users--; d.users == 0 {
+		s.idle.Broadcast()
+		s.closeIdle()
+	}
+}
+
+// closeIdle closes least recently used districts while more than MaxOpen are
+// open. One in use stays.
+func (s *Store) closeIdle() {
+	for len(s.open) > s.cfg.MaxOpen {
+		var oldest *district
+		for _, d := range s.open {
+			if d.users == 0 && (oldest == nil || d.used < oldest.used) {
+				oldest = d
+			}
+		}
+		if oldest == nil {
+			return
+		}
+		delete(s.open, oldest.id)
+		if err := oldest.close(); err != nil {
+			s.cfg.Log.Error("close idle district", "district", oldest.id, "error", err)
+		}
+	}
+}
+
+// syncDir makes the names in a folder survive a power loss.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func removeFile(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
