@@ -1,0 +1,290 @@
+package onerostercsv
+
+import (
+	"archive/zip"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/csvtext"
+	"github.com/securly/sync/services/ingest/internal/finding"
+	"github.com/securly/sync/services/ingest/internal/layer"
+	"github.com/securly/sync/services/ingest/internal/normalise"
+)
+
+// Setting says how a source's packages are to be taken.
+type Setting string
+
+// The settings. Auto follows the manifest.
+const (
+	Auto  Setting = "auto"
+	Bulk  Setting = "bulk"
+	Delta Setting = "delta"
+)
+
+// Faults are what is wrong with files as a whole: the package cannot be taken.
+type Faults []*normalise.Fault
+
+// Error says the first and how many there are.
+func (f Faults) Error() string {
+	if len(f) == 1 {
+		return f[0].Error()
+	}
+	return fmt.Sprintf("%s (and %d more, see the findings)", f[0].Error(), len(f)-1)
+}
+
+// Findings are the faults as findings.
+func (f Faults) Findings() []*ingestv1.SyncFinding {
+	out := make([]*ingestv1.SyncFinding, len(f))
+	for i, x := range f {
+		out[i] = &ingestv1.SyncFinding{Level: finding.LevelFile, Code: x.Code, File: x.File, Column: x.Column, Message: x.Message}
+	}
+	return out
+}
+
+// File is one file of a package, ready to be read.
+type File struct {
+	Kind   normalise.Kind
+	Mode   layer.Mode
+	Size   int64
+	Table  *normalise.Table
+	Report *finding.Report
+	entry  *zip.File
+}
+
+// Plan is what a package holds and how to take it.
+type Plan struct {
+	// Files to read, in the order of normalise.Kind.
+	Files []*File
+	// Findings about the package that belong to no file that is read.
+	Findings []*finding.Report
+}
+
+// File returns the file of a kind, or nil.
+func (p *Plan) File(k normalise.Kind) *File {
+	for _, f := range p.Files {
+		if f.Kind == k {
+			return f
+		}
+	}
+	return nil
+}
+
+// Mode returns how the file of a kind is to be taken.
+func (p *Plan) Mode(k normalise.Kind) layer.Mode {
+	if f := p.File(k); f != nil {
+		return f.Mode
+	}
+	return layer.Absent
+}
+
+// required are the files without which there is no roster.
+var required = []normalise.Kind{normalise.Users, normalise.Classes, normalise.Enrollments}
+
+// Plan works out what each file is. known tells which kinds the source has
+// delivered before. It fails with Faults.
+func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kind) bool) (*Plan, error) {
+	p := &Plan{}
+	var faults Faults
+	fault := func(file, code, format string, args ...any) {
+		faults = append(faults, &normalise.Fault{File: file, Code: code, Message: fmt.Sprintf(format, args...)})
+	}
+	reports := map[string]*finding.Report{}
+	report := func(file string) *finding.Report {
+		if reports[file] == nil {
+			reports[file] = finding.NewReport(file)
+			p.Findings = append(p.Findings, reports[file])
+		}
+		return reports[file]
+	}
+	m, err := c.readManifest(report)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range c.notices {
+		report(n.file).File(n.code, "", n.message)
+	}
+
+	heads := map[normalise.Kind]*head{}
+	modes := map[normalise.Kind]layer.Mode{}
+	anyDelta := false
+	for _, k := range normalise.Kinds() {
+		entry := c.files[k]
+		mode, declared := m.mode(k)
+		switch {
+		case entry == nil:
+			if mode != layer.Absent {
+				fault(k.File(), "manifest-file-missing", "manifest.csv says that file.%s is %s, but the package has no %s: add it, or mark it absent", k, m.files[strings.ToLower(k.String())], k.File())
+			}
+			continue
+		case declared && mode == layer.Absent:
+			fault(k.File(), "manifest-file-present", "manifest.csv says that file.%s is absent, but the package has it: remove it, or correct the manifest", k)
+			continue
+		case c.manifest != nil && !declared:
+			report(manifestName).File("manifest-row-missing", "", fmt.Sprintf("the manifest does not say what %s is; it was read as a complete copy", k.File()))
+		}
+		if mode == layer.Absent {
+			mode = layer.Bulk
+		}
+		mode = c.override(setting, mode, declared, k, report)
+		h, err := readHead(entry)
+		if err != nil {
+			fault(k.File(), "file-unreadable", "%v", err)
+			continue
+		}
+		if h.rows == 0 {
+			switch {
+			case mode == layer.Delta: // no changes
+			case slices.Contains(required, k):
+				fault(k.File(), "file-empty", "the required file has no rows: a roster without any is taken for a failed export; send the file as it should be")
+			default:
+				report(k.File()).File("file-empty", "", "the file has no rows and was taken as absent; records from before stay")
+			}
+			continue
+		}
+		heads[k], modes[k] = h, mode
+		anyDelta = anyDelta || mode == layer.Delta
+	}
+	manifestOnly := len(c.files) == 0 && c.manifest != nil
+	for _, k := range required {
+		if c.files[k] == nil && !(known(k) && (anyDelta || manifestOnly || setting == Delta)) {
+			fault(k.File(), "file-missing", "the required file is missing from the package: add it")
+		}
+	}
+
+	_, rolesFile := heads[normalise.Roles]
+	for _, k := range normalise.Kinds() {
+		h := heads[k]
+		if h == nil {
+			continue
+		}
+		r := report(k.File())
+		if h.encoding == csvtext.UTF16LE || h.encoding == csvtext.UTF16BE {
+			r.File("encoding-utf-16", "", "the file is written in "+string(h.encoding)+"; the standard wants UTF-8")
+		}
+		if h.comma != ',' {
+			r.File("delimiter", "", fmt.Sprintf("the values are separated by %q; the standard wants commas", h.comma))
+		}
+		table, err := normalise.Bind(k, h.header, normalise.Options{
+			Source: source, Delta: modes[k] == layer.Delta, RolesFile: rolesFile || known(normalise.Users),
+		}, r)
+		var f *normalise.Fault
+		if errors.As(err, &f) {
+			faults = append(faults, f)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if table.Statuses() && modes[k] == layer.Bulk && setting == Auto && h.status {
+			r.File("bulk-with-status", "status", "the file is declared a complete copy, but its rows have a status as in a delta; it was read as a complete copy")
+		}
+		p.Files = append(p.Files, &File{Kind: k, Mode: modes[k], Size: int64(c.files[k].UncompressedSize64), Table: table, Report: r, entry: c.files[k]})
+	}
+	if c.manifest == nil {
+		version := "1.2"
+		if f := p.File(normalise.Users); f != nil && f.Table.FlatRoles {
+			version = "1.1"
+		}
+		report(manifestName).File("manifest-missing", "", "the package has no manifest.csv; by its headers it was read as OneRoster "+version)
+	}
+	if len(faults) > 0 {
+		return p, faults
+	}
+	return p, nil
+}
+
+// override applies the source's setting to what the manifest says.
+func (c *Contents) override(s Setting, mode layer.Mode, declared bool, k normalise.Kind, report func(string) *finding.Report) layer.Mode {
+	want := mode
+	switch s {
+	case Bulk:
+		want = layer.Bulk
+	case Delta:
+		want = layer.Delta
+	}
+	if declared && want != mode {
+		report(k.File()).File("mode-overridden", "", "the manifest says otherwise, but the source is set to read every file as "+string(s))
+	}
+	return want
+}
+
+// Read opens the text of the file behind its header.
+func (f *File) Read() (*csvtext.Reader, byte, io.Closer, error) {
+	in, err := f.entry.Open()
+	if err != nil {
+		return nil, 0, nil, f.unreadable(err)
+	}
+	text, _, err := csvtext.Decode(in)
+	if err == nil {
+		r := csvtext.NewReader(text)
+		var comma byte
+		if _, comma, err = r.Header(); err == nil {
+			r.Expect(f.Table.Width())
+			return r, comma, in, nil
+		}
+	}
+	_ = in.Close()
+	return nil, 0, nil, f.unreadable(err)
+}
+
+// unreadable is the fault of a file that breaks off while it is read.
+func (f *File) unreadable(err error) error {
+	return Faults{{File: f.Kind.File(), Code: "file-unreadable", Message: fmt.Sprintf("the file cannot be read to its end (%v): make the package anew", err)}}
+}
+
+// Unreadable is what an error of the reader that Read returned means.
+func (f *File) Unreadable(err error) error { return f.unreadable(err) }
+
+// head is what the beginning of a file tells.
+type head struct {
+	header   []string
+	comma    byte
+	encoding csvtext.Encoding
+	rows     int  // 0 or 1
+	status   bool // the first row has a status
+}
+
+func readHead(entry *zip.File) (*head, error) {
+	in, err := entry.Open()
+	if err != nil {
+		return nil, fmt.Errorf("the file cannot be read (%w): make the package anew", err)
+	}
+	defer func() { _ = in.Close() }()
+	text, encoding, err := csvtext.Decode(in)
+	if err != nil {
+		return nil, err
+	}
+	h := &head{encoding: encoding}
+	r := csvtext.NewReader(text)
+	h.header, h.comma, err = r.Header()
+	if errors.Is(err, io.EOF) {
+		return h, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	parser := csvtext.NewParser(h.comma)
+	statusAt := slices.IndexFunc(h.header, func(s string) bool { return strings.EqualFold(strings.TrimSpace(s), "status") })
+	var batch csvtext.Batch
+	for {
+		if err := r.ReadBatch(&batch); errors.Is(err, io.EOF) {
+			return h, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("the file cannot be read (%w): make the package anew", err)
+		}
+		for i := range batch.Len() {
+			row, text := batch.Row(i)
+			fields, _, err := parser.Fields(row, text)
+			if row.Fault == csvtext.FaultNone && err == nil && normalise.Blank(fields) {
+				continue
+			}
+			h.rows = 1
+			h.status = statusAt >= 0 && statusAt < len(fields) && strings.TrimSpace(fields[statusAt]) != ""
+			return h, nil
+		}
+	}
+}

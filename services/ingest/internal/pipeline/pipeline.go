@@ -1,0 +1,387 @@
+// Package pipeline turns a package into layer files: rows are split, made into
+// records, encoded, sorted and written, with a bounded number of workers and a
+// bounded amount of memory, however large the district is.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"gocloud.dev/blob"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
+	"github.com/securly/sync/services/ingest/internal/csvtext"
+	"github.com/securly/sync/services/ingest/internal/layer"
+	"github.com/securly/sync/services/ingest/internal/normalise"
+	"github.com/securly/sync/services/platform/record"
+)
+
+// sortMemory is how much one worker sorts at a time.
+const sortMemory = 16 << 20
+
+// smallFile is the size up to which one worker is enough.
+const smallFile = 4 << 20
+
+// Input of Run.
+type Input struct {
+	Plan *onerostercsv.Plan
+	// Bucket gets the layer files, under keys that begin with Prefix.
+	Bucket *blob.Bucket
+	Prefix string
+	// Previous layer files by entity name.
+	Previous map[string]*ingestv1.LayerFile
+	// TempDir is for sorting; it is left as it was.
+	TempDir string
+	// Rows is told how many rows were read.
+	Rows func(n int)
+}
+
+// Counts of one entity.
+type Counts struct{ Received, Rejected int }
+
+// Output of Run.
+type Output struct {
+	// Layer files by entity name: new ones where the package has rows, the
+	// previous ones otherwise.
+	Layer  map[string]*ingestv1.LayerFile
+	Counts map[string]Counts
+}
+
+// entityFiles are the files that make an entity; the first holds its records.
+func entityFiles(e typev1.Entity) []normalise.Kind {
+	switch e {
+	case typev1.Entity_ENTITY_ORGS:
+		return []normalise.Kind{normalise.Orgs}
+	case typev1.Entity_ENTITY_ACADEMIC_SESSIONS:
+		return []normalise.Kind{normalise.AcademicSessions}
+	case typev1.Entity_ENTITY_COURSES:
+		return []normalise.Kind{normalise.Courses}
+	case typev1.Entity_ENTITY_CLASSES:
+		return []normalise.Kind{normalise.Classes}
+	case typev1.Entity_ENTITY_USERS:
+		return []normalise.Kind{normalise.Users, normalise.Roles, normalise.UserProfiles}
+	case typev1.Entity_ENTITY_ENROLLMENTS:
+		return []normalise.Kind{normalise.Enrollments}
+	default:
+		return []normalise.Kind{normalise.Demographics}
+	}
+}
+
+// EntityOf returns the entity whose records a file makes.
+func EntityOf(k normalise.Kind) typev1.Entity {
+	for _, e := range record.Entities() {
+		if slices.Contains(entityFiles(e), k) {
+			return e
+		}
+	}
+	return typev1.Entity_ENTITY_UNSPECIFIED
+}
+
+// Run reads the files of a plan. Its error is onerostercsv.Faults when a file
+// cannot be read to its end.
+func Run(ctx context.Context, in Input) (_ *Output, err error) {
+	dir, err := os.MkdirTemp(in.TempDir, "sort-*")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder to sort in: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	out := &Output{Layer: map[string]*ingestv1.LayerFile{}, Counts: map[string]Counts{}}
+	var builds []*build
+	for _, e := range record.Entities() {
+		b := &build{in: in, entity: e, dir: dir}
+		for _, k := range entityFiles(e) {
+			if f := in.Plan.File(k); f != nil {
+				b.files = append(b.files, f)
+				b.size += f.Size
+			}
+		}
+		name := record.EntityName(e)
+		if len(b.files) == 0 {
+			if prev := in.Previous[name]; prev != nil {
+				out.Layer[name] = prev
+			}
+			continue
+		}
+		builds = append(builds, b)
+	}
+	// The largest first, so that none is left over at the end.
+	slices.SortStableFunc(builds, func(a, b *build) int { return int(b.size>>10 - a.size>>10) })
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	for _, b := range builds {
+		g.Go(func() error { return b.run(ctx) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, b := range builds {
+		name := record.EntityName(b.entity)
+		out.Layer[name] = b.out
+		counts := Counts{Received: int(b.received.Load())}
+		if first := b.files[0]; first.Kind == entityFiles(b.entity)[0] {
+			counts.Rejected = first.Report.Rejected()
+		}
+		out.Counts[name] = counts
+	}
+	return out, nil
+}
+
+// build makes the layer file of one entity.
+type build struct {
+	in       Input
+	entity   typev1.Entity
+	dir      string
+	files    []*onerostercsv.File
+	size     int64
+	sorter   *layer.Sorter
+	received atomic.Int64
+	bare     atomic.Bool
+	out      *ingestv1.LayerFile
+}
+
+func (b *build) file(k normalise.Kind) *onerostercsv.File {
+	for _, f := range b.files {
+		if f.Kind == k {
+			return f
+		}
+	}
+	return nil
+}
+
+func (b *build) run(ctx context.Context) (err error) {
+	b.sorter = layer.NewSorter(b.dir, sortMemory)
+	defer func() { err = errors.Join(err, b.sorter.Close()) }()
+	plan := b.layerBuild()
+	for _, f := range b.files {
+		if err := b.read(ctx, f, plan.Join); err != nil {
+			return err
+		}
+	}
+	return b.write(ctx, plan)
+}
+
+// layerBuild says how rows become the layer, as far as it is known before
+// they are read.
+func (b *build) layerBuild() layer.Build {
+	records := entityFiles(b.entity)[0]
+	p := layer.Build{Rows: b.sorter, Mode: b.in.Plan.Mode(records), Rejected: b.rejected}
+	if b.entity == typev1.Entity_ENTITY_USERS {
+		p.Roles, p.Profiles = b.in.Plan.Mode(normalise.Roles), b.in.Plan.Mode(normalise.UserProfiles)
+		users := b.file(normalise.Users)
+		p.OwnRoles = users != nil && users.Table.FlatRoles
+		p.Join = !p.OwnRoles || p.Roles != layer.Absent || p.Profiles != layer.Absent
+	}
+	return p
+}
+
+func (b *build) rejected(it layer.Item) {
+	kind, code, message := entityFiles(b.entity)[0], "id-duplicate", "another row has the same id; the first of them was read"
+	if it.Part != layer.PartRecord {
+		kind, code, message = normalise.Roles, "user-unknown", "the row names a user that is not there, so it could not be kept"
+		if it.Part == layer.PartProfile {
+			kind = normalise.UserProfiles
+		}
+	}
+	column := "sourcedId"
+	if it.Part != layer.PartRecord {
+		column = "userSourcedId"
+	}
+	b.file(kind).Report.Reject(code, it.Row, column, string(it.ID), message)
+}
+
+// read has the rows of a file normalised by several workers.
+func (b *build) read(ctx context.Context, f *onerostercsv.File, join bool) error {
+	text, comma, closer, err := f.Read()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = closer.Close() }()
+	workers := runtime.GOMAXPROCS(0)
+	if f.Size < smallFile {
+		workers = 1
+	}
+	full := make(chan *csvtext.Batch, workers)
+	free := make(chan *csvtext.Batch, 2*workers+1)
+	for range cap(free) {
+		free <- &csvtext.Batch{}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(full)
+		for {
+			var batch *csvtext.Batch
+			select {
+			case batch = <-free:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			if err := text.ReadBatch(batch); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return f.Unreadable(err)
+			}
+			select {
+			case full <- batch:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	})
+	for range workers {
+		g.Go(func() error {
+			w := newWorker(b, f, comma, join)
+			for batch := range full {
+				if err := w.batch(batch); err != nil {
+					return err
+				}
+				free <- batch // never blocks: it has room for all batches
+			}
+			w.rows.Close()
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// worker makes items of rows.
+type worker struct {
+	b      *build
+	f      *onerostercsv.File
+	parser *csvtext.Parser
+	reader *normalise.Reader
+	rows   *layer.Buffer
+	part   layer.Part
+	hash   bool
+	count  bool
+	body   []byte
+	id     []byte
+}
+
+func newWorker(b *build, f *onerostercsv.File, comma byte, join bool) *worker {
+	w := &worker{
+		b: b, f: f, parser: csvtext.NewParser(comma), reader: f.Table.NewReader(f.Report), rows: b.sorter.Buffer(),
+		hash: !join, count: f.Kind == entityFiles(b.entity)[0],
+	}
+	switch f.Kind {
+	case normalise.Roles:
+		w.part = layer.PartRole
+	case normalise.UserProfiles:
+		w.part = layer.PartProfile
+	}
+	return w
+}
+
+func (w *worker) batch(batch *csvtext.Batch) error {
+	received := 0
+	for i := range batch.Len() {
+		row, text := batch.Row(i)
+		fields, ok := w.fields(row, text)
+		if ok && normalise.Blank(fields) {
+			continue
+		}
+		received++
+		if !ok {
+			continue
+		}
+		n, ok := w.reader.Read(row.Number, fields)
+		if !ok {
+			continue
+		}
+		if err := w.add(row.Number, n); err != nil {
+			return err
+		}
+	}
+	if w.count {
+		w.b.received.Add(int64(received))
+	}
+	w.b.in.Rows(received)
+	return nil
+}
+
+// fields splits a row. False means that it was rejected.
+func (w *worker) fields(row csvtext.Row, text []byte) ([]string, bool) {
+	switch row.Fault {
+	case csvtext.FaultTooLong:
+		w.f.Report.Reject("row-too-long", row.Number, "", "", fmt.Sprintf("the row is longer than %d bytes", csvtext.MaxRow))
+		return nil, false
+	case csvtext.FaultQuote:
+		w.f.Report.Reject("row-quotes", row.Number, "", "", "a quote in the row is never closed: close it, or double it if it belongs to the value")
+		return nil, false
+	}
+	recoded := w.parser.Recoded
+	fields, lazy, err := w.parser.Fields(row, text)
+	if err != nil {
+		w.f.Report.Reject("row-unreadable", row.Number, "", "", "the row is not text in UTF-8 or Windows-1252")
+		return nil, false
+	}
+	if lazy {
+		w.f.Report.Value("quotes-stray", row.Number, "", "", "quotes in the row break the rules and were taken as they stand: double a quote that belongs to a value")
+	}
+	if row.Lines() {
+		w.f.Report.Value("value-lines", row.Number, "", "", "a value runs over several lines; they were joined by spaces")
+	}
+	if w.parser.Recoded > recoded {
+		w.f.Report.Notice("encoding-windows-1252", row.Number, "", "the row is not UTF-8 and was read as Windows-1252: save the file as CSV UTF-8")
+	}
+	return fields, true
+}
+
+func (w *worker) add(number int, n normalise.Row) error {
+	var err error
+	w.body, err = proto.MarshalOptions{Deterministic: true}.MarshalAppend(w.body[:0], n.Message)
+	if err != nil {
+		return fmt.Errorf("encode %s row %d: %w", w.f.Kind.File(), number, err)
+	}
+	w.id = append(w.id[:0], n.ID...)
+	it := layer.Item{ID: w.id, Part: w.part, Deleted: n.Deleted, Bare: n.Bare && w.part == layer.PartRecord, Row: number, Body: w.body}
+	if it.Bare {
+		w.b.bare.Store(true)
+	}
+	if w.hash {
+		it.Hash = record.HashOf(n.Message.(*typev1.Record))
+	}
+	return w.rows.Add(it)
+}
+
+// write merges the sorted rows with what was there before.
+func (b *build) write(ctx context.Context, plan layer.Build) error {
+	name := record.EntityName(b.entity)
+	if prev := b.in.Previous[name]; prev != nil && (plan.Mode != layer.Bulk || b.bare.Load() || plan.Join && (plan.Roles != layer.Bulk || plan.Profiles != layer.Bulk)) {
+		plan.Previous = layer.Read(ctx, b.in.Bucket, prev.GetKey())
+	}
+	key := b.in.Prefix + name
+	w, err := layer.Create(ctx, b.in.Bucket, key)
+	if err != nil {
+		return err
+	}
+	if err := plan.Write(w); err != nil {
+		w.Abort()
+		return fmt.Errorf("build the layer of %s: %w", name, err)
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("build the layer of %s: %w", name, err)
+	}
+	b.out = &ingestv1.LayerFile{Key: key, Records: w.Records()}
+	return nil
+}
+
+// Findings gathers the findings of a plan, and how many there were.
+func Findings(p *onerostercsv.Plan) (kept []*ingestv1.SyncFinding, total int) {
+	for _, r := range p.Findings {
+		k, n := r.Result()
+		kept = append(kept, k...)
+		total += n
+	}
+	return kept, total
+}
