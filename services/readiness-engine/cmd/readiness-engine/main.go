@@ -28,7 +28,7 @@ func build(ctx context.Context, env *process.Env) (process.Parts, error) {
 		return process.Parts{}, err
 	}
 	findings, err := fileblob.OpenBucket(filepath.Join(env.Settings.DataDir, "findings"),
-		&fileblob.Options{CreateDir: true, Metadata: fileblob.MetadataDontWrite})
+		&fileblob.Options{CreateDir: true, NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
 	if err != nil {
 		return process.Parts{}, fmt.Errorf("open the findings: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -27,6 +28,7 @@ type Store struct {
 	mu        sync.Mutex
 	districts map[string]*district
 	exports   int
+	failing   int // exports still to fail
 }
 
 type district struct {
@@ -97,6 +99,13 @@ func (s *Store) Exports() int {
 	return s.exports
 }
 
+// FailExports lets the next n exports fail.
+func (s *Store) FailExports(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = n
+}
+
 func (s *Store) find(name string) (*district, error) {
 	if d := s.districts[name]; d != nil {
 		return d, nil
@@ -123,6 +132,11 @@ func (s *Store) GetSummary(_ context.Context, req *rosterv1.GetSummaryRequest) (
 func (s *Store) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingServer[rosterv1.ExportResponse]) error {
 	s.mu.Lock()
 	s.exports++
+	if s.failing > 0 {
+		s.failing--
+		s.mu.Unlock()
+		return errors.New("the disk is on fire")
+	}
 	d, err := s.find(req.District)
 	if err != nil {
 		s.mu.Unlock()
