@@ -59,7 +59,10 @@ type Handler func(ctx context.Context, subject string, payload []byte) error
 // the oldest event that the stream has.
 func (b *Bus) Consume(ctx context.Context, c Consumer, handle Handler) error {
 	c.setDefaults()
-	// Ask once before the workers do: a wrong filter is a mistake, not an outage.
+	if !strings.HasPrefix(c.Filter, subjectRoot) {
+		return fmt.Errorf("consume %s: subjects begin with %s", c.Filter, subjectRoot)
+	}
+	// Ask once before the workers do: a wrong name is a mistake, not an outage.
 	if _, err := b.consumer(ctx, c); err != nil {
 		return fmt.Errorf("consume %s: %w", c.Filter, err)
 	}
