@@ -217,7 +217,7 @@ func TestSchoolScope(t *testing.T) {
 	watch, err := c.Watch(ctx, &rosterv1.WatchRequest{District: "d"})
 	require.NoError(t, err)
 	_, err = watch.Recv()
-	wantCode(t, err, codes.PermissionDenied, "")
+	wantCode(t, err, codes.PermissionDenied, "SCHOOL_LIMITED")
 }
 
 func TestExportResumes(t *testing.T) {
