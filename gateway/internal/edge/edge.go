@@ -136,14 +136,16 @@ func (a *API) Handler() http.Handler {
 	mux.HandleFunc("GET /.well-known/jwks.json", a.keys)
 	mux.HandleFunc("GET /auth/link", a.redeemLink)
 	mux.HandleFunc("POST /auth/logout", a.logout)
-	mux.Handle("/v1/", a.withSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	v1 := a.withSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, ":upload") {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}
 		// Answers hold personal data and depend on who asks.
 		w.Header().Set("Cache-Control", "no-store")
 		a.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), pathKey{}, r.URL.Path)))
-	})))
+	}))
+	mux.Handle("/v1", v1)
+	mux.Handle("/v1/", v1)
 	return mux
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -54,7 +55,7 @@ func (m *apiJSON) NewDecoder(r io.Reader) runtime.Decoder {
 		if len(bytes.TrimSpace(body)) == 0 {
 			return io.EOF
 		}
-		msg, ok := v.(proto.Message)
+		msg, ok := message(v)
 		if !ok {
 			return m.JSONPb.NewDecoder(bytes.NewReader(body)).Decode(v)
 		}
@@ -63,6 +64,20 @@ func (m *apiJSON) NewDecoder(r io.Reader) runtime.Decoder {
 		}
 		return nil
 	})
+}
+
+// message returns what v points to. For a body that is one field of the request it is the address
+// of that field, a message not yet made.
+func message(v any) (proto.Message, bool) {
+	if msg, ok := v.(proto.Message); ok {
+		return msg, true
+	}
+	field := reflect.ValueOf(v).Elem()
+	if field.Kind() == reflect.Pointer && field.IsNil() {
+		field.Set(reflect.New(field.Type().Elem()))
+	}
+	msg, ok := field.Interface().(proto.Message)
+	return msg, ok
 }
 
 var protoPrefix = regexp.MustCompile(`^proto:[\s\x{a0}]*(\(line (\d+):(\d+)\):[\s\x{a0}]*)?`)

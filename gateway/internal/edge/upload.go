@@ -24,8 +24,12 @@ const (
 	drainLimit = 64 << 20
 )
 
-var errUploadForm = errs.New(codes.InvalidArgument, "UPLOAD_FORM_INVALID",
-	`send the package as multipart/form-data in the field "file": one zip or several CSV files, as curl -F file=@roster.zip does`)
+var (
+	errUploadForm = errs.New(codes.InvalidArgument, "UPLOAD_FORM_INVALID",
+		`send the package as multipart/form-data in the field "file": one zip or several CSV files, as curl -F file=@roster.zip does`)
+	errCutOff = errs.New(codes.InvalidArgument, "UPLOAD_CUT_OFF",
+		"the upload ended before it was complete, so nothing was stored: send it again")
+)
 
 // upload passes a package on to the ingest service while it arrives. Only an upload that arrived
 // completely is told to be complete; ingest drops every other.
@@ -36,6 +40,9 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request, params map[string]s
 	body := &uploadBody{reader: http.MaxBytesReader(w, r.Body, a.maxUpload), control: http.NewResponseController(w)}
 	stored, err := a.forward(ctx, body, r.Header.Get("Content-Type"), params)
 	if err != nil {
+		if r.Context().Err() != nil { // The client is gone, so the stream was cancelled.
+			err = errCutOff
+		}
 		cancel()
 		io.Copy(io.Discard, io.LimitReader(body, drainLimit)) //nolint:errcheck // the answer is the error already
 		return err
@@ -145,8 +152,7 @@ func (a *API) cutOff(err error) error {
 		return errs.Errorf(codes.InvalidArgument, "UPLOAD_TOO_LARGE",
 			"the upload is larger than %d MiB: send a zip, or fewer files at once", a.maxUpload>>20)
 	}
-	return errs.Errorf(codes.InvalidArgument, "UPLOAD_CUT_OFF",
-		"the upload ended before it was complete, so nothing was stored: send it again")
+	return errCutOff
 }
 
 // uploadBody lets a slow client take its time as long as something arrives.

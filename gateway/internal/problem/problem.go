@@ -40,6 +40,10 @@ type Problem struct {
 
 // From says what a client may know about err.
 func From(ctx context.Context, err error) Problem {
+	var routing *runtime.HTTPStatusError
+	if errors.As(err, &routing) {
+		err = routing.Err
+	}
 	s := errs.Status(err)
 	p := Problem{
 		Code:    runtime.HTTPStatusFromCode(s.Code()),
@@ -65,8 +69,7 @@ func From(ctx context.Context, err error) Problem {
 			p.Details = append(p.Details, text)
 		}
 	}
-	var routing *runtime.HTTPStatusError
-	if errors.As(err, &routing) {
+	if routing != nil {
 		p.Code = routing.HTTPStatus
 	}
 	return p

@@ -127,7 +127,7 @@ function Counts({ counts }: { counts: Record<string, Schema['EntityCounts']> }) 
   return (
     <section aria-labelledby="counts">
       <h2 id="counts">Records</h2>
-      <TableScroll label="Records by entity">
+      <TableScroll label="Table of records by entity">
         <table className="table">
           <thead>
             <tr>
@@ -169,7 +169,7 @@ function SyncFindings({ sync }: { sync: string }) {
   if (rows.length === 0) return <EmptyState title="No faults found" />;
   return (
     <>
-      <TableScroll label="Faults in the data">
+      <TableScroll label="Table of faults">
         <table className="table" aria-busy={findings.isPlaceholderData}>
           <thead>
             <tr>

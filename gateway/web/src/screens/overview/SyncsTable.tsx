@@ -24,7 +24,7 @@ export function SyncsTable() {
   if (rows.length === 0) return <EmptyState title="No syncs yet" />;
   return (
     <>
-      <TableScroll label="Recent syncs">
+      <TableScroll label="Table of syncs">
         <table className="table" aria-busy={syncs.isPlaceholderData}>
           <thead>
             <tr>

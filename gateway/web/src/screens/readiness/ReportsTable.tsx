@@ -116,7 +116,7 @@ function ReportRow({ report, product, open, onToggle }: ReportRowProps) {
         {id}
       </th>
       <td>
-        {formatDateTime(report.createTime, timeZone)}
+        <time dateTime={report.createTime}>{formatDateTime(report.createTime, timeZone)}</time>
         <span className="soft report-cause">
           {report.automatic ? 'After a sync' : 'On request'}
         </span>

@@ -27,9 +27,9 @@ export function Results({ entity, search }: { entity: Entity; search: Search }) 
       </div>
     );
   }
-  const pager = (
+  const pager = (place: string) => (
     <Pager
-      label="Pages of records"
+      label={`Pages of records, ${place} the table`}
       page={paging.page}
       pageSize={recordsPerPage}
       shown={records.length}
@@ -58,7 +58,7 @@ export function Results({ entity, search }: { entity: Entity; search: Search }) 
           Download CSV
         </Button>
       </div>
-      {pager}
+      {pager('above')}
       <RecordsTable
         // Another page starts with its rows closed.
         key={paging.token}
@@ -66,7 +66,7 @@ export function Results({ entity, search }: { entity: Entity; search: Search }) 
         records={records}
         busy={page.isPlaceholderData}
       />
-      {records.length > 20 && pager}
+      {records.length > 20 && pager('below')}
     </section>
   );
 }
