@@ -37,11 +37,11 @@ type rule struct {
 // rules are tried in order; the first that holds speaks. The words in braces
 // come from the facts and from the check.
 var rules = []rule{
-	{minCount: 10, minShare: 0.9, sentence: "{count} of {population} {counts} ({percent}) are affected: {all}."},
+	{minCount: 3, minShare: 0.9, sentence: "{count} of {population} {counts} ({percent}): {all}."},
 	{minCount: 5, minTop: 0.8, minDistrict: 3, sentence: "{top} of {count} are at {school}: look at the data of that school first."},
-	{minCount: 10, minShare: 0.2, sentence: "{count} of {population} {counts} ({percent}) are affected: {many}."},
-	{minCount: 1, minShare: 0.5, sentence: "{count} of {population} {counts} ({percent}) are affected: {many}."},
-	{minCount: 1, sentence: "{count} of {population} {counts} ({percent}) are affected: {few}."},
+	{minCount: 10, minShare: 0.2, sentence: "{count} of {population} {counts} ({percent}): {many}."},
+	{minCount: 3, minShare: 0.5, sentence: "{count} of {population} {counts} ({percent}): {many}."},
+	{minCount: 1, sentence: "{count} of {population} {counts} ({percent}): {few}."},
 	{sentence: "All {informational} entries are informational: nothing needs to be fixed."},
 }
 

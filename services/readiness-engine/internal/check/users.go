@@ -97,7 +97,7 @@ var userChecks = []*Check{
 		Description: "A student or a staff member has an email in a domain that hardly anybody else in the district uses. It is probably private and cannot be signed in with.",
 		Severity:    readinessv1.Severity_ALERT, NeedsFix: true,
 		HowToFix:    "Replace private emails by those of the district in the SIS and sync again.",
-		KnownIssues: "A domain counts as the district's when at least one student or one staff member in twenty uses it. Emails without a domain are listed.",
+		KnownIssues: "A domain counts as the district's when it is the most used one of the students or of the staff, or when one in twenty of them uses it. Emails without a domain are listed.",
 		Counts:      "students and staff members",
 		Many:        "a column with private emails is probably mapped to email",
 		Few:         "these look like private emails that somebody typed in",
@@ -284,27 +284,40 @@ func (v *View) blank(t replica.Text) bool {
 	return t == 0 || strings.TrimSpace(v.Text(t)) == ""
 }
 
-// domainShare is the part of the students or of the staff, one in so many,
-// that makes a domain the district's own.
-const domainShare = 20
+// A domain is the district's own when it is the most used one of the students or
+// of the staff, or when at least one in domainShare of them uses it and they are
+// no fewer than domainUsers.
+const (
+	domainShare = 20
+	domainUsers = 3
+)
 
-func domainUnexpected(v *View, report func(Finding)) (population int) {
-	groups := []replica.Families{replica.Student, replica.Staff}
+// ownDomains are the domains of the district, as its emails tell.
+func (v *View) ownDomains() map[string]bool {
 	own := map[string]bool{}
-	for _, group := range groups {
-		count, total := map[string]int{}, 0
+	for _, group := range []replica.Families{replica.Student, replica.Staff} {
+		count, total, most := map[string]int{}, 0, ""
 		v.activeUsers(group, func(_ replica.UserRow, u *replica.User) {
-			if u.EmailKey != 0 {
-				count[v.domain(u)]++
+			if domain := v.domain(u); domain != "" {
+				count[domain]++
 				total++
 			}
 		})
 		for domain, n := range count {
-			if domain != "" && n*domainShare >= total {
+			if n >= domainUsers && n*domainShare >= total {
 				own[domain] = true
 			}
+			if n > count[most] || n == count[most] && domain < most {
+				most = domain
+			}
 		}
+		own[most] = true
 	}
+	return own
+}
+
+func domainUnexpected(v *View, report func(Finding)) (population int) {
+	own := v.ownDomains()
 	v.activeUsers(replica.Student|replica.Staff, func(row replica.UserRow, u *replica.User) {
 		if u.EmailKey == 0 {
 			return

@@ -1,0 +1,279 @@
+package check_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/readiness-engine/internal/check"
+	"github.com/securly/sync/services/readiness-engine/internal/replica"
+)
+
+// found is what one check finds: actionable and informational.
+type found struct{ act, info int }
+
+// TestCases holds what was decided where the texts leave a choice. Checks that
+// are not named are not looked at.
+func TestCases(t *testing.T) {
+	const internal = "securlyinternal:1"
+	schools := []*typev1.Record{org("d", "district"), org("s1", "school")}
+	for name, c := range map[string]struct {
+		records []*typev1.Record
+		want    map[string]found
+	}{
+		"a user with several roles is looked at in each": {
+			[]*typev1.Record{
+				teacher("a", role("administrator", "s1"), email("x@district.example")),
+				teacher("b", email("x@district.example")),
+				user("c", "principal", "s1", "x@district.example"),
+			},
+			map[string]found{
+				"teacher-email-duplicate":   {2, 0},
+				"admin-email-duplicate":     {2, 0},
+				"email-shared-across-roles": {2, 0}, // b and c share no role
+			},
+		},
+		"one person as several users, by identifier": {
+			[]*typev1.Record{
+				teacher("a", identifier("7"), email("x@district.example")),
+				teacher("b", identifier("7"), email("x@district.example")),
+			},
+			map[string]found{"teacher-email-duplicate": {0, 0}},
+		},
+		"one person as several users, by an entry of userIds": {
+			[]*typev1.Record{
+				student("a", userID("state", "7"), email("x@district.example")),
+				student("b", userID("hr", "1"), userID("state", "7"), email("x@district.example")),
+			},
+			map[string]found{"student-email-duplicate": {0, 0}},
+		},
+		"one person over a third user": {
+			[]*typev1.Record{
+				student("a", identifier("7"), email("x@district.example")),
+				student("b", userID("state", "9"), email("x@district.example")),
+				student("c", identifier("7"), userID("state", "9")),
+			},
+			map[string]found{"student-email-duplicate": {0, 0}},
+		},
+		"equal ids of different kinds are different persons, blank ones nobody": {
+			[]*typev1.Record{
+				student("a", identifier(" "), userID("state", "7"), email("x@district.example")),
+				student("b", identifier(" "), userID("local", "7"), email("x@district.example")),
+			},
+			map[string]found{"student-email-duplicate": {2, 0}},
+		},
+		"two users of one person and another one": {
+			[]*typev1.Record{
+				student("a", identifier("7"), email("x@district.example")),
+				student("b", identifier("7"), email("x@district.example")),
+				student("c", email("x@district.example")),
+			},
+			map[string]found{"student-email-duplicate": {3, 0}},
+		},
+		"a parent who teaches is one person": {
+			[]*typev1.Record{teacher("a", identifier("7")), guardian("b", identifier("7"), email("a@district.example"))},
+			map[string]found{"email-shared-across-roles": {0, 0}},
+		},
+		"emails differing in case and blanks": {
+			[]*typev1.Record{student("a", email(" X@District.Example")), student("b", email("x@district.example\t")), student("c", email(" \t "))},
+			map[string]found{"student-email-duplicate": {2, 0}, "student-email-missing": {1, 0}},
+		},
+		"an email is free again when its user is removed": {
+			[]*typev1.Record{student("a", email("x@district.example")), student("b", email("x@district.example"), removed)},
+			map[string]found{"student-email-duplicate": {0, 0}},
+		},
+		"a removed record is no finding": {
+			[]*typev1.Record{student("a", email(""), removed)},
+			map[string]found{"student-email-missing": {0, 0}, "student-guardians-missing": {0, 0}},
+		},
+		"placeholders of the hub are informational": {
+			[]*typev1.Record{
+				user(internal, "student", "s1", ""),
+				student("a", email("x@district.example")), user(internal+"2", "student", "s1", "x@district.example"),
+			},
+			map[string]found{
+				"student-email-missing": {0, 1}, "student-email-duplicate": {0, 2}, "student-guardians-missing": {1, 2},
+			},
+		},
+		"the link on the student's side only": {
+			[]*typev1.Record{student("a", agents("g")), guardian("g", email(""), noAddress)},
+			map[string]found{"student-guardians-missing": {0, 0}, "guardian-unlinked": {0, 0}, "guardian-email-missing": {1, 0}, "guardian-address-missing": {1, 0}},
+		},
+		"the link on the guardian's side only": {
+			[]*typev1.Record{student("a"), guardian("g", agents("a"), email(""), noAddress)},
+			map[string]found{"student-guardians-missing": {0, 0}, "guardian-unlinked": {0, 0}, "guardian-email-missing": {1, 0}, "guardian-address-missing": {1, 0}},
+		},
+		"the link on both sides counts once, two children count twice": {
+			[]*typev1.Record{student("a", agents("g")), student("b"), guardian("g", agents("a", "b", "a"), email(""), noAddress, noPhone)},
+			map[string]found{"guardian-email-missing": {2, 0}, "guardian-address-missing": {2, 0}, "guardian-phone-missing": {2, 0}},
+		},
+		"a removed guardian": {
+			[]*typev1.Record{student("a", agents("g")), guardian("g", email(""), noAddress, removed)},
+			map[string]found{"student-guardians-missing": {1, 0}, "guardian-email-missing": {0, 1}, "guardian-address-missing": {0, 1}, "guardian-phone-missing": {0, 0}},
+		},
+		"a removed guardian whom only its own record links": {
+			[]*typev1.Record{student("a"), guardian("g", agents("a"), email(""), removed)},
+			map[string]found{"student-guardians-missing": {1, 0}, "guardian-email-missing": {0, 0}},
+		},
+		"a guardian who was never delivered": {
+			[]*typev1.Record{student("a", agents("nobody"))},
+			map[string]found{"student-guardians-missing": {1, 0}, "guardian-email-missing": {0, 1}, "guardian-address-missing": {0, 1}, "guardian-phone-missing": {0, 1}},
+		},
+		"a removed student": {
+			[]*typev1.Record{student("a", agents("g"), removed), guardian("g", email(""))},
+			map[string]found{"student-guardians-missing": {0, 0}, "guardian-email-missing": {0, 0}, "guardian-unlinked": {1, 0}},
+		},
+		"a removed student whom the guardian still names": {
+			[]*typev1.Record{student("a", removed), guardian("g", agents("a"), email(""))},
+			map[string]found{"guardian-email-missing": {0, 1}, "guardian-unlinked": {1, 0}},
+		},
+		"a placeholder as guardian": {
+			[]*typev1.Record{student("a", agents(internal)), user(internal, "guardian", "s1", "", noAddress)},
+			map[string]found{"student-guardians-missing": {0, 0}, "guardian-email-missing": {0, 1}, "guardian-address-missing": {0, 1}},
+		},
+		"an emergency contact is no guardian": {
+			[]*typev1.Record{student("a", emergency("g")), guardian("g", agents("a"), email(""))},
+			map[string]found{"student-guardians-missing": {1, 0}, "guardian-email-missing": {0, 0}, "guardian-unlinked": {0, 0}},
+		},
+		"a student is no guardian of another, a teacher may be": {
+			[]*typev1.Record{student("a", agents("b")), student("b"), student("c", agents("t")), teacher("t", email(""))},
+			map[string]found{"student-guardians-missing": {2, 0}, "guardian-email-missing": {1, 0}, "user-email-missing": {1, 0}},
+		},
+		"a grown-up student with a child of their own": {
+			[]*typev1.Record{student("a", role("parent", "s1"), agents("b"), email("")), student("b")},
+			map[string]found{"student-guardians-missing": {1, 0}, "guardian-email-missing": {1, 0}, "guardian-unlinked": {0, 0}},
+		},
+		"five guardians are not too many": {
+			[]*typev1.Record{
+				student("a", agents("g1", "g2", "g3", "g4", "g5", "nobody")), guardian("g1"), guardian("g2"), guardian("g3"), guardian("g4"), guardian("g5"),
+			},
+			map[string]found{"guardians-too-many": {0, 0}},
+		},
+		"a guardian of a school and the district": {
+			[]*typev1.Record{user("g", "guardian", "d", "", role("guardian", "s1")), user("h", "guardian", "", "")},
+			map[string]found{"guardian-district-only": {0, 0}},
+		},
+		"a class in several terms, one of them unknown": {
+			[]*typev1.Record{course("m"), session("t1", "2026-08-01", "2026-12-31"), session("t2", "2027-01-01", "2027-06-30"),
+				class("a", "m", "s1", "t1", "t2"), class("b", "m", "s1", "t1", "x", "y")},
+			map[string]found{"class-terms-missing": {0, 0}, "class-term-unknown": {1, 0}, "session-none-current": {0, 0}},
+		},
+		"a district without terms": {
+			[]*typev1.Record{course("m"), class("a", "m", "s1"), class("b", "m", "s1")},
+			map[string]found{"class-terms-missing": {2, 0}, "class-term-unknown": {0, 0}, "session-none-current": {1, 0}, "session-dates-invalid": {0, 0}},
+		},
+		"a district without classes needs no session": {
+			[]*typev1.Record{student("a")},
+			map[string]found{"session-none-current": {0, 0}, "class-terms-missing": {0, 0}, "teacher-enrollments-missing": {0, 0}},
+		},
+		"the first and the last day belong to a session": {
+			[]*typev1.Record{class("a", "", "s1"), session("t", "2026-10-14", "2026-10-14"), session("u", "soon", "2026-10-14")},
+			map[string]found{"session-none-current": {0, 0}, "session-dates-invalid": {1, 0}},
+		},
+		"unknown references of a class": {
+			[]*typev1.Record{class("a", "x", "y", "z")},
+			map[string]found{
+				"class-course-unknown": {1, 0}, "class-course-missing": {0, 0}, "class-term-unknown": {1, 0}, "class-terms-missing": {0, 0},
+				"class-school-missing": {1, 0}, "teacher-enrollments-missing": {0, 0},
+			},
+		},
+		"enrollments that lead nowhere": {
+			[]*typev1.Record{
+				class("a", "", "s1"), student("b"), student("r", removed),
+				enrollment("e1", "b", "a", "student", ""), enrollment("e2", "nobody", "a", "student", ""),
+				enrollment("e3", "b", "nothing", "student", ""), enrollment("e4", "r", "a", "student", ""), enrollment("e5", "", "", "student", "2027-06-01"),
+			},
+			map[string]found{"enrollment-end-date-missing": {1, 3}, "enrollment-user-missing": {2, 1}, "enrollment-class-missing": {2, 0}},
+		},
+		"an aide is no teacher of a class": {
+			[]*typev1.Record{class("a", "", "s1"), teacher("t"), student("b"), enrollment("e1", "t", "a", "aide", "x"), enrollment("e2", "b", "a", "student", "x")},
+			map[string]found{"class-teacher-missing": {1, 0}, "class-students-missing": {0, 0}, "teacher-enrollments-missing": {1, 0}, "student-enrollments-missing": {0, 0}},
+		},
+		"a removed user's demographics": {
+			[]*typev1.Record{student("a", removed), demographics("a"), student("b"), demographics("b")},
+			map[string]found{"demographics-user-missing": {0, 1}},
+		},
+		"few users of a second domain": {
+			[]*typev1.Record{student("a"), student("b"), student("c", email("c@private.example")), student("x", email("no domain")), teacher("t", email("t@staff.example"))},
+			map[string]found{"email-domain-unexpected": {2, 0}},
+		},
+		"required fields": {
+			[]*typev1.Record{
+				student("a", func(u *typev1.User) { u.Username = " " }), guardian("g", func(u *typev1.User) { u.Username = "" }),
+				student("b", func(u *typev1.User) { u.GivenName, u.FamilyName = "", " " }), student("c", func(u *typev1.User) { u.Roles = nil }),
+			},
+			map[string]found{"user-required-missing": {3, 0}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := replica.New(nil)
+			apply(t, r, append(c.records, schools...)...) // A reference may come before its target.
+			v := check.NewView(r, today)
+			got := map[string]found{}
+			for id := range c.want {
+				res := check.Find(id).Run(v)
+				got[id] = found{res.Actionable, len(res.Findings) - res.Actionable}
+			}
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
+// TestDiagnosis says what the rules make of typical districts.
+func TestDiagnosis(t *testing.T) {
+	districts := map[string][]*typev1.Record{}
+	for name, broken := range map[string]func(school, i int) bool{
+		"everywhere": func(int, int) bool { return true },
+		"one school": func(school, _ int) bool { return school == 1 },
+		"a third":    func(_, i int) bool { return i%3 == 0 },
+		"a few":      func(_, i int) bool { return i == 0 },
+	} {
+		for school := range 4 {
+			id := string(rune('0' + school))
+			districts[name] = append(districts[name], org("s"+id, "school"))
+			for i := range 30 {
+				address := "x" + id + "-" + string(rune('A'+i)) + "@district.example"
+				if broken(school, i) {
+					address = ""
+				}
+				districts[name] = append(districts[name], user("u"+id+"-"+string(rune('A'+i)), "student", "s"+id, address))
+			}
+		}
+	}
+	for name, want := range map[string]string{
+		"everywhere": "120 of 120 students (100 %): the email column is probably missing from the export or mapped to another field.",
+		"one school": "30 of 30 are at Org s1: look at the data of that school first.",
+		"a third":    "40 of 120 students (33 %): the email column is probably missing from the export or mapped to another field.",
+		"a few":      "4 of 120 students (3.3 %): these look like single data entry gaps.",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := replica.New(nil)
+			apply(t, r, districts[name]...)
+			v := check.NewView(r, today)
+			require.Equal(t, want, check.Find("student-email-missing").Run(v).Diagnosis)
+			require.Equal(t, "120 of 120 students (100 %): guardian data is probably not connected for this district.",
+				check.Find("student-guardians-missing").Run(v).Diagnosis)
+			require.Empty(t, check.Find("class-terms-missing").Run(v).Diagnosis)
+		})
+	}
+}
+
+// TestCatalogue checks that every check says all that people need.
+func TestCatalogue(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range check.Catalogue() {
+		require.False(t, seen[c.ID], c.ID)
+		seen[c.ID] = true
+		for _, text := range []string{c.Title, c.Description, c.HowToFix, c.Counts, c.Many, c.Few} {
+			require.NotEmpty(t, text, c.ID)
+		}
+		require.NotZero(t, c.Severity, c.ID)
+		for _, p := range c.Products {
+			require.True(t, check.IsProduct(p), p)
+		}
+		require.NotEmpty(t, c.Proto().Products)
+	}
+	require.Len(t, seen, 31)
+	require.Len(t, check.Products(), 11)
+}
