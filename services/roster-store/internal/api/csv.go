@@ -40,7 +40,7 @@ func (s *Server) ExportRecordsCsv(req *rosterv1.ListRecordsRequest, stream roste
 	for after, more := "", true; more; {
 		page, err := reader.Page(ctx, q, after, csvPage)
 		if err != nil {
-			return outward(err)
+			return outward(req.GetDistrict(), err)
 		}
 		for _, r := range page.Records {
 			rec, err := decode(r)

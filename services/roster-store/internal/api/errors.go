@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
@@ -15,7 +16,6 @@ var kinds = []struct {
 	code   codes.Code
 	reason string
 }{
-	{store.ErrDistrictUnknown, codes.NotFound, "DISTRICT_NOT_FOUND"},
 	{store.ErrRecordUnknown, codes.NotFound, "RECORD_NOT_FOUND"},
 	{store.ErrPlanUnknown, codes.NotFound, "PLAN_NOT_FOUND"},
 	{store.ErrRevisionUnknown, codes.NotFound, "REVISION_NOT_FOUND"},
@@ -28,8 +28,12 @@ var kinds = []struct {
 	{store.ErrClosed, codes.Unavailable, "STORE_CLOSED"},
 }
 
-// outward gives an error of the store its code and reason.
-func outward(err error) error {
+// outward gives an error of the store its code and reason. An unknown district
+// reads as a foreign one does.
+func outward(district string, err error) error {
+	if errors.Is(err, store.ErrDistrictUnknown) {
+		return authn.DistrictNotFound(district)
+	}
 	for _, k := range kinds {
 		if errors.Is(err, k.is) {
 			return errs.Errorf(k.code, k.reason, "%w", err)

@@ -20,12 +20,12 @@ import (
 
 // OpenDistrict implements RosterService.
 func (s *Server) OpenDistrict(ctx context.Context, req *rosterv1.OpenDistrictRequest) (*rosterv1.OpenDistrictResponse, error) {
-	return &rosterv1.OpenDistrictResponse{}, outward(s.store.OpenDistrict(ctx, store.DistrictID(req.GetDistrict())))
+	return &rosterv1.OpenDistrictResponse{}, outward(req.GetDistrict(), s.store.OpenDistrict(ctx, store.DistrictID(req.GetDistrict())))
 }
 
 // EraseDistrict implements RosterService.
 func (s *Server) EraseDistrict(ctx context.Context, req *rosterv1.EraseDistrictRequest) (*rosterv1.EraseDistrictResponse, error) {
-	return &rosterv1.EraseDistrictResponse{}, outward(s.store.EraseDistrict(ctx, store.DistrictID(req.GetDistrict())))
+	return &rosterv1.EraseDistrictResponse{}, outward(req.GetDistrict(), s.store.EraseDistrict(ctx, store.DistrictID(req.GetDistrict())))
 }
 
 // Import implements RosterService.
@@ -44,7 +44,7 @@ func (s *Server) Import(stream rosterv1.RosterService_ImportServer) error {
 		Complete: h.GetComplete(), Fence: store.Fence(h.GetFence()),
 	}, candidate(stream))
 	if err != nil {
-		return outward(err)
+		return outward(h.GetDistrict(), err)
 	}
 	out, err := s.planMessage(ctx, store.DistrictID(h.GetDistrict()), plan)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *Server) GetPlan(ctx context.Context, req *rosterv1.GetPlanRequest) (*ro
 	d := store.DistrictID(req.GetDistrict())
 	plan, err := s.store.Plan(ctx, d, store.PlanID(req.GetPlan()))
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	return s.planMessage(ctx, d, plan)
 }
@@ -122,14 +122,14 @@ func (s *Server) nameSchools(ctx context.Context, d store.DistrictID, p store.Pl
 			err = learn(r.Body)
 		}
 		if err != nil && !errors.Is(err, store.ErrRevisionGone) {
-			return outward(err)
+			return outward(string(d), err)
 		}
 	}
 	q := store.ChangeQuery{Entity: typev1.Entity_ENTITY_ORGS, Limit: 1000}
 	for more := true; more; {
 		page, err := s.store.PlanChanges(ctx, d, p.ID, q)
 		if err != nil {
-			return outward(err)
+			return outward(string(d), err)
 		}
 		for _, c := range page.Changes {
 			if err := learn(c.After); err != nil {
@@ -177,7 +177,7 @@ func (s *Server) ListPlanChanges(ctx context.Context, req *rosterv1.ListPlanChan
 	}
 	page, err := s.store.PlanChanges(ctx, store.DistrictID(req.GetDistrict()), store.PlanID(req.GetPlan()), q)
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	out := &rosterv1.ListPlanChangesResponse{TotalSize: count(page.Total)}
 	for _, c := range page.Changes {
@@ -216,7 +216,7 @@ func changeMessage(c store.Change) (*rosterv1.Change, error) {
 func (s *Server) CommitPlan(ctx context.Context, req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanResponse, error) {
 	done, err := s.store.Commit(ctx, store.DistrictID(req.GetDistrict()), store.PlanID(req.GetPlan()), store.Fence(req.GetFence()))
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	if done.Committed {
 		s.commits.Committed(req.GetDistrict())
@@ -227,5 +227,5 @@ func (s *Server) CommitPlan(ctx context.Context, req *rosterv1.CommitPlanRequest
 
 // DiscardPlan implements RosterService.
 func (s *Server) DiscardPlan(ctx context.Context, req *rosterv1.DiscardPlanRequest) (*rosterv1.DiscardPlanResponse, error) {
-	return &rosterv1.DiscardPlanResponse{}, outward(s.store.Discard(ctx, store.DistrictID(req.GetDistrict()), store.PlanID(req.GetPlan())))
+	return &rosterv1.DiscardPlanResponse{}, outward(req.GetDistrict(), s.store.Discard(ctx, store.DistrictID(req.GetDistrict()), store.PlanID(req.GetPlan())))
 }

@@ -35,7 +35,7 @@ func (s *Server) ListRecords(ctx context.Context, req *rosterv1.ListRecordsReque
 	}
 	page, err := s.store.Snapshot(store.DistrictID(req.GetDistrict()), rev, scope).Page(ctx, q, after, size)
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	out := &rosterv1.ListRecordsResponse{
 		TotalSize: count(page.Total),
@@ -106,7 +106,7 @@ func (s *Server) revisionOf(ctx context.Context, district, asOf string) (store.R
 	d := store.DistrictID(district)
 	if asOf == "" {
 		head, err := s.store.Head(ctx, d)
-		return head.Revision, outward(err)
+		return head.Revision, outward(district, err)
 	}
 	if n, err := strconv.ParseInt(asOf, 10, 64); err == nil {
 		if n < 0 {
@@ -123,7 +123,7 @@ func (s *Server) revisionOf(ctx context.Context, district, asOf string) (store.R
 		t = day.AddDate(0, 0, 1).Add(-1)
 	}
 	rev, err := s.store.RevisionAt(ctx, d, t)
-	return rev, outward(err)
+	return rev, outward(district, err)
 }
 
 func add(out *rosterv1.ListRecordsResponse, r store.Record) error {
@@ -162,7 +162,7 @@ func (s *Server) GetRecord(ctx context.Context, req *rosterv1.GetRecordRequest) 
 	}
 	r, err := s.store.Snapshot(store.DistrictID(req.GetDistrict()), rev, scopeOf(ctx)).Get(ctx, e, req.GetSourcedId())
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	rec, err := decode(r)
 	if err != nil {
@@ -191,11 +191,11 @@ func (s *Server) GetRecordHistory(ctx context.Context, req *rosterv1.GetRecordHi
 	d := store.DistrictID(req.GetDistrict())
 	head, err := s.store.Head(ctx, d)
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	history, err := s.store.Snapshot(d, head.Revision, scopeOf(ctx)).History(ctx, e, req.GetSourcedId())
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	out := &rosterv1.GetRecordHistoryResponse{Versions: make([]*rosterv1.RecordVersion, len(history))}
 	for i, r := range history {
@@ -206,7 +206,7 @@ func (s *Server) GetRecordHistory(ctx context.Context, req *rosterv1.GetRecordHi
 		v := &rosterv1.RecordVersion{FromRevision: count(r.From), ToRevision: count(r.To), Record: rec}
 		// Pruning may have taken the revision that brought the oldest version.
 		if made, err := s.store.Revisions(ctx, d, r.From+1, 1); err != nil {
-			return nil, outward(err)
+			return nil, outward(req.GetDistrict(), err)
 		} else if len(made) > 0 && made[0].Revision == r.From {
 			v.CommitTime = timestamppb.New(made[0].CommitTime)
 		}
@@ -250,7 +250,7 @@ func (s *Server) ListRevisions(ctx context.Context, req *rosterv1.ListRevisionsR
 	}
 	infos, err := s.store.Revisions(ctx, store.DistrictID(req.GetDistrict()), before, size)
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	out := &rosterv1.ListRevisionsResponse{}
 	for _, r := range infos {
@@ -268,7 +268,7 @@ func (s *Server) ListRevisions(ctx context.Context, req *rosterv1.ListRevisionsR
 func (s *Server) GetSummary(ctx context.Context, req *rosterv1.GetSummaryRequest) (*rosterv1.Summary, error) {
 	sum, err := s.store.Summary(ctx, store.DistrictID(req.GetDistrict()), scopeOf(ctx))
 	if err != nil {
-		return nil, outward(err)
+		return nil, outward(req.GetDistrict(), err)
 	}
 	out := &rosterv1.Summary{
 		Revision: count(sum.Head.Revision),

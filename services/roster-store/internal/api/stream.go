@@ -68,7 +68,7 @@ func (s *Server) Export(req *rosterv1.ExportRequest, stream rosterv1.RosterServi
 	if rev == 0 {
 		head, err := s.store.Head(ctx, d)
 		if err != nil {
-			return outward(err)
+			return outward(req.GetDistrict(), err)
 		}
 		rev = head.Revision
 	}
@@ -84,7 +84,7 @@ func (s *Server) Export(req *rosterv1.ExportRequest, stream rosterv1.RosterServi
 	last := after
 	for r, err := range s.store.Snapshot(d, rev, scopeOf(ctx)).Scan(ctx, after, entities...) {
 		if err != nil {
-			return outward(err)
+			return outward(req.GetDistrict(), err)
 		}
 		records.add(r.Body)
 		last = store.Position{Entity: r.Entity, ID: r.ID}
@@ -157,7 +157,7 @@ func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_
 	}
 	for e, err := range s.store.Changes(ctx, d, *sent) {
 		if err != nil {
-			return outward(err)
+			return outward(string(d), err)
 		}
 		switch e.Phase {
 		case store.Begin:
