@@ -205,8 +205,9 @@ func (c *comparing) put(r store.ImportRecord) error {
 	if err != nil {
 		return err
 	}
+	same := bytes.Equal(hash, r.Hash[:]) // before Next, which owns hash
 	c.more = c.it.Next()
-	if bytes.Equal(hash, r.Hash[:]) {
+	if same {
 		c.counts.Unchanged++
 		return nil
 	}
