@@ -1,0 +1,109 @@
+package check_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/testkit"
+	"github.com/securly/sync/services/readiness-engine/internal/check"
+	"github.com/securly/sync/services/readiness-engine/internal/replica"
+	"github.com/securly/sync/services/readiness-engine/internal/rostertest"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// findings lists all that all checks say about a replica.
+func findings(r *replica.Replica) (lines []string) {
+	v := check.NewView(r, today)
+	for _, c := range check.Catalogue() {
+		res := c.Run(v)
+		lines = append(lines, res.Proto().String())
+		for _, f := range res.Findings {
+			lines = append(lines, fmt.Sprint(v.Proto(c, f)))
+		}
+	}
+	return lines
+}
+
+// TestIncrementalEqualsFromScratch follows random changes with one replica and
+// compares each revision with a fresh export, over the real protocol.
+func TestIncrementalEqualsFromScratch(t *testing.T) {
+	store := rostertest.New()
+	roster := rosterv1.NewRosterServiceClient(testkit.Server(t, store.Register))
+	ctx := testkit.As(t, t.Context(), testkit.Service())
+	for seed := range uint64(25) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		district := fmt.Sprintf("d%d", seed)
+		cache := replica.NewCache(roster, 1<<30, testkit.Log(t))
+		for range 12 {
+			var revision int32
+			for range 1 + random.IntN(3) { // Revisions may come faster than reports.
+				changes := make([]*typev1.Record, 1+random.IntN(40))
+				for i := range changes {
+					changes[i] = rostertest.Random(random)
+				}
+				revision = store.Commit(district, changes...)
+			}
+			if random.IntN(8) == 0 {
+				require.NoError(t, cache.Forget(ctx, district)) // lost
+			}
+			fresh, err := replica.Load(ctx, roster, district, revision)
+			require.NoError(t, err)
+			for range 1 + random.IntN(2) { // asked twice: nothing new
+				require.NoError(t, cache.Use(ctx, district, revision, func(r *replica.Replica) error {
+					require.Equal(t, revision, r.Revision)
+					require.Empty(t, cmp.Diff(findings(fresh), findings(r)), "seed %d, revision %d", seed, revision)
+					return nil
+				}))
+			}
+			old := 1 + random.Int32N(revision)
+			require.NoError(t, cache.Use(ctx, district, old, func(r *replica.Replica) error {
+				require.Equal(t, old, r.Revision)
+				return nil
+			}))
+		}
+	}
+}
+
+// TestCacheKeepsWithinItsBound lets districts take turns in a cache that holds
+// about one of them.
+func TestCacheKeepsWithinItsBound(t *testing.T) {
+	store := rostertest.New()
+	roster := rosterv1.NewRosterServiceClient(testkit.Server(t, store.Register))
+	ctx := testkit.As(t, t.Context(), testkit.Service())
+	for _, d := range []string{"a", "b"} {
+		store.Commit(d, tiny()...)
+	}
+	size := 0
+	use := func(c *replica.Cache, district string) {
+		require.NoError(t, c.Use(ctx, district, 1, func(r *replica.Replica) error {
+			size = r.Size()
+			return nil
+		}))
+	}
+	roomy := replica.NewCache(roster, 1<<20, testkit.Log(t))
+	for range 3 {
+		use(roomy, "a")
+		use(roomy, "b")
+	}
+	require.Equal(t, 2, store.Exports())
+	narrow := replica.NewCache(roster, size, testkit.Log(t))
+	for range 3 {
+		use(narrow, "a")
+		use(narrow, "a")
+		use(narrow, "b")
+	}
+	require.Equal(t, 2+6, store.Exports(), "each turn of the other has pushed the first one out")
+
+	canceled, cancel := context.WithCancel(ctx)
+	cancel()
+	require.Error(t, narrow.Use(canceled, "a", 1, func(*replica.Replica) error { return nil }))
+	use(narrow, "a")
+}
