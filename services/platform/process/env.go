@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -63,8 +64,9 @@ type Env struct {
 	// what it opens itself.
 	Opened lifecycle.Stack
 
-	name string
-	auth authv1.AuthServiceClient
+	name   string
+	listen func(network, addr string) (net.Listener, error) // For tests.
+	auth   authv1.AuthServiceClient
 }
 
 // Docs opens the program's documents in the data folder.

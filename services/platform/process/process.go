@@ -108,7 +108,7 @@ func run(ctx context.Context, p Program, s *Settings, flags *pflag.FlagSet) (err
 	tel.Level.Set(s.LogLevel)
 	env := &Env{
 		Settings: s, Log: tel.Log, Registry: tel.Registry, Health: &health.Checks{},
-		name: p.Name,
+		name: p.Name, listen: net.Listen,
 	}
 	env.Opened.Push("telemetry", func() error {
 		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Grace)
@@ -163,7 +163,7 @@ func (e *Env) grpcServer(parts Parts, h *grpchealth.Server) (lifecycle.Component
 		Log: e.Log, Verifier: authn.NewVerifier(keys), Registerer: e.Registry, Health: h,
 	})
 	parts.Register(server)
-	listener, err := net.Listen("tcp", e.Settings.GRPCAddr)
+	listener, err := e.listen("tcp", e.Settings.GRPCAddr)
 	if err != nil {
 		return lifecycle.Component{}, fmt.Errorf("listen for gRPC (--grpc-addr): %w", err)
 	}
@@ -179,7 +179,7 @@ func (e *Env) adminServer() (lifecycle.Component, error) {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	listener, err := net.Listen("tcp", e.Settings.AdminAddr)
+	listener, err := e.listen("tcp", e.Settings.AdminAddr)
 	if err != nil {
 		return lifecycle.Component{}, fmt.Errorf("listen for operators (--admin-addr): %w", err)
 	}
