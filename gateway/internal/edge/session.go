@@ -82,8 +82,9 @@ func (a *API) redeemLink(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
+// linkPage hands a browser on to the UI, which says the same more kindly.
 var linkPage = template.Must(template.New("link").Parse(`<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Sign-in link · Securly Sync</title>
+<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/?signin=expired"><title>Sign-in link · Securly Sync</title>
 <h1>This link does not sign you in</h1><p>{{.}}.</p><p><a href="/">Go to Securly Sync</a></p></html>
 `))
 
