@@ -49,11 +49,11 @@ test('a report from the request to the CSV of one product', async ({ page, hub }
   const rows = await csv(await (await download).path());
   const { checks } = await hub.get(`readinessReports/${id}`, { product: 'filter' });
   for (const check of checks) {
-    const found = rows.filter((row) => Object.values(row).includes(check.checkId));
+    const found = rows.filter((row) => row['Check ID'] === check.checkId);
     expect(found.length, check.checkId).toBe(check.count + check.informationalCount);
   }
   const products = new Set(checks.map((check: any) => check.checkId));
-  expect(rows.every((row) => Object.values(row).some((cell) => products.has(cell)))).toBe(true);
+  expect(rows.filter((row) => !products.has(row['Check ID']))).toEqual([]);
 });
 
 test('a check explains itself and leads to its records', async ({ page, hub }) => {

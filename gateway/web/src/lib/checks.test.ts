@@ -10,7 +10,7 @@ it('groups checks under the headings of the page, in the order of the catalogue'
     [
       { checkId: 'student-enrollments-missing' },
       { checkId: 'class-a' },
-      { checkId: 'session-dates-invalid', count: 1 },
+      { checkId: 'later-kind', count: 1 },
       { checkId: 'student-a' },
       { checkId: 'student-b' },
     ],
@@ -20,7 +20,7 @@ it('groups checks under the headings of the page, in the order of the catalogue'
     ['Students', ['student-b', 'student-a']],
     ['Classes', ['class-a']],
     ['Enrollments', ['student-enrollments-missing']],
-    ['Other', ['session-dates-invalid']],
+    ['Other', ['later-kind']],
   ]);
 });
 

@@ -15,32 +15,33 @@ export interface CheckGroup {
   lines: CheckLine[];
 }
 
-// In this order; the first prefix that fits decides, so the longer ones come first.
 const groups: { title: string; prefixes: string[] }[] = [
-  {
-    title: 'Enrollments',
-    prefixes: ['enrollment-', 'student-enrollments-', 'teacher-enrollments-'],
-  },
   { title: 'Students', prefixes: ['student-'] },
   { title: 'Teachers', prefixes: ['teacher-'] },
   { title: 'Administrators', prefixes: ['admin-'] },
   { title: 'Guardians', prefixes: ['guardian'] },
+  { title: 'All users', prefixes: ['user-', 'email-', 'demographics-'] },
   { title: 'Classes', prefixes: ['class-'] },
+  {
+    title: 'Enrollments',
+    prefixes: ['enrollment-', 'student-enrollments-', 'teacher-enrollments-'],
+  },
+  { title: 'Schools and terms', prefixes: ['school-', 'session-'] },
 ];
 
-const order = [
-  'Students',
-  'Teachers',
-  'Administrators',
-  'Guardians',
-  'Classes',
-  'Enrollments',
-  'Other',
-];
+const others = 'Other';
 
+/** The heading of the longest prefix that fits. */
 function groupOf(checkId: string): string {
-  const found = groups.find((group) => group.prefixes.some((prefix) => checkId.startsWith(prefix)));
-  return found?.title ?? 'Other';
+  let best = { title: others, length: 0 };
+  for (const { title, prefixes } of groups) {
+    for (const prefix of prefixes) {
+      if (checkId.startsWith(prefix) && prefix.length > best.length) {
+        best = { title, length: prefix.length };
+      }
+    }
+  }
+  return best.title;
 }
 
 /** A report's checks under the headings of the page, in the catalogue's order within each. */
@@ -62,7 +63,7 @@ export function groupChecks(
   });
   const place = (line: CheckLine) => position.get(line.id) ?? catalogue.length;
   lines.sort((a, b) => place(a) - place(b));
-  return order
+  return [...groups.map((group) => group.title), others]
     .map((title) => ({ title, lines: lines.filter((line) => groupOf(line.id) === title) }))
     .filter((group) => group.lines.length > 0);
 }
