@@ -20,10 +20,4 @@ func open(t testing.TB, dir string) store.Store {
 	return s
 }
 
-func TestModelQuick(t *testing.T) {
-	for seed := range uint64(6) {
-		s := open(t, t.TempDir())
-		storetest.RunModel(t, s, seed, 6)
-		require.NoError(t, s.Close())
-	}
-}
+func TestConformance(t *testing.T) { storetest.Run(t, open) }

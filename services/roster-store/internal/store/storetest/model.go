@@ -301,9 +301,9 @@ func (w world) queries() []store.Query {
 	)
 }
 
-// RunModel commits random plans and compares everything that can be read, at
+// runModel commits random plans and compares everything that can be read, at
 // every revision, with a plain model. The seed names the case.
-func RunModel(t *testing.T, s store.Store, seed uint64, rounds int) {
+func runModel(t *testing.T, s store.Store, seed uint64, rounds int) {
 	w := world{rand.New(rand.NewPCG(seed, 1))}
 	require.NoError(t, s.OpenDistrict(t.Context(), district))
 	states := []state{{}}

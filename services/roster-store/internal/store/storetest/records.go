@@ -232,3 +232,27 @@ func endOf[T any](seq iter.Seq2[T, error]) error {
 	}
 	return nil
 }
+
+// smallRecords are a district with two schools and something of everything.
+func smallRecords() []*typev1.Record {
+	return []*typev1.Record{
+		org("s1", "North High"), org("s2", "South High"),
+		session("t1", "Fall 2026"),
+		course("c1", "s1", "Algebra I"),
+		class("k1", "s1", "c1", "Algebra I, period 1"),
+		agents(user("u1", "student", "Ann", "Smith", "ann@example.org", "s1"), "g1"),
+		user("u2", "teacher", "Bo", "Jones", "Bo@Example.org", "s2"),
+		user("g1", "parent", "Cy", "Smith", "cy@example.com"),
+		enrollment("e1", "u1", "k1", "s1", "student"),
+		enrollment("e2", "u2", "k1", "s1", "teacher"),
+		demographic("u1", "2012-04-05"),
+	}
+}
+
+// small opens a district that holds smallRecords at revision 1.
+func small(t *testing.T, s store.Store) {
+	t.Helper()
+	require.NoError(t, s.OpenDistrict(t.Context(), district))
+	complete(t, s, "small", smallRecords()...)
+	require.Equal(t, store.Revision(1), commit(t, s, "small"))
+}

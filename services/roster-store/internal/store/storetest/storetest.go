@@ -1,0 +1,90 @@
+// Package storetest checks the promises of the store contract on any engine.
+// Each case is named after the promise it holds an engine to.
+package storetest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/securly/sync/services/roster-store/internal/store"
+)
+
+// Opener opens the engine on a folder of its own. Opening the same folder again
+// after Close, or after the process was killed, finds everything acknowledged.
+type Opener func(t testing.TB, dir string) store.Store
+
+// Run runs the whole suite.
+func Run(t *testing.T, open Opener) {
+	cases := []struct {
+		name string
+		run  func(*testing.T, suite)
+	}{
+		{"DistrictsAreOpenedListedAndErased", districts},
+		{"UnknownAndMisnamedDistrictsAreRefused", unknownDistricts},
+		{"NothingIsVisibleBeforeTheCommit", invisibleBeforeCommit},
+		{"PlanCountsWhatChanges", planCounts},
+		{"PlanCountsPerSchool", planSchools},
+		{"RemovedIsATombstoneAndIsRevived", tombstones},
+		{"DeltaRemovesNothing", deltas},
+		{"DisorderIsRefusedAndNamed", disorder},
+		{"ForeignBodiesAreRefused", foreignBodies},
+		{"BrokenStreamLeavesNoPlan", brokenStream},
+		{"FinishedPlanIsImmutable", immutablePlan},
+		{"StagedPlanSurvivesRestart", stagedRestart},
+		{"PlanChangesShowBeforeAndAfter", planChanges},
+		{"CommitMayBeRepeated", repeatedCommit},
+		{"PlanWithoutChangesMakesNoRevision", emptyPlan},
+		{"DiscardedPlanIsGone", discard},
+		{"StaleOnlyIfTouched", stale},
+		{"LowerFenceIsRefused", fences},
+		{"BlankDateIsTheCommitTime", dates},
+		{"RevisionsAreListedAndFoundByTime", revisions},
+		{"SnapshotIsNotChangedByLaterCommits", snapshots},
+		{"HistoryListsVersions", history},
+		{"ScanResumes", scanResumes},
+		{"ReadersNeverSeePartOfARevision", atomicity},
+		{"RacingCommitsAreOrdered", racingCommits},
+		{"ChangesAreWholeOrderedAndResumable", changesAtHead},
+		{"ScopeFollowsEnrollmentsAndChildren", scopes},
+		{"PendingUntilPublished", outbox},
+		{"PrunedRevisionsAreGone", prune},
+		{"CommittedSurvivesRestart", committedRestart},
+		{"ClosedStoreSaysSo", closed},
+		{"ErasedDistrictEndsItsStreams", erasedStream},
+		{"CanceledCallsEnd", canceledCalls},
+		{"ModelOfRandomPlans", model},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := suite{open: open, dir: t.TempDir()}
+			s.Store = open(t, s.dir)
+			t.Cleanup(func() { require.NoError(t, s.Close()) })
+			c.run(t, s)
+		})
+	}
+}
+
+// suite is a fresh store and how to open it again.
+type suite struct {
+	store.Store
+	open Opener
+	dir  string
+}
+
+// restart closes the store and opens it again.
+func (s *suite) restart(t *testing.T) {
+	t.Helper()
+	require.NoError(t, s.Close())
+	s.Store = s.open(t, s.dir)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+}
+
+func model(t *testing.T, s suite) {
+	for seed := range uint64(3) {
+		t.Run("", func(t *testing.T) {
+			require.NoError(t, s.EraseDistrict(t.Context(), district))
+			runModel(t, s, seed, 5)
+		})
+	}
+}
