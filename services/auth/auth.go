@@ -4,10 +4,6 @@ package auth
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -75,9 +71,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	pageKey, err := pageKey(cfg.ServiceSecret)
-	if err != nil {
-		return nil, err
+	// Without a secret in common, pages go on only at the replica that began them.
+	pageKey := []byte(cfg.ServiceSecret.Reveal())
+	if len(pageKey) == 0 {
+		pageKey = pagetoken.Key()
 	}
 	keys := token.NewKeys(deps.Docs, deps.Now, cfg.KeyLife, cfg.TokenLife)
 	return &Service{
@@ -91,21 +88,6 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		},
 		log: deps.Log,
 	}, nil
-}
-
-// pageKey is the same on all replicas, because the service secret is. Without one, pages go on
-// only at the replica that began them.
-func pageKey(secret config.Secret) ([]byte, error) {
-	if secret == "" {
-		key := make([]byte, 32)
-		rand.Read(key) //nolint:errcheck // never fails since Go 1.24
-		return key, nil
-	}
-	key, err := hkdf.Key(sha256.New, []byte(secret.Reveal()), nil, "securly-sync auth page tokens", 32)
-	if err != nil {
-		return nil, fmt.Errorf("derive the key of page tokens: %w", err)
-	}
-	return key, nil
 }
 
 // Register adds the service to a server.

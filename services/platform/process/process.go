@@ -20,7 +20,6 @@ import (
 	"net/http/pprof"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -36,6 +35,7 @@ import (
 	"github.com/securly/sync/services/platform/lifecycle"
 	"github.com/securly/sync/services/platform/rpc"
 	"github.com/securly/sync/services/platform/telemetry"
+	"github.com/securly/sync/services/platform/version"
 )
 
 // Program is one of the cluster's programs.
@@ -75,7 +75,7 @@ func command(p Program) *cobra.Command {
 		Use:           p.Name,
 		Short:         p.Short,
 		Args:          cobra.NoArgs,
-		Version:       version(),
+		Version:       version.String(),
 		SilenceErrors: true, // Main prints the error once,
 		SilenceUsage:  true, // without burying it under the usage.
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -101,7 +101,7 @@ func command(p Program) *cobra.Command {
 // run starts everything in order and stops it in reverse: not ready first, then
 // the servers and parts, then what was opened, telemetry last.
 func run(ctx context.Context, p Program, s *Settings, flags *pflag.FlagSet) (err error) {
-	tel, err := telemetry.Setup(ctx, p.Name, version())
+	tel, err := telemetry.Setup(ctx, p.Name, version.String())
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func run(ctx context.Context, p Program, s *Settings, flags *pflag.FlagSet) (err
 		return tel.Shutdown(flush)
 	})
 	defer func() { err = errors.Join(err, env.Opened.Close()) }()
-	tel.Log.InfoContext(ctx, "starting", "version", version(), "settings", shown(flags))
+	tel.Log.InfoContext(ctx, "starting", "version", version.String(), "settings", shown(flags))
 
 	parts, err := p.Build(ctx, env)
 	if err != nil {
@@ -193,11 +193,4 @@ func shown(flags *pflag.FlagSet) map[string]string {
 	all := map[string]string{}
 	flags.VisitAll(func(f *pflag.Flag) { all[f.Name] = f.Value.String() })
 	return all
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }
