@@ -76,7 +76,7 @@ func (b *bulk) put(r store.ImportRecord) error {
 
 	x := b.indexes[r.Entity]
 	derives := search.Derives(r.Entity)
-	if !derives && x.len() == runRecords {
+	if !derives && x.len() == b.d.runRecords {
 		if err := x.flush(); err != nil {
 			return err
 		}

@@ -28,6 +28,8 @@ type district struct {
 	db   *pebble.DB
 	opts *pebble.Options
 
+	runRecords int // see Config
+
 	// ctx ends when the store is closed or the district erased, with the cause
 	// that its users then return.
 	ctx    context.Context
@@ -119,7 +121,7 @@ func (s *Store) createDistrict(dir string) (err error) {
 
 // openDistrict opens the database and drops stagings that were never finished.
 func (s *Store) openDistrict(id store.DistrictID) (*district, error) {
-	d := &district{id: id, dir: s.dir(id), opts: s.options()}
+	d := &district{id: id, dir: s.dir(id), opts: s.options(), runRecords: s.cfg.runRecords}
 	if _, err := os.Stat(d.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("district %s: %w", id, store.ErrDistrictUnknown)
 	} else if err != nil {

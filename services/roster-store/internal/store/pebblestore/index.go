@@ -38,9 +38,6 @@ type indexBuilder struct {
 // posting says that the record with a number has a term.
 type posting struct{ term, record uint32 }
 
-// runRecords is how many records one run of an index holds.
-const runRecords = 2_000_000
-
 func newIndexBuilder(d *district, dir string, e store.Entity) *indexBuilder {
 	return &indexBuilder{
 		d: d, dir: dir, entity: e,

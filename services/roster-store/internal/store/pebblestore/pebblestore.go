@@ -33,6 +33,10 @@ type Config struct {
 	// Now tells the commit time (time.Now).
 	Now func() time.Time
 	Log *slog.Logger
+
+	// runRecords is how many records of an entity are indexed in memory at a
+	// time when a district is loaded (2 million).
+	runRecords int
 }
 
 // Store implements store.Store.
@@ -98,6 +102,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 64 << 20
+	}
+	if c.runRecords == 0 {
+		c.runRecords = 2_000_000
 	}
 	if c.Now == nil {
 		c.Now = time.Now
