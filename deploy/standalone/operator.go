@@ -1,0 +1,149 @@
+package standalone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
+	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/config"
+	"github.com/securly/sync/services/platform/lifecycle"
+	"github.com/securly/sync/services/platform/rpc"
+)
+
+// answerTime is how long a hub that runs may take to say so.
+const answerTime = 3 * time.Second
+
+// Operator does what the command line may do: whoever can read the data directory is an operator.
+type Operator struct {
+	auth   authv1.AuthServiceClient
+	url    string // "" when no hub is running
+	opened lifecycle.Stack
+}
+
+// Operator returns the operator of a hub in this process.
+func (h *Hub) Operator() (*Operator, error) {
+	conn, err := h.dialAs("cli")
+	if err != nil {
+		return nil, err
+	}
+	return &Operator{auth: authv1.NewAuthServiceClient(conn), url: h.URL()}, nil
+}
+
+// Connect returns the operator of the hub of a data directory: of the one that runs, else of what it
+// has stored. Close ends it.
+func Connect(ctx context.Context, dataDir string, log *slog.Logger) (*Operator, error) {
+	f := folder(dataDir)
+	if err := f.create(); err != nil {
+		return nil, err
+	}
+	secret, err := f.secret()
+	if err != nil {
+		return nil, err
+	}
+	r, err := f.running()
+	if err == nil {
+		if o, err := connectTo(ctx, r, secret); err == nil {
+			return o, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return openStored(f, secret, log)
+}
+
+// connectTo reaches the hub that listens there, if it still does.
+func connectTo(ctx context.Context, r running, secret config.Secret) (_ *Operator, err error) {
+	o := &Operator{url: r.HTTPURL}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.Close())
+		}
+	}()
+	if err := o.connect(secret, func(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+		conn, err := rpc.Dial(r.GRPCAddr, opts...)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		if _, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return conn, nil
+	}); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// openStored runs the auth service alone on what is stored, as the hub itself would.
+func openStored(f folder, secret config.Secret, log *slog.Logger) (_ *Operator, err error) {
+	o := &Operator{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.Close())
+		}
+	}()
+	h := &Hub{folder: f, secret: secret, log: log}
+	o.opened.Push("stored state", h.Close)
+	signer, err := h.auth()
+	if err != nil {
+		return nil, err
+	}
+	network := rpc.NewInMemory()
+	server := rpc.NewServer(rpc.ServerOptions{Log: log, Verifier: authn.NewVerifier(signer.Keys)})
+	signer.Register(server)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(network.Listener()) }()
+	o.opened.Push("in-memory server", func() error {
+		server.Stop()
+		return <-ended
+	})
+	return o, o.connect(secret, network.Dial)
+}
+
+// connect makes the connection that carries the operator's token, and the one to get it with.
+func (o *Operator) connect(secret config.Secret, dial func(...grpc.DialOption) (*grpc.ClientConn, error)) error {
+	plain, err := dial()
+	if err != nil {
+		return err
+	}
+	o.opened.Push("connection", plain.Close)
+	conn, err := dial(grpc.WithPerRPCCredentials(
+		authn.ServiceCredentials(authv1.NewAuthServiceClient(plain), "service:cli", secret.Reveal())))
+	if err != nil {
+		return err
+	}
+	o.opened.Push("connection", conn.Close)
+	o.auth = authv1.NewAuthServiceClient(conn)
+	return nil
+}
+
+// CreateClient makes a client; the answer holds its secret.
+func (o *Operator) CreateClient(ctx context.Context, req *authv1.CreateClientRequest) (*authv1.Client, error) {
+	return o.auth.CreateClient(ctx, req)
+}
+
+// SignInLink makes a link that signs one browser in, once.
+func (o *Operator) SignInLink(ctx context.Context) (link string, expires time.Time, err error) {
+	if o.url == "" {
+		return "", time.Time{}, errors.New("no hub is running on this data directory: start it with `securly-sync serve`, which prints a link")
+	}
+	made, err := o.auth.CreateSignInLink(ctx, &authv1.CreateSignInLinkRequest{})
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("make a sign-in link: %w", err)
+	}
+	return o.url + "/auth/link?code=" + url.QueryEscape(made.GetCode()), made.GetExpireTime().AsTime(), nil
+}
+
+// Close ends the connection and closes what Connect has opened.
+func (o *Operator) Close() error { return o.opened.Close() }

@@ -1,0 +1,85 @@
+package standalone
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/fileblob"
+
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/events"
+	readiness "github.com/securly/sync/services/readiness-engine"
+	rosterstore "github.com/securly/sync/services/roster-store"
+)
+
+func (h *Hub) rosterStore(bus *events.Bus) error {
+	s, err := rosterstore.New(
+		rosterstore.Config{DataDir: h.folder.path("roster-store"), TokenKey: []byte(h.secret.Reveal())},
+		rosterstore.Deps{Bus: bus, Log: h.log.With("part", "roster-store")})
+	if err != nil {
+		return err
+	}
+	h.opened.Push("roster-store", s.Close)
+	h.add("roster-store", s)
+	return nil
+}
+
+func (h *Hub) readinessEngine(bus *events.Bus) error {
+	docs, err := h.documents("readiness-engine")
+	if err != nil {
+		return err
+	}
+	findings, err := h.files("readiness-engine", "findings")
+	if err != nil {
+		return err
+	}
+	conn, err := h.dialAs("readiness-engine")
+	if err != nil {
+		return err
+	}
+	s, err := readiness.New(
+		readiness.Config{TokenKey: []byte(h.secret.Reveal())},
+		readiness.Deps{
+			Docs: docs, Blobs: findings, Bus: bus, Roster: rosterv1.NewRosterServiceClient(conn),
+			Log: h.log.With("part", "readiness-engine"),
+		})
+	if err != nil {
+		return err
+	}
+	h.add("readiness-engine", s)
+	return nil
+}
+
+// documents opens the state of a service.
+func (h *Hub) documents(service string) (docstore.Store, error) {
+	dir := h.folder.path(service)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of %s: %w", service, err)
+	}
+	store, err := docstore.OpenPebble(h.folder.path(service, "documents"))
+	if err != nil {
+		return nil, inUse(err)
+	}
+	h.opened.Push(service+" documents", func() error {
+		if err := store.Close(); !errors.Is(err, docstore.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return store, nil
+}
+
+// files opens a service's folder of files.
+func (h *Hub) files(service, name string) (*blob.Bucket, error) {
+	bucket, err := fileblob.OpenBucket(h.folder.path(service, name), &fileblob.Options{
+		CreateDir: true, DirFileMode: 0o700, NoTempDir: true, Metadata: fileblob.MetadataDontWrite,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the %s of %s: %w", name, service, err)
+	}
+	h.opened.Push(service+" "+name, bucket.Close)
+	return bucket, nil
+}
