@@ -201,23 +201,21 @@ const reports = Array.from({ length: 23 }, (_, n) => ({
   error: n === 2 ? 'The roster of revision 38 could not be read.' : '',
 }));
 const findings = (checkId: string) =>
-  users
-    .slice(0, (found[checkId]?.[0] ?? 0) + (found[checkId]?.[1] ?? 0))
-    .map((user, n) => ({
-      checkId,
-      entity: 'users',
-      sourcedId: user.sourcedId,
-      displayName: `${user.givenName} ${user.familyName}`,
-      role: 'student',
-      email: user.email,
-      schoolId: 'school/1',
-      schoolName: 'Maple High School',
-      grades: user.grades,
-      relatedSourcedId: checkId.startsWith('guardian') ? 'user:02115' : '',
-      relatedName: checkId.startsWith('guardian') ? 'Pat Frost' : '',
-      actionable: n >= 3,
-      reason: n >= 3 ? 'The email is empty.' : 'The record was removed in the source.',
-    }));
+  users.slice(0, (found[checkId]?.[0] ?? 0) + (found[checkId]?.[1] ?? 0)).map((user, n) => ({
+    checkId,
+    entity: 'users',
+    sourcedId: user.sourcedId,
+    displayName: `${user.givenName} ${user.familyName}`,
+    role: 'student',
+    email: user.email,
+    schoolId: 'school/1',
+    schoolName: 'Maple High School',
+    grades: user.grades,
+    relatedSourcedId: checkId.startsWith('guardian') ? 'user:02115' : '',
+    relatedName: checkId.startsWith('guardian') ? 'Pat Frost' : '',
+    actionable: n >= 3,
+    reason: n >= 3 ? 'The email is empty.' : 'The record was removed in the source.',
+  }));
 const counts = Object.fromEntries(
   Object.entries(roster).map(([entity, records]) => [
     entity,

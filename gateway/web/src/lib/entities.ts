@@ -61,7 +61,7 @@ export const entities: readonly EntityInfo[] = [
     one: 'Class',
     description: 'Sections with their course, school and terms',
     fields: ['status', 'schoolId'],
-    words: 'Title',
+    words: 'Title or code',
   },
   {
     id: 'courses',
@@ -69,7 +69,7 @@ export const entities: readonly EntityInfo[] = [
     one: 'Course',
     description: 'Entries of the course catalog',
     fields: ['status', 'schoolId'],
-    words: 'Title',
+    words: 'Title or code',
   },
   {
     id: 'academicSessions',

@@ -1,6 +1,7 @@
 import { Button } from '@mantine/core';
 import { IconDownload } from '@tabler/icons-react';
-import { useLocation, useNavigate, useSearchParams } from 'react-router';
+import { useEffect, useRef } from 'react';
+import { useLocation, useNavigate, useNavigationType, useSearchParams } from 'react-router';
 import { recordsPerPage, useRecords } from '../../api/queries';
 import { Pager } from '../../components/Pager';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
@@ -15,6 +16,7 @@ export function Results({ entity, search }: { entity: Entity; search: Search }) 
   const paging = usePaging();
   const page = useRecords(district, entity, search, paging.token);
   const label = entityInfo(entity)?.label ?? entity;
+  const heading = useHeadingInView(page.isSuccess && !page.isPlaceholderData);
 
   if (page.isPending) return <LoadingLines label={`Loading ${label}`} lines={10} />;
   if (page.isError) return <ErrorState error={page.error} onRetry={() => void page.refetch()} />;
@@ -42,7 +44,9 @@ export function Results({ entity, search }: { entity: Entity; search: Search }) 
     <section aria-labelledby="results">
       <div className="section-head">
         <div>
-          <h2 id="results">{label}</h2>
+          <h2 id="results" ref={heading}>
+            {label}
+          </h2>
           <p className="soft">
             {plural(total, 'record', 'records')} at revision {formatNumber(revision)}
           </p>
@@ -69,6 +73,22 @@ export function Results({ entity, search }: { entity: Entity; search: Search }) 
       {records.length > 20 && pager('below')}
     </section>
   );
+}
+
+/**
+ * Brings the heading into view when the results that were asked for are there: below the form on a
+ * narrow screen, above the fold after "Next" at the end of a page.
+ */
+function useHeadingInView(ready: boolean) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  const asked = useNavigationType() === 'PUSH';
+  const { key } = useLocation();
+  useEffect(() => {
+    if (!ready || !asked || !heading.current) return;
+    const { top } = heading.current.getBoundingClientRect();
+    if (top < 0 || top > window.innerHeight * 0.8) heading.current.scrollIntoView();
+  }, [ready, asked, key]);
+  return heading;
 }
 
 /**
