@@ -82,7 +82,7 @@ func (c *Collection[T]) Modify(ctx context.Context, id string, change func(T) er
 			return doc, err
 		}
 		// Random pauses spread out writers that would collide again.
-		pause := time.NewTimer(rand.N(time.Millisecond << min(attempt, 6)))
+		pause := time.NewTimer(rand.N(time.Millisecond << min(attempt, 6))) //nolint:gosec // Not for secrets.
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

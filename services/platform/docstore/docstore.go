@@ -46,6 +46,7 @@ type Store interface {
 	// snapshot: a document that is moved between two pages may appear in both
 	// or in neither; one that is left alone appears once.
 	List(ctx context.Context, collection string, q Query) (rows []Row, next string, err error)
+	// Close waits for the calls that are under way.
 	Close() error
 }
 

@@ -117,7 +117,7 @@ func FromStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(*Error); ok {
+	if _, ok := err.(*Error); ok { //nolint:errorlint // Only one that is not wrapped needs nothing.
 		return err
 	}
 	s, ok := status.FromError(err)

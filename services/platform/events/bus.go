@@ -66,10 +66,14 @@ func NewBus(ctx context.Context, conn *nats.Conn, log *slog.Logger) (*Bus, error
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
 	for _, stream := range []jetstream.StreamConfig{
-		{Name: Stream, Subjects: []string{subjectRoot + ">"}, MaxAge: keepEvents,
-			Description: "Facts of the hub: what was committed, queued or ended"},
-		{Name: DeadStream, Subjects: []string{deadRoot + ">"}, MaxAge: keepDeadLetters,
-			Description: "Events that a consumer has given up on, with the reason"},
+		{
+			Name: Stream, Subjects: []string{subjectRoot + ">"}, MaxAge: keepEvents,
+			Description: "Facts of the hub: what was committed, queued or ended",
+		},
+		{
+			Name: DeadStream, Subjects: []string{deadRoot + ">"}, MaxAge: keepDeadLetters,
+			Description: "Events that a consumer has given up on, with the reason",
+		},
 	} {
 		if _, err := js.CreateStream(ctx, stream); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return nil, fmt.Errorf("create event stream %s: %w", stream.Name, err)
@@ -94,21 +98,22 @@ func (b *Bus) Ready(ctx context.Context) error {
 
 // Publish sends a fact and returns when the stream has it on disk. The same id
 // sent again within two minutes is kept once. The trace of ctx goes along.
-func (b *Bus) Publish(ctx context.Context, subject, id string, fact proto.Message) (err error) {
+func (b *Bus) Publish(ctx context.Context, subject, id string, fact proto.Message) error {
 	if !strings.HasPrefix(subject, subjectRoot) {
 		return fmt.Errorf("publish %s: subjects begin with %s", subject, subjectRoot)
 	}
-	ctx, span := b.tracer.Start(ctx, "publish "+class(subject), trace.WithSpanKind(trace.SpanKindProducer), attributes(subject))
-	defer func() { end(span, err) }()
-	msg := nats.NewMsg(subject)
-	if msg.Data, err = proto.Marshal(fact); err != nil {
-		return fmt.Errorf("publish %s: %w", subject, err)
-	}
-	b.trace.Inject(ctx, propagation.HeaderCarrier(msg.Header))
-	if _, err = b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id)); err != nil {
-		return fmt.Errorf("publish %s: %w", subject, err)
-	}
-	return nil
+	return b.within(ctx, trace.SpanKindProducer, "publish", subject, func(ctx context.Context) error {
+		data, err := proto.Marshal(fact)
+		if err != nil {
+			return fmt.Errorf("publish %s: %w", subject, err)
+		}
+		msg := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{}}
+		b.trace.Inject(ctx, propagation.HeaderCarrier(msg.Header))
+		if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id)); err != nil {
+			return fmt.Errorf("publish %s: %w", subject, err)
+		}
+		return nil
+	})
 }
 
 // Subscribe calls handle for each fact from now on, one after the other, and
@@ -131,19 +136,31 @@ func (b *Bus) Subscribe(ctx context.Context, filter string, handle func(ctx cont
 		case err != nil:
 			return fmt.Errorf("subscription to %s: %w", filter, err)
 		}
-		b.receive(ctx, "receive", msg.Subject, msg.Header, func(ctx context.Context) error {
+		_ = b.receive(ctx, "receive", msg.Subject, msg.Header, func(ctx context.Context) error {
 			handle(ctx, msg.Subject, msg.Data)
-			return nil
+			return nil // Always: the handler has no error to give.
 		})
 	}
 }
 
 // receive runs handle within the trace that the publisher began.
-func (b *Bus) receive(ctx context.Context, action, subject string, header nats.Header, handle func(context.Context) error) (err error) {
+func (b *Bus) receive(ctx context.Context, action, subject string, header nats.Header, handle func(context.Context) error) error {
 	ctx = b.trace.Extract(ctx, propagation.HeaderCarrier(header))
-	ctx, span := b.tracer.Start(ctx, action+" "+class(subject), trace.WithSpanKind(trace.SpanKindConsumer), attributes(subject))
-	defer func() { end(span, err) }()
-	return handle(ctx)
+	return b.within(ctx, trace.SpanKindConsumer, action, subject, handle)
+}
+
+// within runs work in a span of its own.
+func (b *Bus) within(ctx context.Context, kind trace.SpanKind, action, subject string, work func(context.Context) error) error {
+	ctx, span := b.tracer.Start(ctx, action+" "+class(subject), trace.WithSpanKind(kind), trace.WithAttributes(
+		attribute.String("messaging.system", "nats"),
+		attribute.String("messaging.destination.name", subject),
+	))
+	defer span.End()
+	err := work(ctx)
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	return err
 }
 
 // class is the subject without the district: names of spans must be few.
@@ -153,18 +170,4 @@ func class(subject string) string {
 		return subject
 	}
 	return parts[0] + "." + parts[2]
-}
-
-func attributes(subject string) trace.SpanStartEventOption {
-	return trace.WithAttributes(
-		attribute.String("messaging.system", "nats"),
-		attribute.String("messaging.destination.name", subject),
-	)
-}
-
-func end(span trace.Span, err error) {
-	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
-	}
-	span.End()
 }

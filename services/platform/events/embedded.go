@@ -87,7 +87,7 @@ type serverLog struct{ log *slog.Logger }
 
 func (l serverLog) write(level slog.Level, format string, args []any) {
 	if l.log.Enabled(context.Background(), level) {
-		l.log.Log(context.Background(), level, "event server: "+fmt.Sprintf(format, args...))
+		l.log.Log(context.Background(), level, "event server", "says", fmt.Sprintf(format, args...))
 	}
 }
 

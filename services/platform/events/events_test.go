@@ -369,9 +369,9 @@ func TestSubscribe(t *testing.T) {
 	h := start(t)
 	h.commit("lakeside", 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	got, done := make(chan int32, 100), make(chan error, 1)
+	got, done := make(chan []byte, 1000), make(chan error, 1)
 	go func() {
-		done <- h.Subscribe(ctx, committed("*"), func(_ context.Context, _ string, payload []byte) { got <- revision(t, payload) })
+		done <- h.Subscribe(ctx, committed("*"), func(_ context.Context, _ string, payload []byte) { got <- payload })
 	}()
 	last := int32(1)
 	require.Eventually(t, func() bool { // Until the subscription is there.
@@ -379,10 +379,10 @@ func TestSubscribe(t *testing.T) {
 		h.commit("lakeside", last)
 		return len(got) > 0
 	}, limit, time.Millisecond)
-	first := within(t, got)
+	first := revision(t, within(t, got))
 	require.Greater(t, first, int32(1), "only from now on")
 	for want := first + 1; want <= last; want++ {
-		require.Equal(t, want, within(t, got), "in order")
+		require.Equal(t, want, revision(t, within(t, got)), "in order")
 	}
 	cancel()
 	require.NoError(t, within(t, done))

@@ -85,7 +85,7 @@ func TestServeHTTPLetsCallsEnd(t *testing.T) {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(began)
 		<-release
-		fmt.Fprint(w, "whole answer")
+		_, _ = fmt.Fprint(w, "whole answer")
 	})}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -98,8 +98,8 @@ func TestServeHTTPLetsCallsEnd(t *testing.T) {
 			answer <- err.Error()
 			return
 		}
-		defer r.Body.Close()
 		text, _ := io.ReadAll(r.Body)
+		_ = r.Body.Close()
 		answer <- string(text)
 	}()
 	<-began

@@ -60,13 +60,13 @@ type Parts struct {
 	Run []lifecycle.Component
 }
 
-// Main runs the program until a signal or an error ends it; it does not return.
+// Main is all that main does: it runs the program until a signal ends it, and
+// exits with 1 after an error.
 func Main(p Program) {
 	if err := command(p).Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, p.Name+":", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // It is main in all but name.
 	}
-	os.Exit(0)
 }
 
 func command(p Program) *cobra.Command {
@@ -142,7 +142,7 @@ func run(ctx context.Context, p Program, s *Settings, flags *pflag.FlagSet) (err
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
-		tel.Log.Info("stopping", "drain", s.Drain)
+		tel.Log.InfoContext(ctx, "stopping", "drain", s.Drain)
 		env.Health.Drain()
 		grpcHealth.Shutdown()
 		time.AfterFunc(s.Drain, stop)

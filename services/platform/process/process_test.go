@@ -94,9 +94,9 @@ func (s *started) get(t *testing.T, path string) (int, string) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get(s.admin + path)
 	require.NoError(t, err)
-	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)
 	require.NoError(t, err)
+	require.NoError(t, r.Body.Close())
 	return r.StatusCode, string(text)
 }
 

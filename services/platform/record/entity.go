@@ -63,9 +63,13 @@ func ParseEntity(name string) (typev1.Entity, error) {
 
 // Base is what all entities have.
 type Base interface {
+	// GetSourcedId returns the source's own id.
 	GetSourcedId() string
+	// GetStatus returns StatusActive or StatusToBeDeleted.
 	GetStatus() string
+	// GetDateLastModified returns a time in TimeFormat.
 	GetDateLastModified() string
+	// GetMetadata returns the extension columns.
 	GetMetadata() map[string]string
 }
 

@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/grpc/test/bufconn" //nolint:depguard // Here is the one place for it.
 
 	"github.com/securly/sync/services/platform/errs"
 )

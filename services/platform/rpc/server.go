@@ -139,6 +139,6 @@ func level(code codes.Code) logging.Level {
 // logTo works because the levels of the library are those of slog.
 func logTo(log *slog.Logger) logging.LoggerFunc {
 	return func(ctx context.Context, level logging.Level, text string, fields ...any) {
-		log.Log(ctx, slog.Level(level), text, fields...)
+		log.Log(ctx, slog.Level(level), text, fields...) //nolint:sloglint // The library's constant, "finished call".
 	}
 }

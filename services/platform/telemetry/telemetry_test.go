@@ -21,6 +21,7 @@ func TestSetup(t *testing.T) {
 			tel, err := Setup(t.Context(), "test", "v1")
 			require.NoError(t, err)
 			_, span := otel.Tracer("test").Start(t.Context(), "work")
+			defer span.End()
 			require.True(t, span.SpanContext().IsValid(), "log lines have a trace id in any case")
 			require.Equal(t, sampled, span.SpanContext().IsSampled())
 			metrics, err := tel.Registry.Gather()
