@@ -11,9 +11,9 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store/storetest"
 )
 
-// TestConformanceOfRuns runs the suite with indexes that do not fit into one run.
-func TestConformanceOfRuns(t *testing.T) {
-	storetest.Run(t, func(t testing.TB, dir string) store.Store {
+// TestModelOfRuns has indexes that do not fit into one run.
+func TestModelOfRuns(t *testing.T) {
+	storetest.RunModel(t, func(t testing.TB, dir string) store.Store {
 		s, err := Open(Config{Dir: dir, MaxOpen: 1, runRecords: 100})
 		require.NoError(t, err)
 		return s

@@ -62,47 +62,64 @@ func isTombstone(r *typev1.Record) bool {
 	return base.GetStatus() == record.StatusToBeDeleted
 }
 
-// schools works out the scope of a record from the rule in words: users by
-// roles and enrollments, guardians by their children, courses by classes.
-func (s state) schools(at store.Position) map[string]bool {
-	out := map[string]bool{}
-	r := s[at]
-	switch at.Entity {
-	case classes:
-		out[r.GetClass().GetSchool().GetSourcedId()] = true
-	case enrollments:
-		out[r.GetEnrollment().GetSchool().GetSourcedId()] = true
-	case courses:
-		for _, c := range s {
-			if c.GetClass().GetCourse().GetSourcedId() == at.ID && !isTombstone(c) {
-				out[c.GetClass().GetSchool().GetSourcedId()] = true
-			}
+// scopes works out which schools each record is in the scope of, from the rule
+// in words: users by roles and enrollments, guardians by their children,
+// courses by classes.
+func (s state) scopes() map[store.Position]map[string]bool {
+	out := map[store.Position]map[string]bool{}
+	add := func(e store.Entity, id, school string) {
+		at := store.Position{Entity: e, ID: id}
+		if out[at] == nil {
+			out[at] = map[string]bool{}
 		}
-	case users, demographics:
-		own := s[store.Position{Entity: users, ID: at.ID}].GetUser()
-		s.addOwn(out, at.ID, own)
-		if !isStudent(own) {
-			for _, child := range s {
-				c := child.GetUser()
-				if c != nil && isStudent(c) && (hasAgent(own, c.GetSourcedId()) || hasAgent(c, at.ID)) {
-					s.addOwn(out, c.GetSourcedId(), c)
-				}
+		if school != "" {
+			out[at][school] = true
+		}
+	}
+	for at, r := range s {
+		switch at.Entity {
+		case classes:
+			school := r.GetClass().GetSchool().GetSourcedId()
+			add(classes, at.ID, school)
+			if !isTombstone(r) {
+				add(courses, r.GetClass().GetCourse().GetSourcedId(), school)
+			}
+		case enrollments:
+			school := r.GetEnrollment().GetSchool().GetSourcedId()
+			add(enrollments, at.ID, school)
+			if !isTombstone(r) {
+				add(users, r.GetEnrollment().GetUser().GetSourcedId(), school)
+			}
+		case users:
+			for _, role := range r.GetUser().GetRoles() {
+				add(users, at.ID, role.GetOrg().GetSourcedId())
 			}
 		}
 	}
-	delete(out, "")
+	// Who is related to a student has the student's schools too.
+	inherited := map[string][]string{}
+	inherit := func(id, student string) {
+		if !isStudent(s[store.Position{Entity: users, ID: id}].GetUser()) && isStudent(s[store.Position{Entity: users, ID: student}].GetUser()) {
+			inherited[id] = slices.AppendSeq(inherited[id], maps.Keys(out[store.Position{Entity: users, ID: student}]))
+		}
+	}
+	for at, r := range s {
+		for _, a := range r.GetUser().GetAgents() {
+			inherit(at.ID, a.GetSourcedId())
+			inherit(a.GetSourcedId(), at.ID)
+		}
+	}
+	for id, schools := range inherited {
+		for _, school := range schools {
+			add(users, id, school)
+		}
+	}
+	for at := range s {
+		if at.Entity == demographics {
+			out[at] = out[store.Position{Entity: users, ID: at.ID}]
+		}
+	}
 	return out
-}
-
-func (s state) addOwn(out map[string]bool, id string, u *typev1.User) {
-	for _, r := range u.GetRoles() {
-		out[r.GetOrg().GetSourcedId()] = true
-	}
-	for _, e := range s {
-		if e.GetEnrollment().GetUser().GetSourcedId() == id && !isTombstone(e) {
-			out[e.GetEnrollment().GetSchool().GetSourcedId()] = true
-		}
-	}
 }
 
 func isStudent(u *typev1.User) bool { return record.HasFamily(u, record.FamilyStudent) }
@@ -111,19 +128,22 @@ func hasAgent(u *typev1.User, id string) bool {
 	return slices.ContainsFunc(u.GetAgents(), func(a *typev1.Relationship) bool { return a.GetSourcedId() == id })
 }
 
+// past is a state to be asked.
+type past struct {
+	state
+	schools map[store.Position]map[string]bool
+}
+
 // matches tells whether a record meets a query, from the words of the contract.
-func (s state) matches(at store.Position, q store.Query, scope store.Scope) bool {
-	r := s[at]
+func (s past) matches(at store.Position, q store.Query, scope store.Scope) bool {
+	r := s.state[at]
 	_, base := record.Of(r)
 	u, e := r.GetUser(), r.GetEnrollment()
 	if at.Entity == demographics {
-		u = s[store.Position{Entity: users, ID: at.ID}].GetUser()
+		u = s.state[store.Position{Entity: users, ID: at.ID}].GetUser()
 	}
 	forAll := at.Entity == orgs || at.Entity == sessions
-	var schools map[string]bool
-	if !forAll && (q.SchoolID != "" || !scope.All) {
-		schools = s.schools(at)
-	}
+	schools := s.schools[at]
 	switch {
 	case at.Entity != q.Entity,
 		q.SourcedID != "" && q.SourcedID != at.ID,
@@ -184,9 +204,9 @@ func words(r *typev1.Record) []string {
 	return out
 }
 
-func (s state) ids(q store.Query, scope store.Scope) []string {
+func (s past) ids(q store.Query, scope store.Scope) []string {
 	var out []string
-	for at := range s {
+	for at := range s.state {
 		if s.matches(at, q, scope) {
 			out = append(out, at.ID)
 		}
@@ -364,10 +384,11 @@ func (w world) next(records []*typev1.Record, whole bool) []*typev1.Record {
 }
 
 func (w world) compare(t *testing.T, s store.Store, states []state, kinds []map[store.Position]store.Kind) {
-	for i, want := range states {
+	for i := range states {
+		want := past{states[i], states[i].scopes()}
 		rev := store.Revision(i)
 		r := s.Snapshot(district, rev, whole)
-		if diff := cmp.Diff(map[store.Position]*typev1.Record(want), scanAll(t, r, store.Position{}), protocmp.Transform()); diff != "" {
+		if diff := cmp.Diff(map[store.Position]*typev1.Record(want.state), scanAll(t, r, store.Position{}), protocmp.Transform()); diff != "" {
 			t.Fatalf("revision %d differs (-want +got):\n%s", i, diff)
 		}
 		for _, q := range w.queries() {
@@ -379,7 +400,7 @@ func (w world) compare(t *testing.T, s store.Store, states []state, kinds []map[
 			require.Equal(t, want.ids(q, scope), idsOf(t, scoped, q, 50), "revision %d, %+v: %+v", i, scope, q)
 		}
 		visible := map[store.Position]*typev1.Record{}
-		for at, r := range want {
+		for at, r := range want.state {
 			if want.matches(at, store.Query{Entity: at.Entity}, scope) {
 				visible[at] = r
 			}
@@ -388,11 +409,12 @@ func (w world) compare(t *testing.T, s store.Store, states []state, kinds []map[
 			t.Fatalf("revision %d in scope differs (-want +got):\n%s", i, diff)
 		}
 	}
-	w.compareSummary(t, s, states[len(states)-1])
+	newest := states[len(states)-1]
+	w.compareSummary(t, s, past{newest, newest.scopes()})
 	w.compareChanges(t, s, states, kinds)
 }
 
-func (w world) compareSummary(t *testing.T, s store.Store, want state) {
+func (w world) compareSummary(t *testing.T, s store.Store, want past) {
 	for _, scope := range []store.Scope{whole, {Schools: []string{w.one("s", worldSchools)}}, {}} {
 		got, err := s.Summary(t.Context(), district, scope)
 		require.NoError(t, err)

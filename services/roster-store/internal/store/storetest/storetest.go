@@ -80,6 +80,15 @@ func (s *suite) restart(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 }
 
+// RunModel runs only the last case, which meets most of the others: enough for
+// another setting of an engine that has passed them.
+func RunModel(t *testing.T, open Opener) {
+	s := suite{open: open, dir: t.TempDir()}
+	s.Store = open(t, s.dir)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	model(t, s)
+}
+
 func model(t *testing.T, s suite) {
 	for seed := range uint64(3) {
 		t.Run("", func(t *testing.T) {
