@@ -130,7 +130,7 @@ func TestProblems(t *testing.T) {
 			require.Contains(t, a.body, c.says)
 		})
 	}
-	a := e.do(t, http.DefaultClient, "GET", "/v1/districts", nil)
+	a := e.do(t, e.Client(), "GET", "/v1/districts", nil)
 	require.Equal(t, 401, a.StatusCode)
 	require.Contains(t, a.Header.Get("WWW-Authenticate"), "Bearer")
 }
@@ -193,7 +193,7 @@ func TestDownloads(t *testing.T) {
 	req, err := http.NewRequestWithContext(t.Context(), "GET", e.URL+"/v1/districts/d/users:export", nil)
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+e.token(t))
-	require.Error(t, readAll(req))
+	require.Error(t, readAll(e.Client(), req))
 }
 
 func TestPagesAndHeaders(t *testing.T) {
@@ -202,7 +202,7 @@ func TestPagesAndHeaders(t *testing.T) {
 		"/": "text/html", "/districts/d/readiness": "text/html", "/docs": "text/html", "/docs/": "text/html",
 		"/openapi.json": "application/json", "/healthz": "text/plain", "/readyz": "text/plain", "/.well-known/jwks.json": "application/json",
 	} {
-		a := e.do(t, http.DefaultClient, "GET", path, nil)
+		a := e.do(t, e.Client(), "GET", path, nil)
 		require.Equal(t, 200, a.StatusCode, path)
 		require.Contains(t, a.Header.Get("Content-Type"), kind, path)
 		require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
@@ -210,8 +210,8 @@ func TestPagesAndHeaders(t *testing.T) {
 		require.Contains(t, a.Header.Get("Content-Security-Policy"), "default-src 'self'")
 		require.NotContains(t, a.Header.Get("Content-Security-Policy"), "script-src 'unsafe")
 	}
-	docs := e.do(t, http.DefaultClient, "GET", "/docs", nil)
+	docs := e.do(t, e.Client(), "GET", "/docs", nil)
 	require.Contains(t, docs.body, "/v1/districts/{district}/sources/{source}:upload")
-	require.Equal(t, 404, e.do(t, http.DefaultClient, "GET", "/assets/of-another-build.js", nil).StatusCode)
-	require.Equal(t, 404, e.do(t, http.DefaultClient, "GET", "/.well-known/nothing", nil).StatusCode)
+	require.Equal(t, 404, e.do(t, e.Client(), "GET", "/assets/of-another-build.js", nil).StatusCode)
+	require.Equal(t, 404, e.do(t, e.Client(), "GET", "/.well-known/nothing", nil).StatusCode)
 }

@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"google.golang.org/grpc"
 
 	"github.com/securly/sync/gateway/internal/edge"
 	"github.com/securly/sync/gateway/internal/problem"
@@ -23,8 +25,6 @@ import (
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/lifecycle"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"google.golang.org/grpc"
 )
 
 // DefaultMaxUpload is enough for the loose CSV files of a million students.
@@ -141,7 +141,7 @@ func withoutTrailingSlash(next http.Handler) http.Handler {
 			u := *r.URL
 			u.Path, u.RawPath = path, strings.TrimRight(u.RawPath, "/")
 			r = r.WithContext(r.Context())
-			r.URL = (*url.URL)(&u)
+			r.URL = &u
 		}
 		next.ServeHTTP(w, r)
 	})

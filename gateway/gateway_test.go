@@ -77,7 +77,6 @@ func start(t *testing.T) *edge {
 	e.Server = httptest.NewServer(g.Handler())
 	t.Cleanup(func() {
 		e.Close()
-		http.DefaultClient.CloseIdleConnections()
 		require.NoError(t, conn.Close())
 		server.Stop()
 		require.NoError(t, <-served)
@@ -119,8 +118,8 @@ func (e *edge) do(t *testing.T, client *http.Client, method, path string, body i
 	}
 	res, err := client.Do(req)
 	require.NoError(t, err)
-	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
+	require.NoError(t, res.Body.Close())
 	require.NoError(t, err)
 	return answer{res, string(text)}
 }
@@ -128,7 +127,7 @@ func (e *edge) do(t *testing.T, client *http.Client, method, path string, body i
 // call is do with the operator's token.
 func (e *edge) call(t *testing.T, method, path, body string, header ...string) answer {
 	t.Helper()
-	return e.do(t, http.DefaultClient, method, path, strings.NewReader(body), append(header, "Authorization", "Bearer "+e.token(t))...)
+	return e.do(t, e.Client(), method, path, strings.NewReader(body), append(header, "Authorization", "Bearer "+e.token(t))...)
 }
 
 // browser keeps cookies and follows no redirects.

@@ -52,7 +52,7 @@ func TestTokenEndpoint(t *testing.T) {
 			if c.auth != "" {
 				header = append(header, "Authorization", c.auth)
 			}
-			a := e.do(t, http.DefaultClient, "POST", "/oauth2/token"+c.query, strings.NewReader(c.form), header...)
+			a := e.do(t, e.Client(), "POST", "/oauth2/token"+c.query, strings.NewReader(c.form), header...)
 			require.Equal(t, c.status, a.StatusCode, a.body)
 			require.Equal(t, "no-store", a.Header.Get("Cache-Control"))
 			body := a.json(t)
@@ -66,12 +66,12 @@ func TestTokenEndpoint(t *testing.T) {
 			}
 			require.Equal(t, "Bearer", body["token_type"])
 			require.InDelta(t, 900, body["expires_in"], 0)
-			me := e.do(t, http.DefaultClient, "GET", "/v1/me", nil, "Authorization", "Bearer "+body["access_token"].(string))
+			me := e.do(t, e.Client(), "GET", "/v1/me", nil, "Authorization", "Bearer "+body["access_token"].(string))
 			require.Equal(t, 200, me.StatusCode, me.body)
 			require.Equal(t, body["scope"], join(me.json(t)["scopes"]))
 		})
 	}
-	a := e.do(t, http.DefaultClient, "GET", "/oauth2/token", nil)
+	a := e.do(t, e.Client(), "GET", "/oauth2/token", nil)
 	require.Equal(t, http.StatusMethodNotAllowed, a.StatusCode)
 }
 

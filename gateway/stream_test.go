@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -24,14 +25,13 @@ import (
 	"github.com/securly/sync/services/platform/errs"
 )
 
-func readAll(req *http.Request) error {
-	res, err := http.DefaultClient.Do(req)
+func readAll(client *http.Client, req *http.Request) error {
+	res, err := client.Do(req)
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
 	_, err = io.Copy(io.Discard, res.Body)
-	return err
+	return errors.Join(err, res.Body.Close())
 }
 
 // received is what the ingest service has seen of an upload.
@@ -51,7 +51,7 @@ func (s *sources) keep() <-chan received {
 		for {
 			req, err := in.Recv()
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					got.err = err
 				}
 				break
@@ -135,18 +135,19 @@ func TestUploadThatIsCutOff(t *testing.T) {
 				seen := e.sources.keep()
 				conn, err := net.Dial("tcp", address.Host)
 				require.NoError(t, err)
-				defer conn.Close()
-				fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\n%s\r\n", uploadPath, token, kind, length)
+				defer func() { require.NoError(t, conn.Close()) }()
+				_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\n%s\r\n", uploadPath, token, kind, length)
+				require.NoError(t, err)
 				if strings.HasPrefix(length, "Transfer") {
-					fmt.Fprintf(conn, "%x\r\n%s\r\n", c.sent, body[:c.sent])
+					_, err = fmt.Fprintf(conn, "%x\r\n%s\r\n", c.sent, body[:c.sent])
 				} else {
 					_, err = conn.Write(body[:c.sent])
-					require.NoError(t, err)
 				}
+				require.NoError(t, err)
 				require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 				res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 				require.NoError(t, err)
-				defer res.Body.Close()
+				require.NoError(t, res.Body.Close())
 				require.Equal(t, 400, res.StatusCode)
 				got := <-seen
 				require.False(t, got.complete)
@@ -199,7 +200,7 @@ func TestUploadThatIsRefused(t *testing.T) {
 		require.Equal(t, 400, a.StatusCode, a.body)
 		require.Equal(t, "PACKAGE_INVALID", a.json(t)["reason"])
 	})
-	require.Equal(t, 401, e.do(t, http.DefaultClient, "POST", uploadPath, bytes.NewReader(good), "Content-Type", kind).StatusCode)
+	require.Equal(t, 401, e.do(t, e.Client(), "POST", uploadPath, bytes.NewReader(good), "Content-Type", kind).StatusCode)
 }
 
 func TestExport(t *testing.T) {
@@ -297,9 +298,9 @@ func TestWatchResumes(t *testing.T) {
 		for i := 0; i+1 < len(header); i += 2 {
 			req.Header.Set(header[i], header[i+1])
 		}
-		res, err := http.DefaultClient.Do(req)
+		res, err := e.Client().Do(req)
 		require.NoError(t, err)
-		defer res.Body.Close()
+		defer func() { require.NoError(t, res.Body.Close()) }()
 		require.Equal(t, 200, res.StatusCode)
 		require.Equal(t, "text/event-stream", res.Header.Get("Content-Type"))
 		return events(t, res.Body, want)

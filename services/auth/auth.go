@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"google.golang.org/grpc"
+
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"github.com/securly/sync/services/auth/internal/api"
 	"github.com/securly/sync/services/auth/internal/client"
@@ -15,7 +17,6 @@ import (
 	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/pagetoken"
-	"google.golang.org/grpc"
 )
 
 // Config of the service. Zero durations mean the defaults.

@@ -7,11 +7,12 @@ import (
 	"net"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc"
+
 	"github.com/securly/sync/gateway"
 	"github.com/securly/sync/services/platform/lifecycle"
 	"github.com/securly/sync/services/platform/process"
-	"github.com/spf13/pflag"
-	"google.golang.org/grpc"
 )
 
 func main() {
@@ -24,7 +25,7 @@ func main() {
 			f.StringVar(&addr, "http-addr", ":8080", "`address` to serve HTTP on")
 			f.Int64Var(&maxUpload, "max-upload", gateway.DefaultMaxUpload, "largest upload in bytes")
 		},
-		Build: func(_ context.Context, env *process.Env) (process.Parts, error) {
+		Build: func(ctx context.Context, env *process.Env) (process.Parts, error) {
 			conns, err := connect(env)
 			if err != nil {
 				return process.Parts{}, err
@@ -44,7 +45,7 @@ func main() {
 			if err != nil {
 				return process.Parts{}, fmt.Errorf("listen for HTTP (--http-addr): %w", err)
 			}
-			env.Log.Info("serving HTTP", "addr", listener.Addr().String())
+			env.Log.InfoContext(ctx, "serving HTTP", "addr", listener.Addr().String())
 			return process.Parts{Run: []lifecycle.Component{{Name: "http server", Run: g.Serve(listener)}}}, nil
 		},
 	})

@@ -10,14 +10,15 @@ import (
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/securly/sync/gateway/internal/stream"
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/record"
-	"google.golang.org/genproto/googleapis/api/httpbody"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 )
 
 func entityNames() []string {

@@ -10,6 +10,11 @@ import (
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+
 	"github.com/securly/sync/gateway/internal/problem"
 	"github.com/securly/sync/gateway/internal/stream"
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
@@ -17,10 +22,6 @@ import (
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/errs"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 )
 
 // maxBody bounds the body of every request but an upload.

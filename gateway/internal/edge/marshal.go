@@ -13,10 +13,11 @@ import (
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
-	"github.com/securly/sync/services/platform/record"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/platform/record"
 )
 
 // apiJSON writes messages with all their fields, so that clients need not know defaults, and

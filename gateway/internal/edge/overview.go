@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"net/http"
 
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/errs"
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 )
 
 // overview joins what three services know about a district. What there is not yet, or what the

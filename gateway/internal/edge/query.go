@@ -9,10 +9,11 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
-	"github.com/securly/sync/services/platform/errs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/securly/sync/services/platform/errs"
 )
 
 // strictQuery refuses parameters that a method does not have. Ignoring a mistyped filter would

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/securly/sync/gateway/internal/problem"
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"github.com/securly/sync/services/platform/errs"
-	"google.golang.org/grpc/codes"
 )
 
 // cookieName of the session. Over https the prefix makes browsers refuse a cookie that another

@@ -7,10 +7,11 @@ import (
 	"net/http"
 	"net/url"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/securly/sync/gateway/internal/problem"
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"github.com/securly/sync/services/platform/errs"
-	"google.golang.org/grpc/codes"
 )
 
 // maxForm bounds the body of a token request.

@@ -10,9 +10,10 @@ import (
 	"net/http"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/platform/errs"
-	"google.golang.org/grpc/codes"
 )
 
 const (
@@ -52,7 +53,7 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request, params map[string]s
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(text) //nolint:errcheck // the client is gone
+	w.Write(text) //nolint:errcheck,gosec // the client is gone; JSON is no page
 	return nil
 }
 
@@ -74,7 +75,7 @@ func (a *API) forward(ctx context.Context, body io.Reader, contentType string, p
 	for {
 		part, err := parts.NextRawPart()
 		// Exactly io.EOF is the end of the form; wrapped, it is the end of a form that was cut off.
-		if err == io.EOF { //nolint:errorlint // see above
+		if err == io.EOF {
 			break
 		}
 		if err != nil {
@@ -125,7 +126,7 @@ func (a *API) forwardFile(out ingestv1.SourceService_UploadClient, part *multipa
 				return a.cutOff(err)
 			}
 			return nil
-		case err == io.EOF: //nolint:errorlint // wrapped, it is no end
+		case err == io.EOF:
 			return nil
 		case err != nil:
 			return a.cutOff(err)

@@ -14,12 +14,13 @@ import (
 	"strconv"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	"github.com/securly/sync/services/platform/errs"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/securly/sync/services/platform/errs"
 )
 
 // ContentType of a problem (RFC 9457).
@@ -125,7 +126,7 @@ func WithTraceID(ctx context.Context) context.Context {
 		return ctx
 	}
 	id := make([]byte, 16)
-	rand.Read(id) //nolint:errcheck // never fails since Go 1.24
+	rand.Read(id) // never fails
 	return context.WithValue(ctx, traceKey{}, hex.EncodeToString(id))
 }
 

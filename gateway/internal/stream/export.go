@@ -11,11 +11,12 @@ import (
 	"strconv"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/record"
-	"google.golang.org/grpc/codes"
 )
 
 // revisionHeader names the revision that an export holds.

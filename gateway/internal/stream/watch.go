@@ -9,9 +9,10 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/securly/sync/gateway/internal/problem"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 const (

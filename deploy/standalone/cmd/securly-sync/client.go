@@ -46,10 +46,10 @@ It works on the data directory of a hub, whether the hub is running or not.`,
 			if err != nil {
 				return fmt.Errorf("create the client: %w", err)
 			}
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
-				ClientID     string `json:"clientId"`
-				ClientSecret string `json:"clientSecret"`
-			}{client.GetClientId(), client.GetClientSecret()})
+			// The one time that the secret is shown.
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{
+				"clientId": client.GetClientId(), "clientSecret": client.GetClientSecret(),
+			})
 		},
 	}
 	f := cmd.Flags()

@@ -4,11 +4,12 @@ package main
 import (
 	"context"
 
+	"github.com/spf13/pflag"
+
 	"github.com/securly/sync/services/auth"
 	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/lifecycle"
 	"github.com/securly/sync/services/platform/process"
-	"github.com/spf13/pflag"
 )
 
 func main() {

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"github.com/securly/sync/services/auth/internal/client"
 	"github.com/securly/sync/services/auth/internal/scope"
@@ -16,8 +19,6 @@ import (
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/pagetoken"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // ErrInvalidScope is for a token request of which nothing could be granted.

@@ -13,13 +13,14 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"github.com/securly/sync/services/auth/internal/scope"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 var (

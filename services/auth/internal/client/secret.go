@@ -9,8 +9,9 @@ import (
 	"runtime"
 	"sync"
 
-	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"golang.org/x/crypto/bcrypt"
+
+	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 )
 
 // newSecret returns a secret of 260 random bits: rand.Text has 130.

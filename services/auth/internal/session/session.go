@@ -11,12 +11,13 @@ import (
 	"fmt"
 	"time"
 
-	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
-	"github.com/securly/sync/services/platform/docstore"
-	"github.com/securly/sync/services/platform/errs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/errs"
 )
 
 var (

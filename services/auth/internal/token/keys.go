@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"github.com/securly/sync/services/platform/docstore"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 const (
@@ -150,8 +151,8 @@ func (k *Keys) read(ctx context.Context) ([]key, error) {
 // add makes a key. When another replica was faster, its key is as good.
 func (k *Keys) add(ctx context.Context, number uint64, now, activate time.Time) error {
 	seed, kid := make([]byte, ed25519.SeedSize), make([]byte, 8)
-	rand.Read(seed) //nolint:errcheck // never fails since Go 1.24
-	rand.Read(kid)  //nolint:errcheck // never fails since Go 1.24
+	rand.Read(seed) // never fails
+	rand.Read(kid)
 	_, err := k.docs.Create(ctx, fmt.Sprintf("%020d", number), &authv1.SigningKeyState{
 		Kid:          hex.EncodeToString(kid),
 		Seed:         seed,
