@@ -18,8 +18,8 @@ var seed = maphash.MakeSeed()
 // empty text. Texts are never forgotten: a replica with much churn is rebuilt.
 type dict struct {
 	chunks    [][]byte
-	positions []uint32 // of each text's length and bytes, by number
-	slots     []uint64 // open addressing: 32 bits of hash, 32 bits of number
+	positions []uint32 // of each entry, by number
+	slots     []uint64 // open addressing: 32 bits of hash, 32 bits of position + 1
 }
 
 func (d *dict) len() int { return max(1, len(d.positions)) }
@@ -52,12 +52,15 @@ func (d *dict) number(b []byte) (n uint32, added bool) {
 		slot := d.slots[i]
 		if slot == 0 {
 			n = uint32(len(d.positions))
-			d.positions = append(d.positions, d.store(b))
-			d.slots[i] = hash<<32 | uint64(n)
+			at := d.store(n, b)
+			d.positions = append(d.positions, at)
+			d.slots[i] = hash<<32 | uint64(at+1)
 			return n, true
 		}
-		if slot>>32 == hash && string(d.bytes(uint32(slot))) == string(b) {
-			return uint32(slot), false
+		if slot>>32 == hash {
+			if n, text := d.entry(uint32(slot) - 1); string(text) == string(b) {
+				return n, false
+			}
 		}
 	}
 }
@@ -70,8 +73,10 @@ func (d *dict) find(b []byte) uint32 {
 	hash := uint64(uint32(maphash.Bytes(seed, b)))
 	mask := uint64(len(d.slots) - 1)
 	for i := hash & mask; d.slots[i] != 0; i = (i + 1) & mask {
-		if n := uint32(d.slots[i]); d.slots[i]>>32 == hash && string(d.bytes(n)) == string(b) {
-			return n
+		if d.slots[i]>>32 == hash {
+			if n, text := d.entry(uint32(d.slots[i]) - 1); string(text) == string(b) {
+				return n
+			}
 		}
 	}
 	return 0
@@ -82,14 +87,24 @@ func (d *dict) bytes(n uint32) []byte {
 	if n == 0 {
 		return nil
 	}
-	at := d.positions[n]
-	b := d.chunks[at>>chunkBits][at&(chunkSize-1):]
-	size, w := binary.Uvarint(b)
-	return b[w : w+int(size)]
+	_, b := d.entry(d.positions[n])
+	return b
 }
 
-func (d *dict) store(b []byte) uint32 {
-	need := len(b) + binary.MaxVarintLen32
+// entry reads number and text at a position: the number comes first, so that a
+// lookup needs to touch one place only.
+func (d *dict) entry(at uint32) (n uint32, text []byte) {
+	b := d.chunks[at>>chunkBits][at&(chunkSize-1):]
+	n = binary.LittleEndian.Uint32(b)
+	if size := int(b[4]); size < 0x80 {
+		return n, b[5 : 5+size]
+	}
+	size, w := binary.Uvarint(b[4:])
+	return n, b[4+w : 4+w+int(size)]
+}
+
+func (d *dict) store(n uint32, b []byte) uint32 {
+	need := len(b) + 4 + binary.MaxVarintLen32
 	last := len(d.chunks) - 1
 	if last < 0 || len(d.chunks[last])+need > chunkSize {
 		// A text longer than a chunk has one of its own, which counts as full. The
@@ -103,7 +118,7 @@ func (d *dict) store(b []byte) uint32 {
 	}
 	c := d.chunks[last]
 	at := uint32(last)<<chunkBits | uint32(len(c))
-	d.chunks[last] = append(binary.AppendUvarint(c, uint64(len(b))), b...)
+	d.chunks[last] = append(binary.AppendUvarint(binary.LittleEndian.AppendUint32(c, n), uint64(len(b))), b...)
 	return at
 }
 

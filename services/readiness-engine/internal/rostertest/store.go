@@ -34,6 +34,8 @@ type Store struct {
 type district struct {
 	revisions []map[key][]byte // what each revision changed
 	live      map[key][]byte
+	total     map[string]int32
+	bodies    [][]byte      // of live, sorted, or nil
 	committed chan struct{} // closed by the next commit
 }
 
@@ -58,7 +60,7 @@ func (s *Store) Open(name string) {
 func (s *Store) open(name string) *district {
 	d := s.districts[name]
 	if d == nil {
-		d = &district{live: map[key][]byte{}, committed: make(chan struct{})}
+		d = &district{live: map[key][]byte{}, total: map[string]int32{}, committed: make(chan struct{})}
 		s.districts[name] = d
 	}
 	return d
@@ -79,7 +81,13 @@ func (s *Store) Commit(name string, records ...*typev1.Record) int32 {
 	defer s.mu.Unlock()
 	d := s.open(name)
 	d.revisions = append(d.revisions, changes)
+	for k := range changes {
+		if d.live[k] == nil {
+			d.total[record.EntityName(k.entity)]++
+		}
+	}
 	maps.Copy(d.live, changes)
+	d.bodies = nil
 	close(d.committed)
 	d.committed = make(chan struct{})
 	return int32(len(d.revisions))
@@ -121,11 +129,7 @@ func (s *Store) GetSummary(_ context.Context, req *rosterv1.GetSummaryRequest) (
 	if err != nil {
 		return nil, err
 	}
-	out := &rosterv1.Summary{Revision: int32(len(d.revisions)), Total: map[string]int32{}}
-	for k := range d.live {
-		out.Total[record.EntityName(k.entity)]++
-	}
-	return out, nil
+	return &rosterv1.Summary{Revision: int32(len(d.revisions)), Total: maps.Clone(d.total)}, nil
 }
 
 // Export sends a revision. It hands out stored bytes, as the real store does.
@@ -143,14 +147,14 @@ func (s *Store) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingS
 		return err
 	}
 	at := cmp.Or(req.Revision, int32(len(d.revisions)))
-	state := d.live
+	bodies := d.sorted()
 	if int(at) < len(d.revisions) {
-		state = map[key][]byte{}
+		state := map[key][]byte{}
 		for _, changes := range d.revisions[:at] {
 			maps.Copy(state, changes)
 		}
+		bodies = sorted(state)
 	}
-	bodies := sorted(state)
 	s.mu.Unlock()
 	for chunk := range slices.Chunk(bodies, 2000) {
 		if err := stream.SendMsg(&readinessv1.ExportFrame{Revision: at, Records: chunk}); err != nil {
@@ -158,6 +162,13 @@ func (s *Store) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingS
 		}
 	}
 	return nil
+}
+
+func (d *district) sorted() [][]byte {
+	if d.bodies == nil {
+		d.bodies = sorted(d.live)
+	}
+	return d.bodies
 }
 
 func sorted(state map[key][]byte) [][]byte {

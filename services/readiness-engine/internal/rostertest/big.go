@@ -1,0 +1,132 @@
+package rostertest
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/record"
+)
+
+// Big serves one large district for benchmarks. Its records are one slice of
+// bytes, so that the garbage collector, which works for the engine under test
+// too, has nothing to look at.
+type Big struct {
+	rosterv1.UnimplementedRosterServiceServer
+
+	total  map[string]int32
+	bodies []byte
+	ends   []uint32 // of each body
+
+	mu      sync.Mutex
+	head    int32
+	changes [][]byte // of revision head, when it is past the first
+}
+
+// NewBig returns a store whose revision 1 holds the records.
+func NewBig(records iter.Seq[*typev1.Record]) (*Big, error) {
+	type body struct {
+		entity   typev1.Entity
+		id       string
+		from, to uint32
+	}
+	b := &Big{head: 1, total: map[string]int32{}}
+	var all []byte
+	var order []body
+	for r := range records {
+		entity, base := record.Of(r)
+		from := uint32(len(all))
+		var err error
+		if all, err = (proto.MarshalOptions{}).MarshalAppend(all, r); err != nil {
+			return nil, err
+		}
+		order = append(order, body{entity, base.GetSourcedId(), from, uint32(len(all))})
+		b.total[record.EntityName(entity)]++
+	}
+	slices.SortFunc(order, func(x, y body) int {
+		if x.entity != y.entity {
+			return int(x.entity) - int(y.entity)
+		}
+		return strings.Compare(x.id, y.id)
+	})
+	b.bodies = make([]byte, 0, len(all))
+	for _, o := range order {
+		b.bodies = append(b.bodies, all[o.from:o.to]...)
+		b.ends = append(b.ends, uint32(len(b.bodies)))
+	}
+	return b, nil
+}
+
+// Register serves the district.
+func (b *Big) Register(r grpc.ServiceRegistrar) { rosterv1.RegisterRosterServiceServer(r, b) }
+
+// Len is the number of records.
+func (b *Big) Len() int { return len(b.ends) }
+
+// Body returns the i-th record of revision 1.
+func (b *Big) Body(i int) []byte {
+	from := uint32(0)
+	if i > 0 {
+		from = b.ends[i-1]
+	}
+	return b.bodies[from:b.ends[i]]
+}
+
+// Commit makes the next revision; only its own changes can be watched.
+func (b *Big) Commit(changes [][]byte) int32 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.head++
+	b.changes = changes
+	return b.head
+}
+
+// GetSummary answers with the head and the number of records.
+func (b *Big) GetSummary(context.Context, *rosterv1.GetSummaryRequest) (*rosterv1.Summary, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return &rosterv1.Summary{Revision: b.head, Total: b.total}, nil
+}
+
+// Export sends revision 1.
+func (b *Big) Export(_ *rosterv1.ExportRequest, stream grpc.ServerStreamingServer[rosterv1.ExportResponse]) error {
+	const batch = 2000
+	frame := &readinessv1.ExportFrame{Revision: 1}
+	for i := range b.Len() {
+		frame.Records = append(frame.Records, b.Body(i))
+		if len(frame.Records) == batch || i == b.Len()-1 {
+			if err := stream.SendMsg(frame); err != nil {
+				return err
+			}
+			frame.Records = frame.Records[:0]
+		}
+	}
+	return nil
+}
+
+// Watch sends the changes of the head.
+func (b *Big) Watch(_ *rosterv1.WatchRequest, stream grpc.ServerStreamingServer[rosterv1.WatchResponse]) error {
+	b.mu.Lock()
+	mark, changes := &readinessv1.WatchMark{Revision: b.head}, b.changes
+	b.mu.Unlock()
+	frames := []*readinessv1.WatchFrame{{Event: &readinessv1.WatchFrame_Begin{Begin: mark}}}
+	for part := range slices.Chunk(changes, 2000) {
+		frames = append(frames, &readinessv1.WatchFrame{Event: &readinessv1.WatchFrame_Changes{Changes: &readinessv1.WatchRecords{Records: part}}})
+	}
+	frames = append(frames, &readinessv1.WatchFrame{Event: &readinessv1.WatchFrame_End{End: mark}})
+	for _, f := range frames {
+		if err := stream.SendMsg(f); err != nil {
+			return err
+		}
+	}
+	<-stream.Context().Done()
+	return stream.Context().Err()
+}
