@@ -12,6 +12,8 @@ export default defineConfig(async ({ command }): Promise<UserConfig> => {
     // dist/.gitkeep keeps the folder that the gateway embeds; public/ copies it back on every build.
     build: { target: 'es2022', reportCompressedSize: false, chunkSizeWarningLimit: 700 },
     server: {
+      // The name that the sign-in link has too: a cookie belongs to a name, whatever the port.
+      host: '127.0.0.1',
       proxy: process.env.MOCK ? undefined : { '/v1': hub, '/auth': hub },
     },
   };

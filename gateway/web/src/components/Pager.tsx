@@ -43,8 +43,9 @@ function Step(props: {
     <Button
       variant="default"
       size="xs"
-      disabled={!props.onClick}
-      // Stays focusable while a page loads, so that a keyboard does not lose its place.
+      // Stays focusable, at the ends and while a page loads, so that a keyboard keeps its place.
+      aria-disabled={!props.onClick}
+      data-disabled={!props.onClick || undefined}
       onClick={() => {
         if (!props.busy) props.onClick?.();
       }}
