@@ -8,7 +8,9 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
 
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/events"
 	readiness "github.com/securly/sync/services/readiness-engine"
@@ -50,6 +52,34 @@ func (h *Hub) readinessEngine(bus *events.Bus) error {
 		return err
 	}
 	h.add("readiness-engine", s)
+	return nil
+}
+
+func (h *Hub) ingest(bus *events.Bus) error {
+	docs, err := h.documents("ingest")
+	if err != nil {
+		return err
+	}
+	packages, err := h.files("ingest", "files")
+	if err != nil {
+		return err
+	}
+	conn, err := h.dialAs("ingest")
+	if err != nil {
+		return err
+	}
+	s, err := ingest.New(
+		ingest.Config{TempDir: h.folder.path("ingest", "temporary"), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal())},
+		ingest.Deps{
+			Docs: docs, Blobs: packages, Bus: bus,
+			Roster: rosterv1.NewRosterServiceClient(conn), Readiness: readinessv1.NewReadinessServiceClient(conn),
+			Log: h.log.With("part", "ingest"),
+		})
+	if err != nil {
+		return err
+	}
+	h.opened.Push("ingest", s.Close)
+	h.add("ingest", s)
 	return nil
 }
 

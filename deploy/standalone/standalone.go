@@ -173,7 +173,7 @@ func (h *Hub) assemble(bus *events.Bus) error {
 		Log: h.log, Verifier: authn.NewVerifier(signer.Keys), Registerer: h.registry, Health: h.grpcHealth,
 	})
 	h.add("auth", signer)
-	if err := errors.Join(h.rosterStore(bus), h.readinessEngine(bus)); err != nil {
+	if err := errors.Join(h.rosterStore(bus), h.readinessEngine(bus), h.ingest(bus)); err != nil {
 		return err
 	}
 	h.gateway, err = gateway.New(
