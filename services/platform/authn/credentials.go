@@ -60,7 +60,7 @@ func (c *serviceCredentials) fresh(ctx context.Context) (string, error) {
 	issued, err := c.client.IssueToken(ctx, &authv1.IssueTokenRequest{ClientId: c.id, ClientSecret: c.secret})
 	if err != nil {
 		// Whatever the reason: it is the hub's, and must not look like the caller's.
-		return "", errs.Errorf(codes.Unavailable, "SERVICE_TOKEN", "get a token for service %s: %w", c.id, err)
+		return "", errs.New(codes.Unavailable, "SERVICE_TOKEN", "the hub's service "+c.id+" cannot get a token").Because(err)
 	}
 	// Renewed early, so that no token ends on its way.
 	c.token = issued.GetAccessToken()

@@ -3,7 +3,6 @@ package authn
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -165,7 +164,7 @@ func (v *Verifier) key(ctx context.Context, id string) (jose.JSONWebKey, error) 
 		if aged {
 			return old, nil
 		}
-		return jose.JSONWebKey{}, errors.Join(errNoKeys, v.failure)
+		return jose.JSONWebKey{}, errNoKeys.Because(v.failure)
 	}
 	if key, ok := v.known(id, keysMaxAge); ok {
 		return key, nil

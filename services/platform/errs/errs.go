@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -30,6 +31,7 @@ type Error struct {
 	message  string
 	metadata map[string]string
 	cause    error
+	hidden   bool // The cause is for the log only.
 }
 
 // New makes a sentinel.
@@ -56,13 +58,26 @@ func (e *Error) With(key, value string) *Error {
 	return &c
 }
 
+// Because returns a copy of e with a cause that is logged and found by errors.Is,
+// but not shown to callers: a driver's error, or an address inside of the hub.
+func (e *Error) Because(cause error) *Error {
+	c := *e
+	c.cause, c.hidden = cause, true
+	return &c
+}
+
 // Detail returns what With has set, or "".
 func (e *Error) Detail(key string) string { return e.metadata[key] }
 
-// Error returns the message.
-func (e *Error) Error() string { return e.message }
+// Error returns the message with its cause.
+func (e *Error) Error() string {
+	if e.hidden {
+		return e.message + ": " + e.cause.Error()
+	}
+	return e.message
+}
 
-// Unwrap returns what Errorf has wrapped.
+// Unwrap returns what Errorf has wrapped, or what Because was given.
 func (e *Error) Unwrap() error { return e.cause }
 
 // GRPCStatus makes gRPC's own status package understand e, on both sides.
@@ -84,7 +99,7 @@ func Status(err error) *status.Status {
 	case err == nil:
 		return status.New(codes.OK, "")
 	case errors.As(err, &e):
-		return e.status(err.Error())
+		return e.status(strings.Replace(err.Error(), e.Error(), e.message, 1))
 	case errors.Is(err, context.Canceled):
 		return status.New(codes.Canceled, "the call was canceled")
 	case errors.Is(err, context.DeadlineExceeded):
@@ -95,8 +110,14 @@ func Status(err error) *status.Status {
 	if errors.As(err, &g) && g.GRPCStatus().Code() != codes.Unknown {
 		return g.GRPCStatus()
 	}
-	return status.New(codes.Internal, "internal error")
+	return status.New(codes.Internal, textInternal)
 }
+
+// What callers read in place of causes that are not for them.
+const (
+	textInternal    = "internal error"
+	textUnavailable = "temporarily unavailable: try again"
+)
 
 func (e *Error) status(text string) *status.Status {
 	s := status.New(e.Code, text)
@@ -134,7 +155,23 @@ func FromStatus(err error) error {
 	for _, d := range s.Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {
 			e.Reason, e.metadata = info.GetReason(), info.GetMetadata()
+			return e
 		}
 	}
+	// Not from a service of ours but from the way to it: the text may name
+	// addresses, and a service that passes the error on must not show them.
+	switch s.Code() {
+	case codes.Unavailable:
+		return e.rephrased(textUnavailable)
+	case codes.Internal, codes.Unknown:
+		return e.rephrased(textInternal)
+	}
 	return e
+}
+
+func (e *Error) rephrased(text string) *Error {
+	if e.message == text {
+		return e
+	}
+	return (&Error{Code: e.Code, message: text}).Because(errors.New(e.message))
 }

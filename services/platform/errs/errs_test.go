@@ -56,6 +56,7 @@ func TestStatus(t *testing.T) {
 		"ours, wrapped":     {fmt.Errorf("export d1 at 7: %w", errGone), codes.OutOfRange, "export d1 at 7: the revision has been pruned"},
 		"ours, joined":      {errors.Join(errStale), codes.Aborted, "the plan is stale"},
 		"ours over context": {errs.Errorf(codes.Unavailable, "AWAY", "ask auth: %w", context.DeadlineExceeded), codes.Unavailable, "ask auth: context deadline exceeded"},
+		"hidden cause":      {fmt.Errorf("commit d1: %w", errStale.Because(errDisk)), codes.Aborted, "commit d1: the plan is stale"},
 		"unknown":           {errDisk, codes.Internal, "internal error"},
 		"unknown, wrapped":  {fmt.Errorf("commit: %w", errDisk), codes.Internal, "internal error"},
 		"canceled":          {fmt.Errorf("read: %w", context.Canceled), codes.Canceled, "the call was canceled"},
@@ -138,6 +139,28 @@ func TestRoundTrip(t *testing.T) {
 	}
 	f.err = nil
 	require.ErrorIs(t, stream(t.Context()), io.EOF, "the end of a stream is no error")
+}
+
+func TestBecause(t *testing.T) {
+	err := errStale.Because(errDisk)
+	require.ErrorIs(t, err, errStale)
+	require.ErrorIs(t, err, errDisk)
+	require.EqualError(t, err, "the plan is stale: /var/data/7: no space left on device", "the log has it all")
+	require.Equal(t, "the plan is stale", status.Convert(err).Message())
+}
+
+// TestAddressesAreNotPassedOn is about a service that cannot reach another one.
+func TestAddressesAreNotPassedOn(t *testing.T) {
+	for code, text := range map[codes.Code]string{
+		codes.Unavailable: "ask roster-store: temporarily unavailable: try again",
+		codes.Internal:    "ask roster-store: internal error",
+		codes.Unknown:     "ask roster-store: internal error",
+	} {
+		err := errs.FromStatus(status.Error(code, "dial tcp 10.1.2.3:9090: connection refused"))
+		err = fmt.Errorf("ask roster-store: %w", err)
+		require.ErrorContains(t, err, "10.1.2.3", "the log has it")
+		require.Equal(t, text, errs.Status(err).Message())
+	}
 }
 
 func TestFromStatusLeavesOtherErrorsAlone(t *testing.T) {
