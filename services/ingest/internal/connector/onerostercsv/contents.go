@@ -37,6 +37,14 @@ func DefaultLimits() Limits {
 	return Limits{Entries: 1000, Bytes: 8 << 30, Ratio: 200, RatioFrom: 32 << 20}
 }
 
+// AcceptedLimits are for packages that were inspected when they arrived: loose
+// files were packed by us, so that how well they pack says nothing.
+func AcceptedLimits() Limits {
+	l := DefaultLimits()
+	l.Ratio = 0
+	return l
+}
+
 // Contents are the entries of a package that passed inspection.
 type Contents struct {
 	files    map[normalise.Kind]*zip.File

@@ -150,6 +150,9 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 	}
 	manifestOnly := len(c.files) == 0 && c.manifest != nil
 	for _, k := range required {
+		if mode, _ := m.mode(k); mode != layer.Absent {
+			continue // what is wrong with it is said already
+		}
 		if c.files[k] == nil && !(known(k) && (anyDelta || manifestOnly || setting == Delta)) {
 			fault(k.File(), "file-missing", "the required file is missing from the package: add it")
 		}

@@ -375,7 +375,9 @@ type SyncDocument struct {
 	// The state that sync-ended was last announced for.
 	Announced SyncState `protobuf:"varint,10,opt,name=announced,proto3,enum=securly.sync.ingest.v1.SyncState" json:"announced,omitempty"`
 	// Failed tries of the current step, for the retry limit.
-	Tries         int32 `protobuf:"varint,11,opt,name=tries,proto3" json:"tries,omitempty"`
+	Tries int32 `protobuf:"varint,11,opt,name=tries,proto3" json:"tries,omitempty"`
+	// W3C trace context of the request that started it.
+	TraceParent   string `protobuf:"bytes,12,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +487,13 @@ func (x *SyncDocument) GetTries() int32 {
 		return x.Tries
 	}
 	return 0
+}
+
+func (x *SyncDocument) GetTraceParent() string {
+	if x != nil {
+		return x.TraceParent
+	}
+	return ""
 }
 
 // OpenSyncDocument marks a sync that a runner still has to do something for.
@@ -659,7 +668,7 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x12\n" +
 	"\x04size\x18\x06 \x01(\x03R\x04size\x12;\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\x84\x04\n" +
+	"createTime\"\xa7\x04\n" +
 	"\fSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x120\n" +
 	"\x04sync\x18\x02 \x01(\v2\x1c.securly.sync.ingest.v1.SyncR\x04sync\x12\x1d\n" +
@@ -673,7 +682,8 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\rfindings_kept\x18\t \x01(\x05R\ffindingsKept\x12?\n" +
 	"\tannounced\x18\n" +
 	" \x01(\x0e2!.securly.sync.ingest.v1.SyncStateR\tannounced\x12\x14\n" +
-	"\x05tries\x18\v \x01(\x05R\x05tries\x1a[\n" +
+	"\x05tries\x18\v \x01(\x05R\x05tries\x12!\n" +
+	"\ftrace_parent\x18\f \x01(\tR\vtraceParent\x1a[\n" +
 	"\n" +
 	"LayerEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +

@@ -1,0 +1,171 @@
+// Package ingest brings rosters into the hub: it keeps districts and their
+// sources, takes in packages, turns them into layers of canonical records,
+// merges the layers of a district, and has the roster store plan and commit
+// what changed.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"gocloud.dev/blob"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/api"
+	"github.com/securly/sync/services/ingest/internal/plan"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/ingest/internal/syncrun"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/events"
+	"github.com/securly/sync/services/platform/pagetoken"
+)
+
+// Config of the service. Zero values mean the defaults.
+type Config struct {
+	// TempDir is for uploads and sorting, for this process alone. What is in it
+	// when the service runs is deleted. Empty means a folder of the system's.
+	TempDir string
+	// MaxUpload bounds one upload in bytes: 2 GiB.
+	MaxUpload int64
+	// Concurrency is how many sources are synced at the same time: 2.
+	Concurrency int
+	// LeaseLife is how long the work of a process that died waits for another: 15 s.
+	LeaseLife time.Duration
+	// Sweep is how often the documents are searched for work: every 5 s.
+	Sweep time.Duration
+	// TokenKey seals page tokens; all replicas share it. Empty means a random one.
+	TokenKey []byte
+}
+
+func (c *Config) setDefaults() {
+	if c.MaxUpload == 0 {
+		c.MaxUpload = 2 << 30
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = 2
+	}
+	if c.LeaseLife == 0 {
+		c.LeaseLife = 15 * time.Second
+	}
+	if c.Sweep == 0 {
+		c.Sweep = 5 * time.Second
+	}
+	if len(c.TokenKey) == 0 {
+		c.TokenKey = pagetoken.Key()
+	}
+}
+
+// Deps of the service. The connections behind the clients carry the
+// credentials of this service.
+type Deps struct {
+	Docs   docstore.Store
+	Bus    *events.Bus
+	Blobs  *blob.Bucket
+	Roster rosterv1.RosterServiceClient
+	// Readiness is told when a district is erased.
+	Readiness readinessv1.ReadinessServiceClient
+	Log       *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Service is the ingest service.
+type Service struct {
+	cfg     Config
+	api     api.Deps
+	runner  *syncrun.Runner
+	tempDir string // to remove, if it is our own
+}
+
+// New checks cfg and returns a service that has started nothing.
+func New(cfg Config, deps Deps) (*Service, error) {
+	cfg.setDefaults()
+	switch {
+	case deps.Docs == nil, deps.Bus == nil, deps.Blobs == nil, deps.Roster == nil, deps.Readiness == nil, deps.Log == nil:
+		return nil, errors.New("ingest: Docs, Bus, Blobs, Roster, Readiness and Log are required")
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	s := &Service{}
+	if cfg.TempDir == "" {
+		dir, err := os.MkdirTemp("", "securly-sync-ingest-*")
+		if err != nil {
+			return nil, fmt.Errorf("ingest: make a folder for temporary files: %w", err)
+		}
+		cfg.TempDir, s.tempDir = dir, dir
+	} else if err := empty(cfg.TempDir); err != nil {
+		return nil, fmt.Errorf("ingest: empty the folder for temporary files: %w", err)
+	}
+	store := state.New(deps.Docs)
+	leases := &state.Leases{Store: store, Holder: state.NewID(), Life: cfg.LeaseLife, Now: deps.Now}
+	s.cfg = cfg
+	s.runner = syncrun.New(syncrun.Config{
+		Concurrency: cfg.Concurrency, Sweep: cfg.Sweep, Progress: min(time.Second, cfg.Sweep), TempDir: cfg.TempDir,
+		Thresholds: plan.DefaultThresholds(),
+	}, syncrun.Deps{Store: store, Leases: leases, Roster: deps.Roster, Bus: deps.Bus, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now})
+	s.api = api.Deps{
+		Store: store, Leases: leases, Roster: deps.Roster, Readiness: deps.Readiness, Bus: deps.Bus, Blobs: deps.Blobs,
+		Tokens: pagetoken.New(cfg.TokenKey), Log: deps.Log, Now: deps.Now, Wake: s.runner.Wake,
+		TempDir: cfg.TempDir, MaxUpload: cfg.MaxUpload,
+	}
+	return s, nil
+}
+
+// empty removes what a process that died has left behind.
+func empty(dir string) error {
+	return errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700))
+}
+
+// Register adds the services to a gRPC server.
+func (s *Service) Register(r grpc.ServiceRegistrar) { api.Register(r, s.api) }
+
+// Run carries out syncs, and the rest of deletions that were broken off, until
+// ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.runner.Run(ctx) })
+	group.Go(func() error {
+		tick := time.NewTicker(s.cfg.Sweep)
+		defer tick.Stop()
+		for {
+			s.erase(ctx)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// erase goes on with the deletion of districts.
+func (s *Service) erase(ctx context.Context) {
+	for doc, err := range s.api.Store.Districts.All(ctx, "") {
+		if err == nil && !doc.Value.GetDeleting() {
+			continue
+		}
+		if err == nil {
+			err = api.Erase(ctx, s.api, doc.ID)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.api.Log.WarnContext(ctx, "delete district", "district", doc.ID, "error", err)
+		}
+	}
+}
+
+// Close removes the temporary folder.
+func (s *Service) Close() error {
+	if s.tempDir == "" {
+		return nil
+	}
+	return os.RemoveAll(s.tempDir)
+}

@@ -1,0 +1,251 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	_ "time/tzdata" // the zones of districts must be known on every machine
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/ingest/internal/syncrun"
+	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/errs"
+)
+
+type districts struct {
+	ingestv1.UnimplementedDistrictServiceServer
+	Deps
+}
+
+func districtView(doc docstore.Doc[*ingestv1.DistrictDocument]) *ingestv1.District {
+	d := doc.Value.GetDistrict()
+	d.Name = "districts/" + doc.ID
+	d.DistrictId = doc.ID
+	d.Etag = etag(doc.Version)
+	return d
+}
+
+var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]{2,}$`)
+
+// checkDistrict checks and tidies what a person may set.
+func checkDistrict(prefix string, d *ingestv1.District) error {
+	d.DisplayName = strings.TrimSpace(d.GetDisplayName())
+	if err := checkName(prefix+"displayName", d.GetDisplayName()); err != nil {
+		return err
+	}
+	if zone := d.GetTimeZone(); zone != "" {
+		if _, err := time.LoadLocation(zone); err != nil || zone == "Local" {
+			return invalid(prefix+"timeZone", "is no IANA time zone; America/Chicago would be one")
+		}
+	}
+	if len(d.GetEmailDomains()) > 100 {
+		return invalid(prefix+"emailDomains", "must not have more than 100 entries")
+	}
+	for i, domain := range d.GetEmailDomains() {
+		domain = strings.ToLower(strings.TrimPrefix(strings.TrimSpace(domain), "@"))
+		if len(domain) > 253 || !domainForm.MatchString(domain) {
+			return invalid(prefix+"emailDomains", "entry %d is no domain; school.example would be one", i+1)
+		}
+		d.EmailDomains[i] = domain
+	}
+	return nil
+}
+
+func (s *districts) CreateDistrict(ctx context.Context, req *ingestv1.CreateDistrictRequest) (*ingestv1.District, error) {
+	id := req.GetDistrictId()
+	if err := checkID("districtId", id); err != nil {
+		return nil, err
+	}
+	now := timestamppb.New(s.Now())
+	d := &ingestv1.District{
+		DisplayName: req.GetDistrict().GetDisplayName(), TimeZone: req.GetDistrict().GetTimeZone(),
+		EmailDomains: req.GetDistrict().GetEmailDomains(), CreateTime: now, UpdateTime: now,
+	}
+	if err := checkDistrict("district.", d); err != nil {
+		return nil, err
+	}
+	if d.DisplayName == "" {
+		d.DisplayName = id
+	}
+	exists := errs.Errorf(codes.AlreadyExists, "DISTRICT_EXISTS", "districtId: there is a district %s already", id).With("field", "districtId")
+	switch doc, err := s.Store.Districts.Get(ctx, id); {
+	case err == nil && doc.Value.GetDeleting():
+		return nil, errs.Errorf(codes.FailedPrecondition, "DISTRICT_DELETING", "district %s is being deleted: wait until it is gone", id).With("field", "districtId")
+	case err == nil:
+		return nil, exists
+	case !isNotFound(err):
+		return nil, err
+	}
+	// The roster first: a district that can be seen can be read.
+	if _, err := s.Roster.OpenDistrict(ctx, &rosterv1.OpenDistrictRequest{District: id}); err != nil {
+		return nil, err
+	}
+	doc, err := s.Store.Districts.Create(ctx, id, &ingestv1.DistrictDocument{District: d})
+	if errors.Is(err, docstore.ErrExists) {
+		return nil, exists
+	}
+	if err != nil {
+		return nil, err
+	}
+	return districtView(doc), nil
+}
+
+func (s *districts) ListDistricts(ctx context.Context, req *ingestv1.ListDistrictsRequest) (*ingestv1.ListDistrictsResponse, error) {
+	caller := authn.FromContext(ctx)
+	size := pageSize(req.GetPageSize())
+	out := &ingestv1.ListDistrictsResponse{}
+	if caller.SeesAllDistricts() {
+		docs, next, err := page(ctx, &s.Deps, s.Store.Districts, "districts", "", req.GetPageToken(), size)
+		if err != nil {
+			return nil, err
+		}
+		for _, doc := range docs {
+			if !doc.Value.GetDeleting() {
+				out.Districts = append(out.Districts, districtView(doc))
+			}
+		}
+		out.NextPageToken = next
+		return out, nil
+	}
+	// The districts of a person are few.
+	binding := "districts of " + caller.Subject
+	after, err := s.open(req.GetPageToken(), binding)
+	if err != nil {
+		return nil, err
+	}
+	own := slices.Clone(caller.Districts)
+	slices.Sort(own)
+	for _, id := range slices.Compact(own) {
+		if id <= after {
+			continue
+		}
+		doc, err := s.Store.District(ctx, id)
+		if errors.Is(err, authn.ErrDistrictNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(out.Districts) == size {
+			out.NextPageToken = s.seal(binding, out.Districts[size-1].GetDistrictId())
+			break
+		}
+		out.Districts = append(out.Districts, districtView(doc))
+	}
+	return out, nil
+}
+
+func (s *districts) GetDistrict(ctx context.Context, req *ingestv1.GetDistrictRequest) (*ingestv1.District, error) {
+	doc, err := s.Store.District(ctx, req.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	return districtView(doc), nil
+}
+
+var districtFields = []string{
+	"display_name", "time_zone", "email_domains", "name", "district_id", "create_time", "update_time", "etag",
+}
+
+func (s *districts) UpdateDistrict(ctx context.Context, req *ingestv1.UpdateDistrictRequest) (*ingestv1.District, error) {
+	next := proto.CloneOf(req.GetSettings())
+	if next == nil {
+		return nil, invalid("settings", "is required")
+	}
+	changes, err := updated(req.GetUpdateMask().GetPaths(), districtFields)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDistrict("", next); err != nil {
+		return nil, err
+	}
+	doc, err := s.Store.District(ctx, req.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkEtag(next.GetEtag(), doc.Version); err != nil {
+		return nil, err
+	}
+	d := doc.Value.GetDistrict()
+	if changes("display_name", next.GetDisplayName() != "") {
+		d.DisplayName = next.GetDisplayName()
+		if d.DisplayName == "" {
+			d.DisplayName = doc.ID
+		}
+	}
+	if changes("time_zone", next.GetTimeZone() != "") {
+		d.TimeZone = next.GetTimeZone()
+	}
+	if changes("email_domains", len(next.GetEmailDomains()) > 0) {
+		d.EmailDomains = next.GetEmailDomains()
+	}
+	d.UpdateTime = timestamppb.New(s.Now())
+	if doc, err = s.Store.Districts.Update(ctx, doc); err != nil {
+		return nil, err
+	}
+	return districtView(doc), nil
+}
+
+func (s *districts) DeleteDistrict(ctx context.Context, req *ingestv1.DeleteDistrictRequest) (*ingestv1.DeleteDistrictResponse, error) {
+	if _, err := s.Store.District(ctx, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	_, err := s.Store.Districts.Modify(ctx, req.GetDistrict(), func(d *ingestv1.DistrictDocument) error {
+		d.Deleting = true
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := Erase(ctx, s.Deps, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	return &ingestv1.DeleteDistrictResponse{}, nil
+}
+
+// Erase removes all that a district owns, and the district last. It may be
+// repeated; a district that is marked as deleting stays so until it succeeds.
+func Erase(ctx context.Context, d Deps, district string) error {
+	// Without syncs runners stop; with the lease none of them commits any more.
+	lease, err := d.Leases.Acquire(ctx, state.CommitLease(district))
+	if errors.Is(err, state.ErrBusy) {
+		return errs.Errorf(codes.Unavailable, "DISTRICT_BUSY", "a sync of district %s is being committed; the district will be deleted as soon as that has ended", district)
+	}
+	if err != nil {
+		return err
+	}
+	kept, stop := lease.Keep(ctx)
+	defer stop()
+	if _, err := d.Roster.EraseDistrict(kept, &rosterv1.EraseDistrictRequest{District: district}); err != nil {
+		return err
+	}
+	if d.Readiness != nil {
+		if _, err := d.Readiness.EraseDistrict(kept, &readinessv1.EraseDistrictRequest{District: district}); err != nil {
+			return err
+		}
+	}
+	if err := d.Store.Erase(kept, district); err != nil {
+		return err
+	}
+	stop()
+	for _, prefix := range []string{"uploads/", "layers/", "findings/"} {
+		if err := syncrun.DeleteBlobs(ctx, d.Blobs, prefix+district+"/", func(string) bool { return true }); err != nil {
+			return err
+		}
+	}
+	if err := d.Store.Districts.Delete(ctx, district); err != nil && !isNotFound(err) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"errors"
+	"strconv"
+
+	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/finding"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/ingest/internal/syncrun"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/events"
+)
+
+type syncs struct {
+	ingestv1.UnimplementedSyncServiceServer
+	Deps
+}
+
+func syncView(d *ingestv1.SyncDocument) *ingestv1.Sync {
+	v := d.GetSync()
+	v.Name = "districts/" + d.GetDistrict() + "/syncs/" + v.GetSyncId()
+	return v
+}
+
+func (s *syncs) StartSync(ctx context.Context, req *ingestv1.StartSyncRequest) (*ingestv1.Sync, error) {
+	district, source := req.GetDistrict(), req.GetSource()
+	if _, err := s.source(ctx, district, source); err != nil {
+		return nil, err
+	}
+	if len(req.GetReason()) > 1000 {
+		return nil, invalid("reason", "must not be longer than 1000 bytes")
+	}
+	upload, err := s.Store.Upload(ctx, district, source, req.GetUploadId())
+	if err != nil {
+		return nil, err
+	}
+	id, now := state.NewID(), timestamppb.New(s.Now())
+	key := state.Key(district, id)
+	// The mark first: a sync that is not on the list would never be run.
+	if _, err := s.Store.Open.Create(ctx, key, &ingestv1.OpenSyncDocument{District: district, Source: source, Sync: id, CreateTime: now}); err != nil {
+		return nil, err
+	}
+	doc, err := s.Store.Syncs.Create(ctx, key, &ingestv1.SyncDocument{
+		District: district, UploadKey: upload.GetKey(), TraceParent: syncrun.TraceParent(ctx),
+		Sync: &ingestv1.Sync{
+			SyncId: id, Source: source, State: ingestv1.SyncState_QUEUED, DryRun: req.GetDryRun(), Reason: req.GetReason(),
+			CreateTime: now, UploadId: upload.GetUploadId(),
+			Steps: []*ingestv1.SyncStep{{State: ingestv1.SyncState_QUEUED, StartTime: now}},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.wake(ctx, district, id, "queued")
+	return syncView(doc.Value), nil
+}
+
+// wake has a runner look at a sync. An event that is lost costs time only.
+func (s *syncs) wake(ctx context.Context, district, sync, what string) {
+	s.Wake()
+	err := s.Bus.Publish(ctx, events.Subject("ingest", district, "sync-queued"), state.Key("sync-queued", district, sync, what), &eventv1.SyncQueued{District: district, Sync: sync})
+	if err != nil {
+		s.Log.WarnContext(ctx, "announce sync", "district", district, "sync", sync, "error", err)
+	}
+}
+
+func (s *syncs) ListSyncs(ctx context.Context, req *ingestv1.ListSyncsRequest) (*ingestv1.ListSyncsResponse, error) {
+	if _, err := s.Store.District(ctx, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	within := state.Within(req.GetDistrict())
+	binding := "syncs of " + within + req.GetSource()
+	after, err := s.open(req.GetPageToken(), binding)
+	if err != nil {
+		return nil, err
+	}
+	out := &ingestv1.ListSyncsResponse{}
+	size := pageSize(req.GetPageSize())
+	for len(out.Syncs) < size {
+		// No more than are missing, so that none is read that does not fit.
+		docs, next, err := s.Store.Syncs.List(ctx, docstore.Query{Prefix: within, After: after, Limit: size - len(out.Syncs), Descending: true})
+		if err != nil {
+			return nil, err
+		}
+		for _, doc := range docs {
+			if req.GetSource() == "" || doc.Value.GetSync().GetSource() == req.GetSource() {
+				out.Syncs = append(out.Syncs, syncView(doc.Value))
+			}
+		}
+		if after = next; next == "" {
+			break
+		}
+	}
+	out.NextPageToken = s.seal(binding, after)
+	return out, nil
+}
+
+// sync returns a sync of a district that exists.
+func (s *syncs) sync(ctx context.Context, district, sync string) (*ingestv1.SyncDocument, error) {
+	if _, err := s.Store.District(ctx, district); err != nil {
+		return nil, err
+	}
+	doc, err := s.Store.Sync(ctx, district, sync)
+	if err != nil {
+		return nil, err
+	}
+	return doc.Value, nil
+}
+
+func (s *syncs) GetSync(ctx context.Context, req *ingestv1.GetSyncRequest) (*ingestv1.Sync, error) {
+	doc, err := s.sync(ctx, req.GetDistrict(), req.GetSync())
+	if err != nil {
+		return nil, err
+	}
+	return syncView(doc), nil
+}
+
+func (s *syncs) ListSyncChanges(ctx context.Context, req *ingestv1.ListSyncChangesRequest) (*ingestv1.ListSyncChangesResponse, error) {
+	doc, err := s.sync(ctx, req.GetDistrict(), req.GetSync())
+	if err != nil {
+		return nil, err
+	}
+	return s.changes(ctx, doc, req)
+}
+
+// changes asks the roster store, which keeps plans and what was made of them.
+func (s *syncs) changes(ctx context.Context, doc *ingestv1.SyncDocument, req *ingestv1.ListSyncChangesRequest) (*ingestv1.ListSyncChangesResponse, error) {
+	out := &ingestv1.ListSyncChangesResponse{}
+	switch now := doc.GetSync().GetState(); {
+	case doc.GetPlan() == "", state.Final(now) && now != ingestv1.SyncState_COMPLETED:
+		return out, nil // there is no plan, or it was dropped
+	}
+	page, err := s.Roster.ListPlanChanges(ctx, &rosterv1.ListPlanChangesRequest{
+		District: req.GetDistrict(), Plan: doc.GetPlan(), Entity: req.GetEntity(), Kind: req.GetKind(),
+		PageSize: req.GetPageSize(), PageToken: req.GetPageToken(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.NextPageToken, out.TotalSize = page.GetNextPageToken(), page.GetTotalSize()
+	for _, c := range page.GetChanges() {
+		change := &ingestv1.SyncChange{Entity: c.GetEntity(), SourcedId: c.GetSourcedId(), Kind: c.GetKind()}
+		for _, f := range c.GetFields() {
+			change.Fields = append(change.Fields, &ingestv1.SyncFieldChange{Field: f.GetField(), Before: f.GetBefore(), After: f.GetAfter()})
+		}
+		out.Changes = append(out.Changes, change)
+	}
+	return out, nil
+}
+
+func (s *syncs) ExportSyncChanges(req *ingestv1.ListSyncChangesRequest, stream grpc.ServerStreamingServer[httpbody.HttpBody]) error {
+	ctx := stream.Context()
+	doc, err := s.sync(ctx, req.GetDistrict(), req.GetSync())
+	if err != nil {
+		return err
+	}
+	var buf bytes.Buffer
+	w := csv.NewWriter(&buf)
+	write := func(row ...string) error { return w.Write(row) }
+	if err := write("entity", "sourcedId", "kind", "field", "before", "after"); err != nil {
+		return err
+	}
+	ask := &ingestv1.ListSyncChangesRequest{District: req.GetDistrict(), Sync: req.GetSync(), Entity: req.GetEntity(), Kind: req.GetKind(), PageSize: 1000}
+	for {
+		page, err := s.changes(ctx, doc, ask)
+		if err != nil {
+			return err
+		}
+		for _, c := range page.GetChanges() {
+			fields := c.GetFields()
+			if len(fields) == 0 {
+				fields = []*ingestv1.SyncFieldChange{{}}
+			}
+			for _, f := range fields {
+				if err := write(c.GetEntity(), c.GetSourcedId(), c.GetKind(), f.GetField(), f.GetBefore(), f.GetAfter()); err != nil {
+					return err
+				}
+			}
+		}
+		w.Flush()
+		if err := w.Error(); err != nil {
+			return err
+		}
+		if err := stream.Send(&httpbody.HttpBody{ContentType: "text/csv; charset=utf-8", Data: bytes.Clone(buf.Bytes())}); err != nil {
+			return err
+		}
+		buf.Reset()
+		if ask.PageToken = page.GetNextPageToken(); ask.PageToken == "" {
+			return nil
+		}
+	}
+}
+
+func (s *syncs) ListSyncFindings(ctx context.Context, req *ingestv1.ListSyncFindingsRequest) (*ingestv1.ListSyncFindingsResponse, error) {
+	doc, err := s.sync(ctx, req.GetDistrict(), req.GetSync())
+	if err != nil {
+		return nil, err
+	}
+	binding := "findings of " + state.Key(req.GetDistrict(), req.GetSync())
+	position, err := s.open(req.GetPageToken(), binding)
+	if err != nil {
+		return nil, err
+	}
+	offset := 0
+	if position != "" {
+		if offset, err = strconv.Atoi(position); err != nil {
+			return nil, err
+		}
+	}
+	out := &ingestv1.ListSyncFindingsResponse{TotalSize: doc.GetSync().GetFindingsCount()}
+	if doc.GetFindingsKey() == "" {
+		return out, nil
+	}
+	size := pageSize(req.GetPageSize())
+	if out.Findings, err = finding.Load(ctx, s.Blobs, doc.GetFindingsKey(), offset, size); err != nil {
+		return nil, err
+	}
+	if next := offset + len(out.Findings); len(out.Findings) == size && next < int(doc.GetFindingsKept()) {
+		out.NextPageToken = s.seal(binding, strconv.Itoa(next))
+	}
+	return out, nil
+}
+
+func (s *syncs) ApproveSync(ctx context.Context, req *ingestv1.ApproveSyncRequest) (*ingestv1.Sync, error) {
+	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_COMMITTING, "approved",
+		ingestv1.SyncState_ON_HOLD)
+}
+
+func (s *syncs) DiscardSync(ctx context.Context, req *ingestv1.DiscardSyncRequest) (*ingestv1.Sync, error) {
+	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_DISCARDED, "discarded",
+		ingestv1.SyncState_ON_HOLD)
+}
+
+func (s *syncs) CancelSync(ctx context.Context, req *ingestv1.CancelSyncRequest) (*ingestv1.Sync, error) {
+	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_CANCELLED, "cancelled",
+		ingestv1.SyncState_QUEUED, ingestv1.SyncState_PULLING, ingestv1.SyncState_NORMALISING, ingestv1.SyncState_PLANNING, ingestv1.SyncState_ON_HOLD)
+}
+
+// decide moves a sync as a person has decided.
+func (s *syncs) decide(ctx context.Context, district, sync string, to ingestv1.SyncState, what string, from ...ingestv1.SyncState) (*ingestv1.Sync, error) {
+	if _, err := s.sync(ctx, district, sync); err != nil {
+		return nil, err
+	}
+	var found ingestv1.SyncState
+	doc, err := s.Store.Syncs.Modify(ctx, state.Key(district, sync), func(d *ingestv1.SyncDocument) error {
+		found = d.GetSync().GetState()
+		d.Approved = to == ingestv1.SyncState_COMMITTING
+		return syncrun.Enter(d.GetSync(), s.Now(), to, from...)
+	})
+	if syncrun.IsMoved(err) {
+		return nil, errs.Errorf(codes.FailedPrecondition, "SYNC_STATE", "sync %s is %s and cannot be %s", sync, found, what).With("state", found.String())
+	}
+	if errors.Is(err, docstore.ErrNotFound) {
+		return nil, state.ErrSyncNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.wake(ctx, district, sync, what)
+	return syncView(doc.Value), nil
+}

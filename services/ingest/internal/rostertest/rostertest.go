@@ -1,0 +1,366 @@
+// Package rostertest is a roster store in memory for tests of the ingest
+// service: it keeps the promises of the real one that ingest relies on.
+package rostertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/record"
+)
+
+// Store is the roster store. The zero value is not ready; use New.
+type Store struct {
+	rosterv1.UnimplementedRosterServiceServer
+
+	mu        sync.Mutex
+	districts map[string]*district
+
+	// Fail is asked before each call of a method ("Import", "CommitPlan"), and
+	// again after it has had its effect ("Import done"). An error it returns is
+	// the caller's answer.
+	Fail func(method string) error
+}
+
+type district struct {
+	live     map[typev1.Entity]map[string]*version
+	revision int32
+	plans    map[string]*staged
+	fence    int64
+}
+
+type version struct {
+	hash []byte
+	body []byte
+	rev  int32
+}
+
+type staged struct {
+	plan    *rosterv1.Plan
+	changes []change
+}
+
+type change struct {
+	entity typev1.Entity
+	id     string
+	kind   string
+	body   []byte
+	hash   []byte
+	before int32 // revision of the version that it replaces
+}
+
+// New returns an empty store.
+func New() *Store { return &Store{districts: map[string]*district{}} }
+
+// Register adds the store to a server.
+func (s *Store) Register(r grpc.ServiceRegistrar) { rosterv1.RegisterRosterServiceServer(r, s) }
+
+func (s *Store) fail(method string) error {
+	if s.Fail == nil {
+		return nil
+	}
+	return s.Fail(method)
+}
+
+func (s *Store) get(name string) (*district, error) {
+	d := s.districts[name]
+	if d == nil {
+		return nil, errs.New(codes.NotFound, "DISTRICT_NOT_FOUND", "unknown district")
+	}
+	return d, nil
+}
+
+// Active returns the active records of an entity by id.
+func (s *Store) Active(name string, e typev1.Entity) map[string]*typev1.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]*typev1.Record{}
+	d := s.districts[name]
+	if d == nil {
+		return out
+	}
+	for id, v := range d.live[e] {
+		r := decode(v.body)
+		if _, base := record.Of(r); base.GetStatus() == record.StatusActive {
+			out[id] = r
+		}
+	}
+	return out
+}
+
+// Revision returns the head of a district.
+func (s *Store) Revision(name string) int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.districts[name]; d != nil {
+		return d.revision
+	}
+	return -1
+}
+
+// Touch changes a record behind the back of all plans.
+func (s *Store) Touch(name string, e typev1.Entity, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.districts[name]
+	d.revision++
+	d.live[e][id].rev = d.revision
+}
+
+func decode(body []byte) *typev1.Record {
+	r := &typev1.Record{}
+	if err := proto.Unmarshal(body, r); err != nil {
+		panic(err)
+	}
+	return r
+}
+
+func (s *Store) OpenDistrict(_ context.Context, req *rosterv1.OpenDistrictRequest) (*rosterv1.OpenDistrictResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.districts[req.GetDistrict()] == nil {
+		s.districts[req.GetDistrict()] = &district{live: map[typev1.Entity]map[string]*version{}, plans: map[string]*staged{}}
+	}
+	return &rosterv1.OpenDistrictResponse{}, nil
+}
+
+func (s *Store) EraseDistrict(_ context.Context, req *rosterv1.EraseDistrictRequest) (*rosterv1.EraseDistrictResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.districts, req.GetDistrict())
+	return &rosterv1.EraseDistrictResponse{}, nil
+}
+
+func (s *Store) Import(stream grpc.ClientStreamingServer[rosterv1.ImportRequest, rosterv1.Plan]) error {
+	if err := s.fail("Import"); err != nil {
+		return err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	header := first.GetHeader()
+	candidate := map[typev1.Entity][]*rosterv1.ImportRecord{}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		e := m.GetBatch().GetEntity()
+		for _, r := range m.GetBatch().GetRecords() {
+			if last := candidate[e]; len(last) > 0 && last[len(last)-1].GetSourcedId() >= r.GetSourcedId() {
+				return errs.New(codes.InvalidArgument, "INVALID_ARGUMENT", "records out of order")
+			}
+			if hash := record.HashOf(decode(r.GetBody())); !bytes.Equal(hash[:], r.GetHash()) {
+				return errs.New(codes.InvalidArgument, "INVALID_ARGUMENT", "wrong hash")
+			}
+			candidate[e] = append(candidate[e], r)
+		}
+	}
+	plan, err := s.stage(header, candidate)
+	if err != nil {
+		return err
+	}
+	if err := s.fail("Import done"); err != nil {
+		return err
+	}
+	return stream.SendAndClose(plan)
+}
+
+func (s *Store) stage(header *rosterv1.PlanHeader, candidate map[typev1.Entity][]*rosterv1.ImportRecord) (*rosterv1.Plan, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.get(header.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	if err := d.fenced(header.GetFence()); err != nil {
+		return nil, err
+	}
+	p := &staged{plan: &rosterv1.Plan{
+		Plan: header.GetPlan(), Sync: header.GetSync(), BaseRevision: d.revision, Counts: map[string]*rosterv1.ChangeCounts{},
+	}}
+	for _, e := range record.Entities() {
+		counts := &rosterv1.ChangeCounts{Received: int32(len(candidate[e]))}
+		p.plan.Counts[record.EntityName(e)] = counts
+		seen := map[string]bool{}
+		for _, r := range candidate[e] {
+			seen[r.GetSourcedId()] = true
+			live := d.live[e][r.GetSourcedId()]
+			c := change{entity: e, id: r.GetSourcedId(), body: r.GetBody(), hash: r.GetHash()}
+			_, base := record.Of(decode(r.GetBody()))
+			gone := base.GetStatus() == record.StatusToBeDeleted
+			switch {
+			case live != nil && bytes.Equal(live.hash, r.GetHash()):
+				counts.Unchanged++
+				continue
+			case live == nil:
+				c.kind = "created"
+				counts.Created++
+			case gone:
+				c.kind, c.before = "removed", live.rev
+				counts.Removed++
+			default:
+				c.kind, c.before = "updated", live.rev
+				counts.Updated++
+			}
+			p.changes = append(p.changes, c)
+		}
+		if !slices.Contains(header.GetComplete(), e) {
+			continue
+		}
+		for _, id := range slices.Sorted(maps.Keys(d.live[e])) {
+			live := d.live[e][id]
+			r := decode(live.body)
+			if _, base := record.Of(r); seen[id] || base.GetStatus() == record.StatusToBeDeleted {
+				continue
+			}
+			record.SetStatus(r, record.StatusToBeDeleted)
+			body, err := proto.Marshal(r)
+			if err != nil {
+				return nil, err
+			}
+			hash := record.HashOf(r)
+			p.changes = append(p.changes, change{entity: e, id: id, kind: "removed", body: body, hash: hash[:], before: live.rev})
+			counts.Removed++
+		}
+	}
+	d.plans[header.GetPlan()] = p
+	return proto.CloneOf(p.plan), nil
+}
+
+func (d *district) fenced(fence int64) error {
+	if fence < d.fence {
+		return errs.New(codes.Aborted, "LEASE_LOST", "lease was taken over")
+	}
+	d.fence = fence
+	return nil
+}
+
+func (s *Store) CommitPlan(_ context.Context, req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanResponse, error) {
+	if err := s.fail("CommitPlan"); err != nil {
+		return nil, err
+	}
+	answer, err := s.commit(req)
+	if err != nil {
+		return nil, err
+	}
+	return answer, s.fail("CommitPlan done")
+}
+
+func (s *Store) commit(req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.get(req.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	if err := d.fenced(req.GetFence()); err != nil {
+		return nil, err
+	}
+	p := d.plans[req.GetPlan()]
+	if p == nil {
+		return nil, errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
+	}
+	if p.plan.GetRevision() > 0 {
+		return &rosterv1.CommitPlanResponse{Revision: p.plan.GetRevision(), Committed: true}, nil
+	}
+	if len(p.changes) == 0 {
+		return &rosterv1.CommitPlanResponse{Revision: d.revision}, nil
+	}
+	for _, c := range p.changes {
+		if live := d.live[c.entity][c.id]; live != nil && live.rev != c.before || live == nil && c.before != 0 {
+			return nil, errs.New(codes.Aborted, "PLAN_STALE", "plan is stale")
+		}
+	}
+	d.revision++
+	for _, c := range p.changes {
+		if d.live[c.entity] == nil {
+			d.live[c.entity] = map[string]*version{}
+		}
+		d.live[c.entity][c.id] = &version{hash: c.hash, body: c.body, rev: d.revision}
+	}
+	p.plan.Revision = d.revision
+	return &rosterv1.CommitPlanResponse{Revision: d.revision, Committed: true}, nil
+}
+
+func (s *Store) DiscardPlan(_ context.Context, req *rosterv1.DiscardPlanRequest) (*rosterv1.DiscardPlanResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.get(req.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	if p := d.plans[req.GetPlan()]; p != nil && p.plan.GetRevision() > 0 {
+		return nil, errs.New(codes.FailedPrecondition, "PLAN_COMMITTED", "plan is committed")
+	}
+	delete(d.plans, req.GetPlan())
+	return &rosterv1.DiscardPlanResponse{}, nil
+}
+
+// Plans counts the plans of a district that were not committed.
+func (s *Store) Plans(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, p := range s.districts[name].plans {
+		if p.plan.GetRevision() == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *Store) ListPlanChanges(_ context.Context, req *rosterv1.ListPlanChangesRequest) (*rosterv1.ListPlanChangesResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.get(req.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	p := d.plans[req.GetPlan()]
+	if p == nil {
+		return nil, errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
+	}
+	out := &rosterv1.ListPlanChangesResponse{}
+	for _, c := range p.changes {
+		if name := record.EntityName(c.entity); (req.GetEntity() == "" || req.GetEntity() == name) && (req.GetKind() == "" || req.GetKind() == c.kind) {
+			out.Changes = append(out.Changes, &rosterv1.Change{Entity: name, SourcedId: c.id, Kind: c.kind})
+		}
+	}
+	out.TotalSize = int32(len(out.Changes))
+	return out, nil
+}
+
+func (s *Store) GetRecord(_ context.Context, req *rosterv1.GetRecordRequest) (*rosterv1.GetRecordResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.get(req.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	e, err := record.ParseEntity(req.GetEntity())
+	if err != nil {
+		return nil, err
+	}
+	v := d.live[e][req.GetSourcedId()]
+	if v == nil {
+		return nil, errs.New(codes.NotFound, "RECORD_NOT_FOUND", "unknown record")
+	}
+	return &rosterv1.GetRecordResponse{Record: decode(v.body), Revision: d.revision, FromRevision: v.rev}, nil
+}
