@@ -32,6 +32,7 @@ type decoder struct {
 	agents  []Agent
 	persons []Text
 	key     []byte
+	merged  []byte
 }
 
 // fields calls f with each field of b that holds text or a message.
@@ -86,40 +87,68 @@ func (r *Replica) text(b []byte) Text {
 
 // Apply takes over an encoded type.v1.Record: new, changed or removed.
 func (r *Replica) Apply(encoded []byte) error {
-	err := fields(encoded, func(field protowire.Number, body []byte) error {
-		id, status, err := identity(body)
-		if err != nil || len(id) == 0 {
-			return errEncoding
-		}
-		r.loaded++
-		switch typev1.Entity(field) {
-		case typev1.Entity_ENTITY_ORGS:
-			return r.applyOrg(id, stateOf(status), body)
-		case typev1.Entity_ENTITY_ACADEMIC_SESSIONS:
-			return r.applySession(id, stateOf(status), body)
-		case typev1.Entity_ENTITY_COURSES:
-			return r.applyCourse(id, stateOf(status), body)
-		case typev1.Entity_ENTITY_CLASSES:
-			return r.applyClass(id, stateOf(status), body)
-		case typev1.Entity_ENTITY_USERS:
-			return r.applyUser(id, stateOf(status), body)
-		case typev1.Entity_ENTITY_ENROLLMENTS:
-			return r.applyEnrollment(id, stateOf(status), body)
-		case typev1.Entity_ENTITY_DEMOGRAPHICS:
-			row := r.Users.row(id)
-			u := &r.Users.Rows[row]
-			u.Flags &^= HasDemographics
-			if stateOf(status) == Active {
-				u.Flags |= HasDemographics
-			}
-			return nil
-		}
-		return fmt.Errorf("%w: unknown entity %d", errEncoding, field)
-	})
+	entity, body, err := r.inner(encoded)
+	if err == nil {
+		err = r.apply(entity, body)
+	}
 	if err != nil {
 		return fmt.Errorf("read record: %w", err)
 	}
 	return nil
+}
+
+// inner returns the one field of a Record. It may occur more than once and is then merged, as every
+// protobuf reader does: the store adds a date to a record without decoding it.
+func (r *Replica) inner(encoded []byte) (entity typev1.Entity, body []byte, err error) {
+	err = fields(encoded, func(field protowire.Number, value []byte) error {
+		switch {
+		case entity == 0:
+			entity, body = typev1.Entity(field), value
+		case entity != typev1.Entity(field):
+			return errEncoding
+		default:
+			r.scratch.merged = append(append(r.scratch.merged[:0], body...), value...)
+			body = r.scratch.merged
+		}
+		return nil
+	})
+	if err == nil && entity == 0 {
+		err = errEncoding
+	}
+	return entity, body, err
+}
+
+func (r *Replica) apply(entity typev1.Entity, body []byte) error {
+	id, status, err := identity(body)
+	if err != nil {
+		return err
+	}
+	if len(id) == 0 {
+		return errEncoding
+	}
+	r.loaded++
+	switch entity {
+	case typev1.Entity_ENTITY_ORGS:
+		return r.applyOrg(id, stateOf(status), body)
+	case typev1.Entity_ENTITY_ACADEMIC_SESSIONS:
+		return r.applySession(id, stateOf(status), body)
+	case typev1.Entity_ENTITY_COURSES:
+		return r.applyCourse(id, stateOf(status), body)
+	case typev1.Entity_ENTITY_CLASSES:
+		return r.applyClass(id, stateOf(status), body)
+	case typev1.Entity_ENTITY_USERS:
+		return r.applyUser(id, stateOf(status), body)
+	case typev1.Entity_ENTITY_ENROLLMENTS:
+		return r.applyEnrollment(id, stateOf(status), body)
+	case typev1.Entity_ENTITY_DEMOGRAPHICS:
+		u := &r.Users.Rows[r.Users.row(id)]
+		u.Flags &^= HasDemographics
+		if stateOf(status) == Active {
+			u.Flags |= HasDemographics
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: unknown entity %d", errEncoding, entity)
 }
 
 // identity finds id and status.

@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
@@ -75,10 +77,8 @@ func Load(ctx context.Context, roster Roster, district string, revision int32) (
 			if frame.Revision != revision {
 				return fmt.Errorf("export %s: got revision %d instead of %d", district, frame.Revision, revision)
 			}
-			for _, encoded := range frame.Records {
-				if err := r.Apply(encoded); err != nil {
-					return fmt.Errorf("export %s at revision %d: %w", district, revision, err)
-				}
+			if err := r.applyAll(frame, exportRecords); err != nil {
+				return fmt.Errorf("export %s at revision %d: %w", district, revision, err)
 			}
 		}
 		return nil
@@ -113,10 +113,8 @@ func (r *Replica) CatchUp(ctx context.Context, roster Roster, district string, r
 				return fmt.Errorf("watch %s after revision %d: %w: it begins %d", district, r.Revision, errOutOfStep, event.Begin.Revision)
 			}
 		case *readinessv1.WatchFrame_Changes:
-			for _, encoded := range event.Changes.Records {
-				if err := r.Apply(encoded); err != nil {
-					return fmt.Errorf("watch %s after revision %d: %w", district, r.Revision, err)
-				}
+			if err := r.applyAll(event.Changes, changesRecords); err != nil {
+				return fmt.Errorf("watch %s after revision %d: %w", district, r.Revision, err)
 			}
 		case *readinessv1.WatchFrame_End:
 			r.Revision = event.End.Revision
@@ -130,6 +128,22 @@ func (r *Replica) CatchUp(ctx context.Context, roster Roster, district string, r
 		return fmt.Errorf("watch %s: %w: it is at %d, wanted %d", district, errOutOfStep, r.Revision, revision)
 	}
 	return nil
+}
+
+// The field `records` of the messages that carry them.
+var (
+	exportRecords  = (&rosterv1.ExportResponse{}).ProtoReflect().Descriptor().Fields().ByName("records").Number()
+	changesRecords = (&rosterv1.Changes{}).ProtoReflect().Descriptor().Fields().ByName("records").Number()
+)
+
+// applyAll takes over the records that a view has left encoded.
+func (r *Replica) applyAll(view proto.Message, records protowire.Number) error {
+	return fields(view.ProtoReflect().GetUnknown(), func(field protowire.Number, value []byte) error {
+		if field != records {
+			return nil
+		}
+		return r.Apply(value)
+	})
 }
 
 func end(span trace.Span, err error) {

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
-	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/record"
@@ -98,15 +97,14 @@ func (b *Big) GetSummary(context.Context, *rosterv1.GetSummaryRequest) (*rosterv
 
 // Export sends revision 1.
 func (b *Big) Export(_ *rosterv1.ExportRequest, stream grpc.ServerStreamingServer[rosterv1.ExportResponse]) error {
-	const batch = 2000
-	frame := &readinessv1.ExportFrame{Revision: 1}
+	var part [][]byte
 	for i := range b.Len() {
-		frame.Records = append(frame.Records, b.Body(i))
-		if len(frame.Records) == batch || i == b.Len()-1 {
-			if err := stream.SendMsg(frame); err != nil {
+		part = append(part, b.Body(i))
+		if len(part) == batch || i == b.Len()-1 {
+			if err := stream.Send(exportResponse(1, part)); err != nil {
 				return err
 			}
-			frame.Records = frame.Records[:0]
+			part = part[:0]
 		}
 	}
 	return nil
@@ -115,15 +113,10 @@ func (b *Big) Export(_ *rosterv1.ExportRequest, stream grpc.ServerStreamingServe
 // Watch sends the changes of the head.
 func (b *Big) Watch(_ *rosterv1.WatchRequest, stream grpc.ServerStreamingServer[rosterv1.WatchResponse]) error {
 	b.mu.Lock()
-	mark, changes := &readinessv1.WatchMark{Revision: b.head}, b.changes
+	head, changes := b.head, b.changes
 	b.mu.Unlock()
-	frames := []*readinessv1.WatchFrame{{Event: &readinessv1.WatchFrame_Begin{Begin: mark}}}
-	for part := range slices.Chunk(changes, 2000) {
-		frames = append(frames, &readinessv1.WatchFrame{Event: &readinessv1.WatchFrame_Changes{Changes: &readinessv1.WatchRecords{Records: part}}})
-	}
-	frames = append(frames, &readinessv1.WatchFrame{Event: &readinessv1.WatchFrame_End{End: mark}})
-	for _, f := range frames {
-		if err := stream.SendMsg(f); err != nil {
+	for _, m := range revision(head, changes) {
+		if err := stream.Send(m); err != nil {
 			return err
 		}
 	}

@@ -12,14 +12,17 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/record"
 )
+
+// batch is how many records a message carries.
+const batch = 2000
 
 // Store keeps every committed change of every district.
 type Store struct {
@@ -156,8 +159,8 @@ func (s *Store) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingS
 		bodies = sorted(state)
 	}
 	s.mu.Unlock()
-	for chunk := range slices.Chunk(bodies, 2000) {
-		if err := stream.SendMsg(&readinessv1.ExportFrame{Revision: at, Records: chunk}); err != nil {
+	for chunk := range slices.Chunk(bodies, batch) {
+		if err := stream.Send(exportResponse(at, chunk)); err != nil {
 			return err
 		}
 	}
@@ -185,7 +188,6 @@ func sorted(state map[key][]byte) [][]byte {
 // Watch sends one frame of changes per revision and a bookmark whenever it has
 // sent all.
 func (s *Store) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServer[rosterv1.WatchResponse]) error {
-	send := func(frame *readinessv1.WatchFrame) error { return stream.SendMsg(frame) }
 	for after := req.After; ; {
 		s.mu.Lock()
 		d, err := s.find(req.District)
@@ -197,19 +199,14 @@ func (s *Store) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingSer
 		s.mu.Unlock()
 		for _, changes := range todo {
 			after++
-			mark := &readinessv1.WatchMark{Revision: after}
-			for _, frame := range []*readinessv1.WatchFrame{
-				{Event: &readinessv1.WatchFrame_Begin{Begin: mark}},
-				{Event: &readinessv1.WatchFrame_Changes{Changes: &readinessv1.WatchRecords{Records: sorted(changes)}}},
-				{Event: &readinessv1.WatchFrame_End{End: mark}},
-			} {
-				if err := send(frame); err != nil {
+			for _, m := range revision(after, sorted(changes)) {
+				if err := stream.Send(m); err != nil {
 					return err
 				}
 			}
 		}
-		if err := send(&readinessv1.WatchFrame{Event: &readinessv1.WatchFrame_Bookmark{
-			Bookmark: &readinessv1.WatchMark{Revision: after},
+		if err := stream.Send(&rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Bookmark{
+			Bookmark: &rosterv1.Bookmark{Revision: after},
 		}}); err != nil {
 			return err
 		}
@@ -219,4 +216,29 @@ func (s *Store) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingSer
 			return stream.Context().Err()
 		}
 	}
+}
+
+// encoded sets the field `records` of a message to stored bodies, as the real
+// store does, without decoding them.
+func encoded[M proto.Message](m M, bodies [][]byte) M {
+	field := m.ProtoReflect().Descriptor().Fields().ByName("records").Number()
+	var buf []byte
+	for _, body := range bodies {
+		buf = protowire.AppendBytes(protowire.AppendTag(buf, field, protowire.BytesType), body)
+	}
+	m.ProtoReflect().SetUnknown(buf)
+	return m
+}
+
+func exportResponse(revision int32, bodies [][]byte) *rosterv1.ExportResponse {
+	return encoded(&rosterv1.ExportResponse{Revision: revision}, bodies)
+}
+
+// revision frames the changes of one revision.
+func revision(number int32, changes [][]byte) (out []*rosterv1.WatchResponse) {
+	out = append(out, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Begin{Begin: &rosterv1.RevisionBegin{Revision: number}}})
+	for part := range slices.Chunk(changes, batch) {
+		out = append(out, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Changes{Changes: encoded(&rosterv1.Changes{}, part)}})
+	}
+	return append(out, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_End{End: &rosterv1.RevisionEnd{Revision: number}}})
 }

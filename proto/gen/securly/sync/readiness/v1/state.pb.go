@@ -363,7 +363,6 @@ type ExportFrame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int32                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	Resume        []byte                 `protobuf:"bytes,2,opt,name=resume,proto3" json:"resume,omitempty"`
-	Records       [][]byte               `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -408,13 +407,6 @@ func (x *ExportFrame) GetRevision() int32 {
 func (x *ExportFrame) GetResume() []byte {
 	if x != nil {
 		return x.Resume
-	}
-	return nil
-}
-
-func (x *ExportFrame) GetRecords() [][]byte {
-	if x != nil {
-		return x.Records
 	}
 	return nil
 }
@@ -582,7 +574,6 @@ func (x *WatchMark) GetRevision() int32 {
 // WatchRecords is a roster.v1.Changes.
 type WatchRecords struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Records       [][]byte               `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -617,13 +608,6 @@ func (*WatchRecords) Descriptor() ([]byte, []int) {
 	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *WatchRecords) GetRecords() [][]byte {
-	if x != nil {
-		return x.Records
-	}
-	return nil
-}
-
 var File_securly_sync_readiness_v1_state_proto protoreflect.FileDescriptor
 
 const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
@@ -653,11 +637,10 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"expireTime\"J\n" +
 	"\x10ReportedDistrict\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x05R\brevision\"[\n" +
+	"\brevision\x18\x02 \x01(\x05R\brevision\"A\n" +
 	"\vExportFrame\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12\x16\n" +
-	"\x06resume\x18\x02 \x01(\fR\x06resume\x12\x18\n" +
-	"\arecords\x18\x03 \x03(\fR\arecords\"\x96\x02\n" +
+	"\x06resume\x18\x02 \x01(\fR\x06resume\"\x96\x02\n" +
 	"\n" +
 	"WatchFrame\x12<\n" +
 	"\x05begin\x18\x01 \x01(\v2$.securly.sync.readiness.v1.WatchMarkH\x00R\x05begin\x12C\n" +
@@ -666,9 +649,8 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\bbookmark\x18\x04 \x01(\v2$.securly.sync.readiness.v1.WatchMarkH\x00R\bbookmarkB\a\n" +
 	"\x05event\"'\n" +
 	"\tWatchMark\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x05R\brevision\"(\n" +
-	"\fWatchRecords\x12\x18\n" +
-	"\arecords\x18\x01 \x03(\fR\arecordsBIZGgithub.com/securly/sync/proto/gen/securly/sync/readiness/v1;readinessv1b\x06proto3"
+	"\brevision\x18\x01 \x01(\x05R\brevision\"\x0e\n" +
+	"\fWatchRecordsBIZGgithub.com/securly/sync/proto/gen/securly/sync/readiness/v1;readinessv1b\x06proto3"
 
 var (
 	file_securly_sync_readiness_v1_state_proto_rawDescOnce sync.Once
