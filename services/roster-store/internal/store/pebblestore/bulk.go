@@ -55,11 +55,10 @@ func (b *bulk) begin(e store.Entity) error {
 }
 
 func (b *bulk) put(r store.ImportRecord) error {
-	rec, err := search.Decode(r.Entity, r.ID, r.Body)
+	facts, err := search.Read(r.Entity, r.ID, r.Body)
 	if err != nil {
 		return err
 	}
-	facts := search.FactsOf(rec)
 	b.counts.Received++
 	b.counts.Created++
 	b.summary.add(r.Entity, facts, 1)

@@ -111,11 +111,9 @@ func (c *change) record(e store.Entity, id string, value []byte) error {
 		if from, flags, body, err = revFlags(old); err != nil {
 			return err
 		}
-		rec, err := search.Decode(e, id, body)
-		if err != nil {
+		if before, err = search.Read(e, id, body); err != nil {
 			return err
 		}
-		before = search.FactsOf(rec)
 		c.summary.add(e, before, -1)
 		if err := c.batch.Set(versionKey(spaceOld, e, id, from), appendVersion(nil, c.rev, flags, body), nil); err != nil {
 			return err
@@ -124,11 +122,10 @@ func (c *change) record(e store.Entity, id string, value []byte) error {
 	if from != st.base {
 		return fmt.Errorf("%s %q was planned from revision %d, now it is of %d: %w", record.EntityName(e), id, st.base, from, store.ErrStale)
 	}
-	rec, err := search.Decode(e, id, st.body)
+	now, err := search.Read(e, id, st.body)
 	if err != nil {
 		return err
 	}
-	now := search.FactsOf(rec)
 	c.summary.add(e, now, 1)
 	c.note(e, id, old == nil, before, now)
 	return errors.Join(
@@ -263,11 +260,8 @@ func factsIn(r reader, e store.Entity, id string) (search.Facts, bool, error) {
 	if err != nil {
 		return search.Facts{}, false, err
 	}
-	rec, err := search.Decode(e, id, body)
-	if err != nil {
-		return search.Facts{}, false, err
-	}
-	return search.FactsOf(rec), true, nil
+	f, err := search.Read(e, id, body)
+	return f, err == nil, err
 }
 
 func (c *change) person(id string) (search.Person, error) {

@@ -23,7 +23,8 @@ type indexBuilder struct {
 	dir    string
 	entity store.Entity
 
-	terms map[search.Term]uint32
+	terms [search.FieldSchool + 1]map[string]uint32 // by field
+	last  [search.FieldSchool + 1]uint32            // the term each field had last
 	names []search.Term
 	pairs []posting
 	ids   []byte
@@ -39,10 +40,11 @@ type indexBuilder struct {
 type posting struct{ term, record uint32 }
 
 func newIndexBuilder(d *district, dir string, e store.Entity) *indexBuilder {
-	return &indexBuilder{
-		d: d, dir: dir, entity: e,
-		terms: map[search.Term]uint32{}, lengths: map[search.Term]int{}, schools: map[string]int{},
+	x := &indexBuilder{d: d, dir: dir, entity: e, lengths: map[search.Term]int{}, schools: map[string]int{}}
+	for f := range x.terms {
+		x.terms[f] = map[string]uint32{}
 	}
+	return x
 }
 
 func (x *indexBuilder) len() int { return len(x.ends) }
@@ -64,11 +66,16 @@ func (x *indexBuilder) record(id string) uint32 {
 
 // term adds a record to the list of a term. The records of a term must ascend.
 func (x *indexBuilder) term(n uint32, t search.Term) {
-	k, ok := x.terms[t]
-	if !ok {
-		k = uint32(len(x.names))
-		x.terms[t] = k
-		x.names = append(x.names, t)
+	// Often a field says the same as in the record before.
+	k := x.last[t.Field]
+	if int(k) >= len(x.names) || x.names[k] != t {
+		var ok bool
+		if k, ok = x.terms[t.Field][t.Value]; !ok {
+			k = uint32(len(x.names))
+			x.terms[t.Field][t.Value] = k
+			x.names = append(x.names, t)
+		}
+		x.last[t.Field] = k
 	}
 	x.pairs = append(x.pairs, posting{k, n})
 }
@@ -117,7 +124,9 @@ func (x *indexBuilder) flush() error {
 		}
 	}
 	x.runs = append(x.runs, out.paths)
-	clear(x.terms)
+	for _, m := range x.terms {
+		clear(m)
+	}
 	x.names, x.pairs, x.ids, x.ends = x.names[:0], x.pairs[:0], x.ids[:0], x.ends[:0]
 	return out.close()
 }
@@ -129,7 +138,8 @@ func (x *indexBuilder) finish(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 	}
-	x.terms, x.names, x.pairs, x.ids, x.ends = nil, nil, nil, nil, nil
+	clear(x.terms[:])
+	x.names, x.pairs, x.ids, x.ends = nil, nil, nil, nil
 	paths, err := x.merge(ctx)
 	if err != nil {
 		return nil, err

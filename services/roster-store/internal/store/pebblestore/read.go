@@ -464,11 +464,10 @@ func (v *view) inScope(e store.Entity, id string, body []byte) (bool, error) {
 
 // terms returns all terms of a record whose body is that of a revision.
 func (v *view) terms(e store.Entity, id string, body []byte, rev store.Revision) ([]search.Term, error) {
-	rec, err := search.Decode(e, id, body)
+	f, err := search.Read(e, id, body)
 	if err != nil {
 		return nil, err
 	}
-	f := search.FactsOf(rec)
 	if !search.Derives(e) {
 		return append(f.Terms, schoolTerms(f.Schools)...), nil
 	}

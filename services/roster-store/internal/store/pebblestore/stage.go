@@ -13,7 +13,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/protobuf/proto"
 
-	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
@@ -224,11 +223,10 @@ func (c *comparing) live() (from store.Revision, flags byte, hash []byte, err er
 
 // change stages a record that differs from the live one, from 0 if there is none.
 func (c *comparing) change(r store.ImportRecord, from store.Revision, flags byte) error {
-	rec, err := search.Decode(r.Entity, r.ID, r.Body)
+	facts, err := search.Read(r.Entity, r.ID, r.Body)
 	if err != nil {
 		return err
 	}
-	facts := search.FactsOf(rec)
 	schools := facts.Schools
 	kind := store.Updated
 	switch was := flags&flagTombstone != 0; {
@@ -238,11 +236,15 @@ func (c *comparing) change(r store.ImportRecord, from store.Revision, flags byte
 		kind = store.Removed
 	}
 	if from != 0 {
-		before, err := c.before(r.ID)
+		body, err := c.before(r.ID)
 		if err != nil {
 			return err
 		}
-		schools = append(search.FactsOf(before).Schools, schools...)
+		before, err := search.Read(r.Entity, r.ID, body)
+		if err != nil {
+			return err
+		}
+		schools = append(before.Schools, schools...)
 	}
 	return c.stage(r.ID, staged{kind: kind, base: from, flags: flagsOf(facts), hash: r.Hash, body: r.Body}, schools)
 }
@@ -258,15 +260,18 @@ func (c *comparing) absent() error {
 		return err
 	}
 	id := string(c.it.Key()[2:])
-	rec, err := c.before(id)
+	body, err := c.before(id)
+	if err != nil {
+		return err
+	}
+	rec, err := search.Decode(c.entity, id, body)
 	if err != nil {
 		return err
 	}
 	schools := search.FactsOf(rec).Schools
 	record.SetStatus(rec, record.StatusToBeDeleted)
 	record.SetDateLastModified(rec, "")
-	body, err := proto.Marshal(rec)
-	if err != nil {
+	if body, err = proto.Marshal(rec); err != nil {
 		return fmt.Errorf("%s %q: %w", record.EntityName(c.entity), id, err)
 	}
 	return c.stage(id, staged{
@@ -311,17 +316,14 @@ func (c *comparing) flush(o *pebble.WriteOptions) error {
 	return errors.Join(batch.Commit(o), batch.Close())
 }
 
-// before returns the live record.
-func (c *comparing) before(id string) (*typev1.Record, error) {
+// before returns the live body.
+func (c *comparing) before(id string) ([]byte, error) {
 	v, err := get(c.snap, recordKey(spaceLive, c.entity, id))
 	if err != nil {
 		return nil, err
 	}
 	_, _, body, err := revFlags(v)
-	if err != nil {
-		return nil, err
-	}
-	return search.Decode(c.entity, id, body)
+	return body, err
 }
 
 func (c *comparing) end() error {
