@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,4 +164,22 @@ func TestWornReplicasAreKnown(t *testing.T) {
 		apply(t, r, rec)
 	}
 	require.True(t, r.Worn())
+}
+
+// The store states the commit time behind a record that has no date of its own,
+// as a second occurrence of the inner message.
+func TestRecordInTwoParts(t *testing.T) {
+	first, err := proto.Marshal(&typev1.Record{Record: &typev1.Record_Org{Org: &typev1.Org{SourcedId: "o1", Status: "active", Name: "North", Type: "school"}}})
+	require.NoError(t, err)
+	second, err := proto.Marshal(&typev1.Record{Record: &typev1.Record_Org{Org: &typev1.Org{DateLastModified: "2026-09-01T00:00:00.000Z"}}})
+	require.NoError(t, err)
+	other, err := proto.Marshal(&typev1.Record{Record: &typev1.Record_User{User: &typev1.User{SourcedId: "u1"}}})
+	require.NoError(t, err)
+
+	whole, parts := New(nil), New(nil)
+	require.NoError(t, whole.Apply(first))
+	require.NoError(t, parts.Apply(slices.Concat(first, second)))
+	require.Equal(t, whole.Orgs.Rows, parts.Orgs.Rows)
+	require.ErrorIs(t, parts.Apply(slices.Concat(first, other)), errEncoding)
+	require.ErrorIs(t, parts.Apply(nil), errEncoding)
 }
