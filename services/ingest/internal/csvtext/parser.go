@@ -53,7 +53,7 @@ func (p *Parser) Fields(row Row, text []byte) (fields []string, lazy bool, err e
 		i := strings.IndexByte(rest, p.comma)
 		if i < 0 {
 			p.fields = append(p.fields, rest)
-			return p.fields, false, nil
+			return p.fields, row.stray, nil
 		}
 		p.fields = append(p.fields, rest[:i])
 		rest = rest[i+1:]

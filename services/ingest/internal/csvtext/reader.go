@@ -48,6 +48,7 @@ type Row struct {
 	Number int
 	Fault  Fault
 	quoted bool
+	stray  bool // its quotes mean nothing
 	lines  bool // it spans several lines
 }
 
@@ -173,11 +174,17 @@ func (r *Reader) next() (Row, []byte, error) {
 	if err != nil {
 		return row, nil, err
 	}
+	line = r.buf[r.start : r.start+n] // reading on may have moved it
 	if !ok || (end > n && !r.plausible(end)) {
-		// Only this line is lost: reading goes on with the next.
-		row.Fault = FaultQuote
+		// Only this line is lost: reading goes on with the next. Where its quotes
+		// come in pairs it is not: they are a part of the values.
 		r.start += n
 		r.lf = r.start
+		if bytes.Count(line, []byte{'"'})%2 == 0 {
+			row.quoted, row.stray = false, true
+			return row, r.buf[r.start-n : r.start], r.skipEnd()
+		}
+		row.Fault = FaultQuote
 		return row, nil, r.skipEnd()
 	}
 	row.lines = end > n

@@ -84,6 +84,8 @@ func TestReader(t *testing.T) {
 		{"a value over two lines", "a,b\n1,\"x\r\ny\"\n3,4\n", []string{"2: 1|x y", "3: 3|4"}},
 		{"stray quote", "a,b\n1,5\" pipe\n3,4\n", []string{`2: LAZY 1|5" pipe`, "3: 3|4"}},
 		{"stray quote in quotes", "a,b\n1,\"x \"y\" z\"\n3,4\n", []string{`2: LAZY 1|x "y" z`, "3: 3|4"}},
+		{"quotes that do not span their value", "a,b\n1,\"x\" y\n3,4\n", []string{`2: LAZY 1|"x" y`, "3: 3|4"}},
+		{"quotes that do not span their value, before others", "a,b\n1,\"x\" y\n3,\"4\n5\"\n", []string{`2: LAZY 1|"x" y`, "3: 3|4 5"}},
 		{"quote never closed", "a,b\n1,\"x\n3,4\n5,6\n", []string{"2: QUOTE", "3: 3|4", "4: 5|6"}},
 		{"quote never closed before quoted rows", "a,b\n1,\"x\n3,\"4\"\n5,\"6\"\n", []string{"2: QUOTE", "3: 3|4", "4: 5|6"}},
 		{"quote at the end", "a,b\n1,2\n3,\"", []string{"2: 1|2", "3: QUOTE"}},

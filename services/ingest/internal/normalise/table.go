@@ -179,9 +179,9 @@ type Options struct {
 	Source string
 	// Delta tells that the file holds changes only.
 	Delta bool
-	// RolesFile tells that the package brings roles.csv, or that the source's
-	// roles are known from one before.
-	RolesFile bool
+	// RolesFile tells that the package brings roles.csv; RolesKnown that the
+	// source has brought users before.
+	RolesFile, RolesKnown bool
 }
 
 // Bind resolves a header. It reports what is odd about it and fails with a
@@ -257,7 +257,9 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 			continue
 		}
 		need := c.need
-		if k == Users && (i == userRole && !opts.RolesFile || i == userOrgs && t.FlatRoles && !opts.RolesFile) {
+		// Users of 1.1 have a role and orgs; those of 1.2 get them from a file
+		// that may have come before.
+		if k == Users && !opts.RolesFile && (i == userRole && (!opts.RolesKnown || t.at[userOrgs] >= 0) || i == userOrgs && t.FlatRoles) {
 			need = required
 		}
 		switch {

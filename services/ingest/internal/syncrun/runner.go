@@ -77,12 +77,16 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return r.deps.Bus.Consume(ctx, events.Consumer{
+		err := r.deps.Bus.Consume(ctx, events.Consumer{
 			Durable: "ingest-runner", Filter: events.Subject("ingest", "*", "sync-queued"),
 		}, func(context.Context, string, []byte) error {
 			r.Wake()
 			return nil
 		})
+		if ctx.Err() != nil {
+			return nil // told to stop while it began
+		}
+		return err
 	})
 	group.Go(func() error { return r.sweep(ctx) })
 	return group.Wait()

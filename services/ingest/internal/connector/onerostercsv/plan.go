@@ -172,7 +172,7 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 			r.File("delimiter", "", fmt.Sprintf("the values are separated by %q; the standard wants commas", h.comma))
 		}
 		table, err := normalise.Bind(k, h.header, normalise.Options{
-			Source: source, Delta: modes[k] == layer.Delta, RolesFile: rolesFile || known(normalise.Users),
+			Source: source, Delta: modes[k] == layer.Delta, RolesFile: rolesFile, RolesKnown: known(normalise.Users),
 		}, r)
 		var f *normalise.Fault
 		if errors.As(err, &f) {
