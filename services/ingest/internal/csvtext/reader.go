@@ -11,9 +11,12 @@ import (
 // comes near it.
 const MaxRow = 1 << 20
 
-// maxLines bounds a row that runs over several lines. It is lower, so that a
-// file in which no quote is ever closed takes no more than linear time.
-const maxLines = 32 << 10
+// A row that runs over several lines is bounded more narrowly, so that a file in
+// which no quote is ever closed takes no more than linear time.
+const (
+	maxLinesBytes = 32 << 10
+	maxLines      = 50
+)
 
 // batchSize is how much text a batch gathers: large enough that handing it over
 // costs nothing, small enough that a few of them in flight are little memory.
@@ -245,6 +248,7 @@ func (r *Reader) lineEnd(from int) (int, bool, error) {
 // within MaxRow.
 func (r *Reader) quotedEnd(n int) (int, bool, error) {
 	at := 0 // offset of the beginning of a field
+	lines := 1
 	for {
 		if at >= n {
 			return n, true, nil
@@ -262,7 +266,7 @@ func (r *Reader) quotedEnd(n int) (int, bool, error) {
 			i := bytes.IndexByte(r.buf[r.start+at:r.start+n], '"')
 			if i < 0 {
 				// The value goes on behind the line end.
-				if n > maxLines || r.start+n >= r.end {
+				if lines++; lines > maxLines || n > maxLinesBytes || r.start+n >= r.end {
 					return 0, false, nil // no end in sight, or the file ends inside the quotes
 				}
 				at = n + 1

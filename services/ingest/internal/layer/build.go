@@ -236,6 +236,9 @@ func (b Build) join(u, was *typev1.User, g *group, fromRow bool) error {
 				cmp.Compare(x.GetRole(), y.GetRole()), cmp.Compare(x.GetBeginDate(), y.GetBeginDate()), cmp.Compare(x.GetEndDate(), y.GetEndDate()),
 				cmp.Compare(x.GetUserProfile().GetSourcedId(), y.GetUserProfile().GetSourcedId()))
 		})
+		if only := onlyOrg(was.GetRoles()); !fromRow && only.GetSourcedId() == u.GetPrimaryOrg().GetSourcedId() {
+			u.PrimaryOrg = nil // it was worked out from the roles of before
+		}
 		u.Roles = slices.CompactFunc(roles, func(x, y *typev1.Role) bool { return proto.Equal(x, y) })
 		if u.PrimaryOrg == nil {
 			u.PrimaryOrg = onlyOrg(u.Roles)
