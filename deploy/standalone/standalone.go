@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"time"
 
@@ -248,11 +247,8 @@ func reachable(a net.Addr) string {
 	return a.String()
 }
 
-// Health returns nil when the hub is ready.
-func (h *Hub) Health(ctx context.Context) error { return h.health.Ready(ctx) }
-
-// Handler is the hub's HTTP side, for tests.
-func (h *Hub) Handler() http.Handler { return h.gateway.Handler() }
-
 // Close gives back what Open has opened, after Run has returned.
 func (h *Hub) Close() error { return h.opened.Close() }
+
+// DataDir is where the hub keeps everything.
+func (h *Hub) DataDir() string { return string(h.folder) }

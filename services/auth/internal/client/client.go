@@ -126,6 +126,9 @@ func (r *Registry) Authenticate(ctx context.Context, id, secret string) (authn.P
 		}
 		return authn.Principal{Subject: id, DisplayName: id, Scopes: scopes, Districts: []string{"*"}, Service: true}, nil
 	}
+	if id == "" || secret == "" {
+		return authn.Principal{}, ErrInvalidClient
+	}
 	var state *authv1.ClientState
 	if clientID.MatchString(id) {
 		doc, err := r.docs.Get(ctx, id)
