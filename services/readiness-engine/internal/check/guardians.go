@@ -16,20 +16,6 @@ const (
 
 var guardianChecks = []*Check{
 	{
-		ID:          "student-guardians-missing",
-		Title:       "Student has no guardian",
-		Description: "No active guardian is linked with the student. Home gives guardians access through this link and On-Call finds contacts by it.",
-		Products:    []string{home, onCall},
-		Severity:    readinessv1.Severity_ERROR, NeedsFix: true,
-		HowToFix:    "Link the student with a guardian in the SIS and sync again. If many students are listed, guardian data may not be connected or may not match the students' ids.",
-		KnownIssues: "Either side may hold the link. Emergency contacts do not count as guardians. " + knownInternal,
-		Counts:      "students",
-		Many:        "guardian data is probably incomplete or matches the students' ids only in part",
-		All:         notConnected,
-		Few:         "the link is probably missing for single students",
-		find:        guardiansMissing,
-	},
-	{
 		ID:          "guardian-address-missing",
 		Title:       "Guardian has no address",
 		Description: "The guardian of a student has no address, so On-Call cannot show one while working on a case.",

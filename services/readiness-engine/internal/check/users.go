@@ -1,9 +1,9 @@
 package check
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
-	"strings"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -24,6 +24,20 @@ var studentChecks = []*Check{
 		Many:        "the email column is probably missing from the export or mapped to another field",
 		Few:         "these look like single data entry gaps",
 		find:        emailMissing(replica.Student, 0),
+	},
+	{
+		ID:          "student-guardians-missing",
+		Title:       "Student has no guardian",
+		Description: "No active guardian is linked with the student. Home gives guardians access through this link and On-Call finds contacts by it.",
+		Products:    []string{home, onCall},
+		Severity:    readinessv1.Severity_ERROR, NeedsFix: true,
+		HowToFix:    "Link the student with a guardian in the SIS and sync again. If many students are listed, guardian data may not be connected or may not match the students' ids.",
+		KnownIssues: "Either side may hold the link. Emergency contacts do not count as guardians. " + knownInternal,
+		Counts:      "students",
+		Many:        "guardian data is probably incomplete or matches the students' ids only in part",
+		All:         notConnected,
+		Few:         "the link is probably missing for single students",
+		find:        guardiansMissing,
 	},
 	{
 		ID:          "student-email-duplicate",
@@ -262,11 +276,11 @@ func requiredMissing(v *View, report func(Finding)) (population int) {
 		population++
 		reason := ""
 		switch {
-		case v.blank(u.Given) && v.blank(u.Family):
+		case u.Flags&(replica.HasGivenName|replica.HasFamilyName) == 0:
 			reason = "Given name and family name are blank."
-		case v.blank(u.Given):
+		case u.Flags&replica.HasGivenName == 0:
 			reason = "The given name is blank."
-		case v.blank(u.Family):
+		case u.Flags&replica.HasFamilyName == 0:
 			reason = "The family name is blank."
 		case u.Families == 0:
 			reason = "The user has no role."
@@ -280,10 +294,6 @@ func requiredMissing(v *View, report func(Finding)) (population int) {
 	return population
 }
 
-func (v *View) blank(t replica.Text) bool {
-	return t == 0 || strings.TrimSpace(v.Text(t)) == ""
-}
-
 // A domain is the district's own when it is the most used one of the students or
 // of the staff, or when at least one in domainShare of them uses it and they are
 // no fewer than domainUsers.
@@ -292,52 +302,67 @@ const (
 	domainUsers = 3
 )
 
-// ownDomains are the domains of the district, as its emails tell.
-func (v *View) ownDomains() map[string]bool {
-	own := map[string]bool{}
+// domains numbers the email domains of students and staff by user row; 0 is no
+// email and 1 an email without a domain.
+func (v *View) domains() (of []uint32, count int) {
+	of = make([]uint32, len(v.Users.Rows))
+	numbers := map[string]uint32{"": 1}
+	v.activeUsers(replica.Student|replica.Staff, func(row replica.UserRow, u *replica.User) {
+		if u.EmailKey == 0 {
+			return
+		}
+		email := v.TextBytes(u.EmailKey)
+		var domain []byte
+		if at := bytes.LastIndexByte(email, '@'); at >= 0 {
+			domain = email[at+1:]
+		}
+		n, ok := numbers[string(domain)]
+		if !ok {
+			n = uint32(len(numbers)) + 1
+			numbers[string(domain)] = n
+		}
+		of[row] = n
+	})
+	return of, len(numbers) + 1
+}
+
+// ownDomains tells which domains are the district's, as its emails say.
+func (v *View) ownDomains(of []uint32, count int) []bool {
+	own := make([]bool, count)
 	for _, group := range []replica.Families{replica.Student, replica.Staff} {
-		count, total, most := map[string]int{}, 0, ""
-		v.activeUsers(group, func(_ replica.UserRow, u *replica.User) {
-			if domain := v.domain(u); domain != "" {
-				count[domain]++
+		users, total := make([]int, count), 0
+		v.activeUsers(group, func(row replica.UserRow, _ *replica.User) {
+			if n := of[row]; n > 1 {
+				users[n]++
 				total++
 			}
 		})
-		for domain, n := range count {
-			if n >= domainUsers && n*domainShare >= total {
-				own[domain] = true
-			}
-			if n > count[most] || n == count[most] && domain < most {
-				most = domain
+		most := slices.Max(users)
+		for i, n := range users {
+			// Where several are used most, all are the district's.
+			if n > 0 && n == most || n >= domainUsers && n*domainShare >= total {
+				own[i] = true
 			}
 		}
-		own[most] = true
 	}
 	return own
 }
 
 func domainUnexpected(v *View, report func(Finding)) (population int) {
-	own := v.ownDomains()
-	v.activeUsers(replica.Student|replica.Staff, func(row replica.UserRow, u *replica.User) {
-		if u.EmailKey == 0 {
-			return
+	const families = replica.Student | replica.Staff
+	of, count := v.domains()
+	own := v.ownDomains(of, count)
+	for row, n := range of {
+		if n == 0 {
+			continue
 		}
 		population++
-		if domain := v.domain(u); domain == "" {
-			report(v.userFinding(row, replica.Student|replica.Staff, "The email has no domain."))
-		} else if !own[domain] {
-			report(v.userFinding(row, replica.Student|replica.Staff, "Hardly anybody else in the district has an email in this domain."))
+		switch {
+		case n == 1:
+			report(v.userFinding(replica.UserRow(row), families, "The email has no domain."))
+		case !own[n]:
+			report(v.userFinding(replica.UserRow(row), families, "Hardly anybody else in the district has an email in this domain."))
 		}
-	})
-	return population
-}
-
-// domain returns what follows the last @ of a user's email.
-func (v *View) domain(u *replica.User) string {
-	email := v.Text(u.EmailKey)
-	at := strings.LastIndexByte(email, '@')
-	if at < 0 {
-		return ""
 	}
-	return email[at+1:]
+	return population
 }
