@@ -16,10 +16,10 @@ version  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 tools    := .cache/tools
 step     := deploy/tools/step.sh
 require  := deploy/tools/require.sh
-web      := $(wildcard gateway/web/package.json)
-e2e      := $(wildcard deploy/e2e/*.go)
+web      := gateway/web
+browser  := deploy/e2e/browser
 npm_ci   := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-npm_run  := npm run --silent --if-present --prefix gateway/web
+npm_run  := npm run --silent --prefix
 
 # Two packages at a time: with the race detector each test takes a core and much memory.
 GO_TEST  := go test -p 2 -timeout 20m
@@ -46,11 +46,11 @@ $(addprefix bin/,$(notdir $(mains))): bin/%:
 version_var := github.com/securly/sync/services/platform/version.Version
 
 .PHONY: ui
-ui: $(if $(web),gateway/web/dist/index.html) ## Build the browser UI
+ui: $(web)/dist/index.html ## Build the browser UI
 
-gateway/web/dist/index.html: gateway/web/node_modules/.stamp $(shell find gateway/web -type f \
-    -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/test-results/*' 2>/dev/null)
-	npm run --silent --prefix gateway/web build
+$(web)/dist/index.html: $(web)/node_modules/.stamp $(shell find $(web) -type f \
+    -not -path '*/node_modules/*' -not -path '*/dist/*' -not -name '*.tsbuildinfo')
+	@$(step) "building the UI" $(npm_run) $(web) build
 	touch $@
 
 # --- Change ---
@@ -63,10 +63,11 @@ generate: tools-proto ## Generate Go, OpenAPI and TypeScript from the protos
 fix: fix-format generate ## Format everything and generate
 
 .PHONY: fix-format
-fix-format: tools-proto $(tools)/golangci-lint
+fix-format: tools-proto $(tools)/golangci-lint $(web)/node_modules/.stamp $(browser)/node_modules/.stamp
 	$(tools)/buf format --write --path proto/securly
 	$(tools)/golangci-lint fmt $(modules)
-	$(if $(web),$(npm_run) format)
+	$(npm_run) $(web) format
+	$(npm_run) $(browser) format
 
 # --- Check ---
 
@@ -95,53 +96,55 @@ check-locks:
 
 # Each module on its own: what it uses is in its own go.mod and to its left.
 .PHONY: check-modules
-check-modules: ui
+check-modules:
 	@for m in $(modules); do \
 	  GOWORK=off $(step) "build and vet of $$m alone" bash -c "cd $$m && go build ./... && go vet ./..."; \
 	done
 
 .PHONY: check-lint
-check-lint: ui $(tools)/golangci-lint
+check-lint: $(tools)/golangci-lint
 	@$(step) "lint of Go" $(tools)/golangci-lint run $(packages)
 
 .PHONY: check-ui
-check-ui: $(if $(web),gateway/web/node_modules/.stamp)
-	@$(if $(web),$(step) "lint of UI" $(npm_run) lint)
-	@$(if $(web),$(step) "types of UI" $(npm_run) typecheck)
+check-ui: $(web)/node_modules/.stamp $(browser)/node_modules/.stamp
+	@$(step) "types of UI" $(npm_run) $(web) typecheck
+	@$(step) "lint of UI" $(npm_run) $(web) lint
+	@$(step) "types and format of browser tests" $(npm_run) $(browser) check
 
 # --- Test ---
 
 unit_packages = go list $(packages) | grep -v /deploy/e2e
 
 .PHONY: test
-test: ui ## Run all tests: Go with the race detector, UI, end to end with a browser
-	@$(require) gcc zip unzip sqlite3 $(if $(e2e),chromium)
+test: ui tools-ferretdb $(browser)/node_modules/.stamp ## Run all tests: Go with the race detector, UI, end to end with a browser
+	@$(require) gcc zip unzip sqlite3 chromium
 	@p=$$($(unit_packages)); $(step) "Go tests" $(GO_TEST) -race $$p
-	@$(if $(web),$(step) "UI tests" $(npm_run) test)
-	@$(if $(e2e),$(MAKE) build)
-	@$(if $(e2e),$(step) "end-to-end tests" $(GO_TEST) -count=1 ./deploy/e2e/...)
+	@$(step) "UI tests" $(npm_run) $(web) test
+	@$(step) "building the programs" $(MAKE) build
+	@$(step) "end-to-end tests" $(GO_TEST) -count=1 ./deploy/e2e/...
+	@$(step) "browser tests" $(npm_run) $(browser) test
 
 .PHONY: test-short
-test-short: ui ## Run the Go tests without race detector, end-to-end tests and browser
+test-short: tools-ferretdb ## Run the Go tests without race detector, end-to-end tests and browser
 	@p=$$($(unit_packages)); $(step) "Go tests" $(GO_TEST) -short $$p
 
 .PHONY: bench
 bench: ui bin/securly-sync $(tools)/benchstat ## Measure the yardstick against its anchors; takes BENCH_FLAGS
-	@$(require) gcc sqlite3
+	@$(require) gcc g++ sqlite3
 	GOWORK=off go build -C deploy/bench -o $(CURDIR)/bin/bench .
 	bin/bench $(BENCH_FLAGS)
 
 .PHONY: fuzz
-fuzz: ui ## Fuzz each target for FUZZTIME (20s)
+fuzz: ## Fuzz each target for FUZZTIME (20s)
 	@deploy/tools/fuzz.sh $(FUZZTIME) $(modules)
 
 .PHONY: vuln
-vuln: ui $(tools)/govulncheck ## Look for known vulnerabilities (asks vuln.go.dev)
+vuln: $(tools)/govulncheck ## Look for known vulnerabilities (asks vuln.go.dev)
 	@for m in $(modules); do $(step) "govulncheck of $$m" $(tools)/govulncheck -C $$m ./...; done
 
 .PHONY: clean
 clean: ## Remove what was built (not data/)
-	rm -rf bin .cache gateway/web/dist gateway/web/node_modules deploy/tools/node_modules
+	rm -rf bin .cache $(web)/dist/* $(web)/node_modules deploy/tools/node_modules $(browser)/node_modules
 
 # --- Tools, built once from the versions pinned in deploy/tools ---
 
@@ -150,9 +153,14 @@ tools-proto: $(tools)/buf deploy/tools/node_modules/.stamp \
              $(addprefix $(tools)/protoc-gen-,go go-grpc grpc-gateway openapiv2)
 	@:
 
-# Two of them have a go.mod of their own: they want other versions of what all of them use.
-$(tools)/buf $(tools)/golangci-lint: $(tools)/%: deploy/tools/%/go.sum
+# What tests of MongoDB run on unless MONGODB_URI names a server.
+.PHONY: tools-ferretdb
+tools-ferretdb: $(tools)/ferretdb
+
+# Three of them have a go.mod of their own: they want other versions of what all of them use.
+$(tools)/buf $(tools)/golangci-lint $(tools)/ferretdb: $(tools)/%: deploy/tools/%/go.sum
 	$(call build_tool,deploy/tools/$*)
+$(tools)/ferretdb: deploy/tools/ferretdb/main.go
 $(tools)/%: deploy/tools/go.sum
 	$(call build_tool,deploy/tools)
 
