@@ -105,6 +105,23 @@ export interface paths {
         patch: operations["DistrictService_UpdateDistrict"];
         trace?: never;
     };
+    "/v1/districts/{district}/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Counts per entity and role, the last sync and the last readiness report. */
+        get: operations["Overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/readinessReports": {
         parameters: {
             query?: never;
@@ -553,6 +570,7 @@ export interface components {
             state?: string;
             zip?: string;
         };
+        AnyRecord: components["schemas"]["AcademicSession"] | components["schemas"]["Class"] | components["schemas"]["Course"] | components["schemas"]["Demographics"] | components["schemas"]["Enrollment"] | components["schemas"]["Org"] | components["schemas"]["User"];
         ApproveSyncBody: Record<string, never>;
         CancelSyncBody: Record<string, never>;
         /** @description ChangeCounts of one entity. */
@@ -764,7 +782,7 @@ export interface components {
             versions?: components["schemas"]["RecordVersion"][];
         };
         GetRecordResponse: {
-            record?: components["schemas"]["Record"];
+            record?: components["schemas"]["AnyRecord"];
             /**
              * Format: int32
              * @description The revision that was read.
@@ -775,6 +793,8 @@ export interface components {
              * @description The revision that brought this version.
              */
             fromRevision?: number;
+            /** @description users, enrollments, …: what the record is. */
+            entity?: string;
         };
         /** @description HoldReason says why a plan waits for a person. */
         HoldReason: {
@@ -884,6 +904,26 @@ export interface components {
             identifier?: string;
             parent?: components["schemas"]["Ref"];
         };
+        Overview: {
+            /** @description The newest revision in numbers; by entity name and by role family. */
+            roster: {
+                /** Format: int32 */
+                revision: number;
+                /** Format: date-time */
+                commitTime?: string;
+                active: {
+                    [key: string]: number;
+                };
+                total: {
+                    [key: string]: number;
+                };
+                usersByRole: {
+                    [key: string]: number;
+                };
+            };
+            lastSync?: components["schemas"]["Sync"];
+            lastReport?: components["schemas"]["ReadinessReport"];
+        };
         Problem: {
             /** @description The HTTP status. */
             code: number;
@@ -957,19 +997,6 @@ export interface components {
             /** @description True when a commit caused it, false when a person asked for it. */
             automatic?: boolean;
         };
-        /**
-         * @description Record is one record of any entity. Its encoding is what is stored and what
-         *     travels.
-         */
-        Record: {
-            org?: components["schemas"]["Org"];
-            academicSession?: components["schemas"]["AcademicSession"];
-            course?: components["schemas"]["Course"];
-            class?: components["schemas"]["Class"];
-            user?: components["schemas"]["User"];
-            enrollment?: components["schemas"]["Enrollment"];
-            demographics?: components["schemas"]["Demographics"];
-        };
         /** @description RecordVersion is visible at revision r when from_revision <= r < to_revision. */
         RecordVersion: {
             /** Format: int32 */
@@ -981,7 +1008,7 @@ export interface components {
             toRevision?: number;
             /** Format: date-time */
             commitTime?: string;
-            record?: components["schemas"]["Record"];
+            record?: components["schemas"]["AnyRecord"];
             /** @description Differences from the version before; empty for the first. */
             fields?: components["schemas"]["FieldChange"][];
         };
@@ -1489,6 +1516,29 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["District"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    Overview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What there is not yet, or what the caller may not see, is absent. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
                 };
             };
             default: components["responses"]["Problem"];
