@@ -12,7 +12,7 @@ test('from an email to the user, the enrollments and a class', async ({ page, hu
   await page.getByRole('button', { name: /^Show Raw Data/ }).click();
   const raw = page.getByRole('region', { name: 'Raw data' });
   const { record } = await hub.get('users:get', { sourcedId: student.sourcedId });
-  expect(JSON.parse(await raw.innerText())).toEqual(record.user);
+  expect(JSON.parse(await raw.innerText())).toEqual(record);
 
   await page.getByRole('link', { name: student.sourcedId, exact: true }).first().click();
   await expect(

@@ -42,13 +42,6 @@ export const api = createClient<paths>({
 });
 api.use(refusalsAreErrors);
 
-/** For what the OpenAPI description does not cover. */
-export async function request<T>(path: string, init?: RequestInit): Promise<T> {
-  const response = await fetch(path, init);
-  if (!response.ok) throw await refusal(response);
-  return (response.status === 204 ? undefined : await response.json()) as T;
-}
-
 /** The body of an answer; openapi-fetch cannot know that refusals throw. */
 export async function body<T>(answer: Promise<{ data?: T }>): Promise<T> {
   const { data } = await answer;

@@ -7,7 +7,7 @@ import {
 } from '@tanstack/react-query';
 import type { AnyRecord, Entity, Search } from '../lib/entities';
 import { reportState, syncState } from '../lib/states';
-import { api, ApiError, body, request, type Schema } from './client';
+import { api, ApiError, body, type Schema } from './client';
 
 export const recordsPerPage = 100;
 export const findingsPerPage = 25;
@@ -17,19 +17,6 @@ export const syncsPerPage = 10;
 /** How often work in progress is looked at, and how often a quiet list. */
 const live = 1_000;
 const quiet = 30_000;
-
-/** The answer of the gateway for the overview screen; it joins three services. */
-export interface Overview {
-  roster?: {
-    revision?: number;
-    commitTime?: string;
-    active?: Partial<Record<Entity, number>>;
-    total?: Partial<Record<Entity, number>>;
-    usersByRole?: Record<string, number>;
-  };
-  lastSync?: Schema['Sync'];
-  lastReport?: Schema['ReadinessReport'];
-}
 
 /** Who is signed in; null for nobody. */
 export const meQuery = queryOptions({
@@ -91,7 +78,8 @@ export function useDistricts() {
 export function useOverview(district: string) {
   return useQuery({
     queryKey: [district, 'overview'],
-    queryFn: () => request<Overview>(`/v1/districts/${encodeURIComponent(district)}/overview`),
+    queryFn: () =>
+      body(api.GET('/v1/districts/{district}/overview', { params: { path: { district } } })),
     refetchInterval: (query) => {
       const { lastSync, lastReport } = query.state.data ?? {};
       const busy =

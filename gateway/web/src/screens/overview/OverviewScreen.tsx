@@ -1,6 +1,6 @@
 import { Link } from 'react-router';
 import type { Schema } from '../../api/client';
-import { type Overview, useOverview } from '../../api/queries';
+import { useOverview } from '../../api/queries';
 import { Page } from '../../components/Page';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
 import { Tag } from '../../components/Tag';
@@ -122,9 +122,9 @@ function LastReport({ report }: { report: Schema['ReadinessReport'] | undefined 
   );
 }
 
-function Records({ roster }: { roster: Overview['roster'] }) {
+function Records({ roster }: { roster: Schema['Overview']['roster'] }) {
   const { id: district, timeZone } = useDistrict();
-  if (!roster?.revision) {
+  if (roster.revision === 0) {
     return (
       <EmptyState title="No records yet">
         <p>They appear here as soon as the first sync has completed.</p>
@@ -141,8 +141,8 @@ function Records({ roster }: { roster: Overview['roster'] }) {
         </p>
         <ul className="tiles">
           {entities.map((entity) => {
-            const active = roster.active?.[entity.id] ?? 0;
-            const removed = (roster.total?.[entity.id] ?? active) - active;
+            const active = roster.active[entity.id] ?? 0;
+            const removed = (roster.total[entity.id] ?? active) - active;
             return (
               <li key={entity.id} className="card tile">
                 <Link to={screens.records(district, entity.id, { status: 'active' })}>
@@ -167,16 +167,14 @@ function Records({ roster }: { roster: Overview['roster'] }) {
         <h2 id="roles">Users by role</h2>
         <ul className="tiles">
           {roleFamilies
-            .filter((family) => family.id in (roster.usersByRole ?? {}))
+            .filter((family) => family.id in roster.usersByRole)
             .map((family) => (
               <li key={family.id} className="card tile">
                 <Link
                   to={screens.records(district, 'users', { role: family.id, status: 'active' })}
                 >
                   <span className="tile-name">{family.label}</span>
-                  <span className="tile-figure">
-                    {formatNumber(roster.usersByRole?.[family.id])}
-                  </span>
+                  <span className="tile-figure">{formatNumber(roster.usersByRole[family.id])}</span>
                 </Link>
               </li>
             ))}

@@ -1,11 +1,11 @@
 import { Link, useParams, useSearchParams } from 'react-router';
-import { ApiError, type Schema } from '../../api/client';
+import { ApiError } from '../../api/client';
 import { useHistory, useRecord } from '../../api/queries';
 import { Page } from '../../components/Page';
 import { EmptyState, ErrorState, Loading, LoadingLines } from '../../components/States';
 import { TableScroll } from '../../components/TableScroll';
 import { useDistrict } from '../../lib/district';
-import { type AnyRecord, type Entity, entityInfo, isEntity, recordName } from '../../lib/entities';
+import { type Entity, entityInfo, isEntity, recordName } from '../../lib/entities';
 import { formatDateTime, formatNumber } from '../../lib/format';
 import { screens } from '../../lib/urls';
 import { NotFoundScreen } from '../Fallbacks';
@@ -26,7 +26,7 @@ function RecordOfEntity({ entity, id }: { entity: Entity; id: string }) {
   const { id: district } = useDistrict();
   const answer = useRecord(district, entity, id);
   const info = entityInfo(entity);
-  const record = recordIn(answer.data?.record);
+  const record = answer.data?.record;
   const missing = answer.error instanceof ApiError && answer.error.status === 404;
 
   return (
@@ -76,11 +76,6 @@ function RecordOfEntity({ entity, id }: { entity: Entity; id: string }) {
       )}
     </>
   );
-}
-
-/** The one member that the envelope holds. */
-function recordIn(envelope: Schema['Record'] | undefined): AnyRecord | undefined {
-  return envelope && (Object.values(envelope) as AnyRecord[])[0];
 }
 
 function History({ entity, id }: { entity: Entity; id: string }) {
