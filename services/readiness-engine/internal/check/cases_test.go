@@ -155,8 +155,10 @@ func TestCases(t *testing.T) {
 			map[string]found{"guardian-district-only": {0, 0}},
 		},
 		"a class in several terms, one of them unknown": {
-			[]*typev1.Record{course("m"), session("t1", "2026-08-01", "2026-12-31"), session("t2", "2027-01-01", "2027-06-30"),
-				class("a", "m", "s1", "t1", "t2"), class("b", "m", "s1", "t1", "x", "y")},
+			[]*typev1.Record{
+				course("m"), session("t1", "2026-08-01", "2026-12-31"), session("t2", "2027-01-01", "2027-06-30"),
+				class("a", "m", "s1", "t1", "t2"), class("b", "m", "s1", "t1", "x", "y"),
+			},
 			map[string]found{"class-terms-missing": {0, 0}, "class-term-unknown": {1, 0}, "session-none-current": {0, 0}},
 		},
 		"a district without terms": {

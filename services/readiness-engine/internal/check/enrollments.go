@@ -59,9 +59,9 @@ var enrollmentChecks = []*Check{
 			switch {
 			case e.User == 0:
 				return "The enrollment names no user.", false
-			case v.user(e.User).State == replica.Unknown:
+			case v.state[e.User] == replica.Unknown:
 				return "The user was never delivered.", false
-			case v.user(e.User).State == replica.Removed:
+			case v.state[e.User] == replica.Removed:
 				return "The user was removed: the enrollment is left over.", true
 			}
 			return "", false
@@ -117,7 +117,7 @@ func endDateMissing(v *View, report func(Finding)) int {
 		switch {
 		case e.HasEndDate:
 			return "", false
-		case v.user(e.User).State != replica.Active:
+		case v.state[e.User] != replica.Active:
 			return "The user was removed or never delivered: the enrollment is left over.", true
 		case v.Classes.Rows[e.Class].State != replica.Active:
 			return "The class was removed or never delivered: the enrollment is left over.", true

@@ -38,11 +38,11 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 	store := rostertest.New()
 	roster := rosterv1.NewRosterServiceClient(testkit.Server(t, store.Register))
 	ctx := testkit.As(t, t.Context(), testkit.Service())
-	for seed := range uint64(25) {
+	for seed := range uint64(15) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		district := fmt.Sprintf("d%d", seed)
 		cache := replica.NewCache(roster, 1<<30, testkit.Log(t))
-		for range 12 {
+		for range 8 {
 			var revision int32
 			for range 1 + random.IntN(3) { // Revisions may come faster than reports.
 				changes := make([]*typev1.Record, 1+random.IntN(40))

@@ -18,6 +18,7 @@ type View struct {
 	*replica.Replica
 	today string // in UTC, like the dates of sessions
 
+	state     []replica.State // of users; small enough to stay in the processor's cache
 	relations []relation
 	guardians []uint16 // active guardians, by user row
 	linked    []bool   // is someone's guardian or emergency contact, by user row
@@ -60,6 +61,10 @@ func NewView(r *replica.Replica, now time.Time) *View {
 			v.schoolCount++
 		}
 	}
+	v.state = make([]replica.State, len(v.Users.Rows))
+	for i := range v.Users.Rows {
+		v.state[i] = v.Users.Rows[i].State
+	}
 	v.relate()
 	v.identify()
 	v.share()
@@ -85,10 +90,17 @@ func (v *View) activeUsers(families replica.Families, f func(row replica.UserRow
 	}
 }
 
-// relate collects the relationships that an active user states.
+// relate collects the relationships that an active user states, ordered by
+// student and guardian.
 func (v *View) relate() {
-	pack := func(s, g replica.UserRow) uint64 { return uint64(s)<<32 | uint64(g) }
-	var pairs, emergency []uint64
+	// A link is a guardian's row and, in the lowest bit, whether it is an
+	// emergency contact; the links of one student come to stand together.
+	type link struct {
+		student replica.UserRow
+		other   uint32
+	}
+	var links []link
+	end := make([]uint32, len(v.Users.Rows)+1) // of each student's links
 	v.linked = make([]bool, len(v.Users.Rows))
 	for i := range v.Users.Rows {
 		holder := &v.Users.Rows[i]
@@ -100,29 +112,44 @@ func (v *View) relate() {
 			if !ok {
 				continue
 			}
+			l := link{student, uint32(guardian) << 1}
 			if a.Emergency {
-				emergency = append(emergency, pack(student, guardian))
-			} else {
-				pairs = append(pairs, pack(student, guardian))
+				l.other |= 1
 			}
-			if v.user(a.User).State == replica.Active {
+			links = append(links, l)
+			end[student+1]++
+			if v.state[a.User] == replica.Active {
 				v.linked[guardian] = true
 			}
 		}
 	}
-	slices.Sort(pairs)
-	pairs = slices.Compact(pairs)
-	slices.Sort(emergency)
-	v.relations = make([]relation, 0, len(pairs))
+	for i := 1; i < len(end); i++ {
+		end[i] += end[i-1]
+	}
+	grouped := make([]uint32, len(links))
+	for _, l := range links {
+		grouped[end[l.student]] = l.other
+		end[l.student]++ // Was the beginning, becomes the end.
+	}
+
+	v.relations = make([]relation, 0, len(links))
 	v.guardians = make([]uint16, len(v.Users.Rows))
-	for _, p := range pairs {
-		if _, is := slices.BinarySearch(emergency, p); is {
-			continue // one side says what the other leaves open
-		}
-		r := relation{replica.UserRow(p >> 32), replica.UserRow(p & 0xffffffff)}
-		v.relations = append(v.relations, r)
-		if n := &v.guardians[r.student]; v.user(r.guardian).State == replica.Active && *n < 1<<16-1 {
-			*n++
+	from := uint32(0)
+	for i := range v.Users.Rows {
+		group := grouped[from:end[i]]
+		from = end[i]
+		slices.Sort(group)
+		for k, other := range group {
+			// The last of equal guardians says whether one side calls it an emergency
+			// contact; the other side may leave that open.
+			if k+1 < len(group) && group[k+1]>>1 == other>>1 || other&1 == 1 {
+				continue
+			}
+			guardian := replica.UserRow(other >> 1)
+			v.relations = append(v.relations, relation{replica.UserRow(i), guardian})
+			if v.state[guardian] == replica.Active && v.guardians[i] < 1<<16-1 {
+				v.guardians[i]++
+			}
 		}
 	}
 }

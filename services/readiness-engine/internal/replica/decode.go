@@ -302,15 +302,15 @@ func (r *Replica) applyUser(id []byte, state State, body []byte) error {
 	err := fields(body, func(field protowire.Number, v []byte) error {
 		switch field {
 		case 6:
-			if !blank(v) {
-				u.Flags |= HasUsername
-			}
+			u.set(HasUsername, v)
 		case 7:
 			return r.readUserID(v)
 		case 9:
 			u.Given = r.text(v)
+			u.set(HasGivenName, v)
 		case 10:
 			u.Family = r.text(v)
+			u.set(HasFamilyName, v)
 		case 16:
 			return r.readRole(v)
 		case 18:
@@ -326,18 +326,14 @@ func (r *Replica) applyUser(id []byte, state State, body []byte) error {
 			u.Email = r.text(v)
 			u.EmailKey = r.text(emailKey(v))
 		case 21, 22:
-			if !blank(v) {
-				u.Flags |= HasPhone
-			}
+			u.set(HasPhone, v)
 		case 23:
 			return r.readAgent(v)
 		case 24:
 			d.grades = append(d.grades, r.text(v))
 		case 25:
 			return fields(v, func(_ protowire.Number, part []byte) error {
-				if !blank(part) {
-					u.Flags |= HasAddress
-				}
+				u.set(HasAddress, part)
 				return nil
 			})
 		}
@@ -351,6 +347,13 @@ func (r *Replica) applyUser(id []byte, state State, body []byte) error {
 	// Only now: reading the agents may have added rows and moved the table.
 	r.Users.Rows[row] = u
 	return err
+}
+
+// set sets a flag that says that there is a value, which may be one of several.
+func (u *User) set(flag Flags, value []byte) {
+	if !blank(value) {
+		u.Flags |= flag
+	}
 }
 
 func (r *Replica) readUserID(b []byte) error {

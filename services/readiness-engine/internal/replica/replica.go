@@ -24,14 +24,13 @@ const (
 // Text is the number of a text in a replica; 0 is the empty text.
 type Text uint32
 
-// Org, Session, Course, Class and User are row numbers.
+// Row numbers, so that those of different tables are not mixed up.
 type (
-	OrgRow        uint32
-	SessionRow    uint32
-	CourseRow     uint32
-	ClassRow      uint32
-	UserRow       uint32
-	EnrollmentRow uint32
+	OrgRow     uint32
+	SessionRow uint32
+	CourseRow  uint32
+	ClassRow   uint32
+	UserRow    uint32
 )
 
 // Org is a school, a district or another unit.
@@ -71,6 +70,8 @@ const (
 	HasAddress Flags = 1 << iota
 	HasPhone
 	HasUsername
+	HasGivenName
+	HasFamilyName
 	HasDemographics // an active demographics record
 )
 
@@ -238,6 +239,9 @@ func New(counts map[string]int32) *Replica {
 
 // Text returns a text of the replica.
 func (r *Replica) Text(t Text) string { return string(r.texts.bytes(uint32(t))) }
+
+// TextBytes is Text without a copy; it must not be changed.
+func (r *Replica) TextBytes(t Text) []byte { return r.texts.bytes(uint32(t)) }
 
 // Terms returns the sessions of a class.
 func (r *Replica) Terms(c *Class) []SessionRow { return r.terms.get(c.terms) }

@@ -1,0 +1,111 @@
+package report
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gocloud.dev/blob/memblob"
+	"google.golang.org/protobuf/proto"
+
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/testkit"
+	"github.com/securly/sync/services/readiness-engine/internal/check"
+	"github.com/securly/sync/services/readiness-engine/internal/replica"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// noEmails returns a view of so many students without email.
+func noEmails(t *testing.T, students int) *check.View {
+	t.Helper()
+	r := replica.New(nil)
+	for i := range students {
+		body, err := proto.Marshal(&typev1.Record{Record: &typev1.Record_User{User: &typev1.User{
+			SourcedId: fmt.Sprintf("%05d", i), Status: "active", Roles: []*typev1.Role{{Role: "student"}},
+		}}})
+		require.NoError(t, err)
+		require.NoError(t, r.Apply(body))
+	}
+	return check.NewView(r, time.Unix(0, 0))
+}
+
+func TestFindingsAreReadFromAnywhere(t *testing.T) {
+	f := findings{memblob.OpenBucket(nil)}
+	defer func() { require.NoError(t, f.bucket.Close()) }()
+	const students = 2*frameFindings + 345
+	v := noEmails(t, students)
+	res := check.Find("student-email-missing").Run(v)
+	stored, err := f.write(t.Context(), "d1", v, &res)
+	require.NoError(t, err)
+	require.EqualValues(t, students, stored.Count)
+	for _, skip := range []int{0, 1, frameFindings - 1, frameFindings, frameFindings + 1, 2 * frameFindings, students - 1, students, students + 1} {
+		next := skip
+		for found, err := range f.read(t.Context(), stored, skip) {
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprintf("%05d", next), found.SourcedId)
+			next++
+		}
+		require.Equal(t, max(skip, students), next)
+	}
+	again, err := f.write(t.Context(), "d1", v, &res)
+	require.NoError(t, err)
+	require.Equal(t, stored.Blob, again.Blob, "what has not changed is stored once")
+	other, err := f.write(t.Context(), "d2", v, &res)
+	require.NoError(t, err)
+	require.NotEqual(t, stored.Blob, other.Blob, "districts share nothing")
+}
+
+func TestDamagedFindingsAreAnError(t *testing.T) {
+	f := findings{memblob.OpenBucket(nil)}
+	defer func() { require.NoError(t, f.bucket.Close()) }()
+	v := noEmails(t, 10)
+	res := check.Find("student-email-missing").Run(v)
+	stored, err := f.write(t.Context(), "d1", v, &res)
+	require.NoError(t, err)
+	good, err := f.bucket.ReadAll(t.Context(), stored.Blob)
+	require.NoError(t, err)
+	for name, bad := range map[string][]byte{
+		"empty":       {},
+		"cut off":     good[:len(good)/2],
+		"no index":    {200},
+		"huge index":  {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+		"huge frame":  {1, 10, 0xff, 0xff, 0xff, 0xff, 0x7f},
+		"other bytes": append([]byte{1, 10, 4}, "junk"...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, f.bucket.WriteAll(t.Context(), stored.Blob, bad, nil))
+			var failed error
+			for _, err := range f.read(t.Context(), stored, 0) {
+				failed = err
+			}
+			require.Error(t, failed)
+		})
+	}
+}
+
+func TestNoCellIsAFormula(t *testing.T) {
+	for cell, want := range map[string]string{
+		"": "", "Ann": "Ann", "a=b": "a=b", "O'Neil": "O'Neil",
+		"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\t=1": "'\t=1", "\r=1": "'\r=1", "\n=1": "'\n=1",
+	} {
+		require.Equal(t, want, harmless(cell))
+	}
+}
+
+func TestFilter(t *testing.T) {
+	require.NoError(t, Filter{}.Validate())
+	require.NoError(t, Filter{CheckID: "class-terms-missing", Product: "home"}.Validate())
+	require.Error(t, Filter{CheckID: "none"}.Validate())
+	require.Error(t, Filter{Product: "none"}.Validate())
+	stored := &readinessv1.StoredReport{Findings: []*readinessv1.StoredFindings{
+		{CheckId: "student-email-missing", Count: 3}, {CheckId: "guardian-email-missing", Count: 5}, {CheckId: "of an older version", Count: 7},
+	}}
+	require.Equal(t, 15, Count(stored, Filter{}))
+	require.Equal(t, 3, Count(stored, Filter{Product: "filter"}))
+	require.Equal(t, 8, Count(stored, Filter{Product: "home"}))
+	require.Equal(t, 5, Count(stored, Filter{CheckID: "guardian-email-missing"}))
+	require.Equal(t, 0, Count(stored, Filter{CheckID: "guardian-email-missing", Product: "filter"}))
+}
