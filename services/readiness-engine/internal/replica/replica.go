@@ -9,7 +9,11 @@
 // there. Row 0 of each table is "no reference".
 package replica
 
-import "github.com/securly/sync/services/platform/record"
+import (
+	"reflect"
+
+	"github.com/securly/sync/services/platform/record"
+)
 
 // State of a row.
 type State uint8
@@ -24,13 +28,19 @@ const (
 // Text is the number of a text in a replica; 0 is the empty text.
 type Text uint32
 
-// Row numbers, so that those of different tables are not mixed up.
+// Row numbers have types of their own, so that those of different tables are
+// not mixed up.
 type (
-	OrgRow     uint32
+	// OrgRow is a row of Replica.Orgs.
+	OrgRow uint32
+	// SessionRow is a row of Replica.Sessions.
 	SessionRow uint32
-	CourseRow  uint32
-	ClassRow   uint32
-	UserRow    uint32
+	// CourseRow is a row of Replica.Courses.
+	CourseRow uint32
+	// ClassRow is a row of Replica.Classes.
+	ClassRow uint32
+	// UserRow is a row of Replica.Users.
+	UserRow uint32
 )
 
 // Org is a school, a district or another unit.
@@ -170,6 +180,8 @@ func (t *table[R]) reserve(n int) {
 	}
 }
 
+func (t *table[R]) size() int { return t.ids.size() + cap(t.Rows)*int(reflect.TypeFor[R]().Size()) }
+
 // ID returns the sourcedId of a row, which must not be changed.
 func (t *table[R]) ID(row uint32) []byte { return t.ids.bytes(row) }
 
@@ -181,6 +193,8 @@ type span struct{ at, n uint32 }
 
 // pool holds the lists that rows have.
 type pool[T any] struct{ items []T }
+
+func (p *pool[T]) size() int { return cap(p.items) * int(reflect.TypeFor[T]().Size()) }
 
 func (p *pool[T]) get(s span) []T { return p.items[s.at : s.at+s.n : s.at+s.n] }
 
@@ -278,12 +292,6 @@ func (r *Replica) Worn() bool { return r.replaced > r.loaded/2+1000 }
 
 // Size estimates the memory in bytes.
 func (r *Replica) Size() int {
-	return r.Orgs.ids.size() + 12*cap(r.Orgs.Rows) +
-		r.Sessions.ids.size() + 24*cap(r.Sessions.Rows) +
-		r.Courses.ids.size() + 8*cap(r.Courses.Rows) +
-		r.Classes.ids.size() + 32*cap(r.Classes.Rows) +
-		r.Users.ids.size() + 56*cap(r.Users.Rows) +
-		r.Enrollments.ids.size() + 16*cap(r.Enrollments.Rows) +
-		r.texts.size() +
-		4*cap(r.terms.items) + 4*cap(r.grades.items) + 12*cap(r.roles.items) + 8*cap(r.agents.items) + 4*cap(r.persons.items)
+	return r.Orgs.size() + r.Sessions.size() + r.Courses.size() + r.Classes.size() + r.Users.size() + r.Enrollments.size() +
+		r.texts.size() + r.terms.size() + r.grades.size() + r.roles.size() + r.agents.size() + r.persons.size()
 }
