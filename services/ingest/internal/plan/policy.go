@@ -32,16 +32,6 @@ const (
 	SchoolsRemoved = "schools-removed"
 )
 
-// Changed tells whether a plan would change anything.
-func Changed(p *rosterv1.Plan) bool {
-	for _, c := range p.GetCounts() {
-		if c.GetCreated()+c.GetUpdated()+c.GetRemoved() > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // Holds returns why a plan has to wait; nothing means that it may be committed.
 // removedSchools counts the orgs of type school that it removes.
 func Holds(p *rosterv1.Plan, removedSchools int, t Thresholds) []*ingestv1.HoldReason {
