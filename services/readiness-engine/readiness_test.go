@@ -308,6 +308,53 @@ func TestQueuedReportsSurviveARestart(t *testing.T) {
 	stop()
 }
 
+func TestTwoEnginesShareTheQueue(t *testing.T) {
+	e := start(t)
+	var reports [][2]string
+	for d := range 4 {
+		district := fmt.Sprintf("d%d", d)
+		e.roster.Commit(district, school("s1"), student("a", ""))
+		for range 4 {
+			reports = append(reports, [2]string{district, e.create(district).ReportId})
+		}
+	}
+	second := e.service()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- second.Run(ctx) }()
+	stop := e.run()
+	for _, r := range reports {
+		report := e.await(r[0], r[1])
+		require.Equal(t, readinessv1.ReportState_COMPLETED, report.State, report.Error)
+		require.EqualValues(t, 1, count(report, "student-email-missing"))
+	}
+	queue := docstore.NewCollection[*readinessv1.QueuedReport](e.docs, "readiness-queue", nil)
+	require.Eventually(t, func() bool {
+		left, _, err := queue.List(e.ctx, docstore.Query{})
+		return err == nil && len(left) == 0
+	}, testkit.Wait, 5*time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+	stop()
+}
+
+func TestReportThatTakesEnginesDownFails(t *testing.T) {
+	e := start(t)
+	e.commit("d1", school("s1"))
+	r := e.create("d1")
+	leases := docstore.NewCollection(e.docs, "readiness-leases", func(l *readinessv1.ReportLease) string {
+		return l.District + "/" + l.ReportId + "/"
+	})
+	_, err := leases.Create(e.ctx, "d1/"+r.ReportId+"/10", &readinessv1.ReportLease{
+		District: "d1", ReportId: r.ReportId, Attempt: 10, ExpireTime: timestamppb.New(time.Now().Add(-time.Second)),
+	})
+	require.NoError(t, err)
+	defer e.run()()
+	r = e.await("d1", r.ReportId)
+	require.Equal(t, readinessv1.ReportState_FAILED, r.State)
+	require.Contains(t, r.Error, "again and again")
+}
+
 func TestFailureHasAReason(t *testing.T) {
 	e := start(t)
 	e.commit("d1", school("s1"))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -173,7 +174,7 @@ func (r *Runner) work(ctx context.Context, q *readinessv1.QueuedReport, lease do
 	working, stop := context.WithCancelCause(ctx)
 	renewed := make(chan docstore.Doc[*readinessv1.ReportLease], 1)
 	go func() { renewed <- r.renew(working, stop, lease) }()
-	err := r.make(working, q)
+	err := r.attempt(working, q, int(attempt))
 	interrupted := working.Err() != nil
 	stop(nil)
 	lease = <-renewed
@@ -200,6 +201,25 @@ func (r *Runner) work(ctx context.Context, q *readinessv1.QueuedReport, lease do
 	if err != nil {
 		log.ErrorContext(ctx, "readiness: cannot settle a report, it is tried again when its lease has expired", "error", err)
 	}
+}
+
+// errDeadly is the end of a report that seems to take engines down.
+var errDeadly = errs.New(grpccodes.Internal, "REPORT_INTERRUPTED",
+	"the engine stopped again and again while it made this report: ask the operators to look into it")
+
+// attempt is make, except that it survives a panic and does not begin what has
+// stopped many engines already.
+func (r *Runner) attempt(ctx context.Context, q *readinessv1.QueuedReport, number int) (err error) {
+	if number > 2*r.cfg.Attempts {
+		return errDeadly
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.ErrorContext(ctx, "readiness: a check panicked", "district", q.GetDistrict(), "report", q.GetReportId(), "stack", string(debug.Stack()))
+			err = fmt.Errorf("a check panicked: %v", p)
+		}
+	}()
+	return r.make(ctx, q)
 }
 
 // renew keeps the lease until ctx ends, and ends ctx when the lease is lost.
