@@ -44,7 +44,7 @@ func TestDistrictsAreApart(t *testing.T) {
 			unknown, err := c.Do(t.Context(), "GET", "/v1/districts/nobody"+path, nil)
 			require.NoError(t, err)
 			require.Equal(t, http.StatusNotFound, unknown.Status, path)
-			var a, b struct{ Code, Reason, Message string }
+			var a, b struct{ Reason, Message string }
 			require.NoError(t, foreign.JSON(&a))
 			require.NoError(t, unknown.JSON(&b))
 			require.Equal(t, strings.ReplaceAll(a.Message, "theirs", "nobody"), b.Message, path)
