@@ -11,5 +11,5 @@ export default tseslint.config(
   jsxA11y.flatConfigs.recommended,
   reactHooks.configs.flat.recommended,
   { files: ['src/**'], languageOptions: { globals: globals.browser } },
-  { files: ['*.ts', '*.js', 'dev/**'], languageOptions: { globals: globals.node } },
+  { files: ['*.ts', '*.js'], languageOptions: { globals: globals.node } },
 );
