@@ -4,6 +4,57 @@
  */
 
 export interface paths {
+    "/.well-known/jwks.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The keys that verify access tokens. */
+        get: operations["Keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Signs a browser in with a one-time link and leads to the UI. */
+        get: operations["RedeemSignInLink"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends the browser's session. */
+        post: operations["SignOut"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/oauth2/token": {
         parameters: {
             query?: never;
@@ -1272,6 +1323,67 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    Keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A JSON Web Key Set. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    RedeemSignInLink: {
+        parameters: {
+            query: {
+                code: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Signed in: the session is in a cookie. */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    SignOut: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Signed out. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     Token: {
         parameters: {
             query?: never;
@@ -1887,7 +1999,12 @@ export interface operations {
                 content: {
                     "application/json": {
                         uploadId: string;
-                        files: string[];
+                        files: {
+                            /** @description The name inside the package: users.csv. */
+                            name: string;
+                            /** @description Uncompressed, in bytes. */
+                            size: number;
+                        }[];
                     };
                 };
             };
@@ -2295,9 +2412,11 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description NDJSON. */
+            /** @description A line each: {"entity":"users","record":{…}}. A connection that breaks off means that it is not all. */
             200: {
                 headers: {
+                    /** @description The revision. */
+                    "Securly-Sync-Revision"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2322,7 +2441,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Events; their ids are resume points. */
+            /** @description Each revision is `begin`, any number of `changes` ({"records":[{"entity","record"}]}) and `end`; `bookmark` says that there is nothing newer, `problem` why the stream ends. Only `end` and `bookmark` have ids: they are resume points. The stream ends after some minutes; connect again from there, as browsers do by themselves. */
             200: {
                 headers: {
                     [name: string]: unknown;
