@@ -45,6 +45,7 @@ type district struct {
 	times   times
 	matches *lru.Cache[matchKey, *match]
 	changes *lru.Cache[changesKey, []string]
+	unions  *lru.Cache[unionKey, []string]
 }
 
 // formatVersion is of the keyspaces and of the terms that search extracts. A
@@ -134,6 +135,9 @@ func (s *Store) openDistrict(id store.DistrictID) (*district, error) {
 	d.ctx, d.cancel = context.WithCancelCause(s.ctx)
 	if d.matches, err = lru.New[matchKey, *match](256); err == nil {
 		d.changes, err = lru.New[changesKey, []string](8)
+	}
+	if err == nil {
+		d.unions, err = lru.New[unionKey, []string](8)
 	}
 	if err == nil {
 		err = d.prepare()

@@ -23,8 +23,8 @@ type indexBuilder struct {
 	dir    string
 	entity store.Entity
 
-	terms [search.FieldSchool + 1]map[string]uint32 // by field
-	last  [search.FieldSchool + 1]uint32            // the term each field had last
+	terms [search.Fields]map[string]uint32 // by field
+	last  [search.Fields]uint32            // the term each field had last
 	names []search.Term
 	pairs []posting
 	ids   []byte

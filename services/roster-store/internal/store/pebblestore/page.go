@@ -329,6 +329,10 @@ func (v *view) openAll(ctx context.Context, e store.Entity, conditions []search.
 
 // openOne opens the ids that meet a condition and says how many they are.
 func (v *view) openOne(ctx context.Context, e store.Entity, c search.Condition) (stream, int, error) {
+	key := unionKey{v.head, filterKey(e, []search.Condition{c})}
+	if ids, ok := v.d.unions.Get(key); ok {
+		return &fixed{ids: ids}, len(ids), nil
+	}
 	var terms []search.Term
 	for _, f := range c.Fields {
 		for _, value := range c.Values {
@@ -353,24 +357,66 @@ func (v *view) openOne(ctx context.Context, e store.Entity, c search.Condition) 
 		l, err := openList(v.snap, prefix)
 		return l, n, err
 	}
-	// Lists that overlap are read once and merged in memory.
+	if len(terms) <= lazyLists {
+		return v.openUnion(e, terms)
+	}
+	ids, err := v.merged(ctx, e, terms)
+	if err == nil && len(ids) <= rememberedIDs {
+		v.d.unions.Add(key, ids)
+	}
+	return &fixed{ids: ids}, len(ids), err
+}
+
+// lazyLists is up to how many lists are merged while they are read; more are
+// merged in memory first.
+const lazyLists = 16
+
+// rememberedIDs is how long a list merged in memory may be to be remembered.
+const rememberedIDs = 100_000
+
+// openUnion walks several lists side by side. The size is at most the one
+// returned.
+func (v *view) openUnion(e store.Entity, terms []search.Term) (stream, int, error) {
+	u, size := &union{}, 0
+	for _, t := range terms {
+		prefix := listKey(spaceIndex, e, t)
+		n, err := listLen(v.snap, prefix, listKey(spaceCount, e, t))
+		var l *list
+		if err == nil {
+			l, err = openList(v.snap, prefix)
+		}
+		if err != nil {
+			return nil, 0, errors.Join(err, u.close())
+		}
+		u.parts, u.ok, size = append(u.parts, l), append(u.ok, false), size+n
+	}
+	return u, size, nil
+}
+
+// unionKey names a list merged in memory.
+type unionKey struct {
+	head   store.Revision
+	filter string
+}
+
+// merged reads many lists into one.
+func (v *view) merged(ctx context.Context, e store.Entity, terms []search.Term) ([]string, error) {
 	var ids []string
 	for _, t := range terms {
 		l, err := openList(v.snap, listKey(spaceIndex, e, t))
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		ok, err := l.seek(nil)
 		for ; ok && err == nil; ok, err = l.next() {
 			ids = append(ids, string(l.id()))
 		}
 		if err = errors.Join(err, l.close(), v.d.check(ctx)); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
 	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	return &fixed{ids: ids}, len(ids), nil
+	return slices.Compact(ids), nil
 }
 
 // termsWith lists the terms whose values begin with that of t.
@@ -416,6 +462,57 @@ func (f *fixed) next() (bool, error) {
 func (f *fixed) id() []byte { return []byte(f.ids[f.pos]) }
 
 func (f *fixed) close() error { return nil }
+
+// union walks the ids that any part has, each once.
+type union struct {
+	parts []*list
+	ok    []bool
+	min   int
+}
+
+func (u *union) seek(id []byte) (bool, error) {
+	for i, p := range u.parts {
+		var err error
+		if u.ok[i], err = p.seek(id); err != nil {
+			return false, err
+		}
+	}
+	return u.least(), nil
+}
+
+func (u *union) next() (bool, error) {
+	id := bytes.Clone(u.id())
+	for i, p := range u.parts {
+		var err error
+		if u.ok[i] && bytes.Equal(p.id(), id) {
+			if u.ok[i], err = p.next(); err != nil {
+				return false, err
+			}
+		}
+	}
+	return u.least(), nil
+}
+
+// least finds the part with the smallest id.
+func (u *union) least() bool {
+	u.min = -1
+	for i, p := range u.parts {
+		if u.ok[i] && (u.min < 0 || bytes.Compare(p.id(), u.parts[u.min].id()) < 0) {
+			u.min = i
+		}
+	}
+	return u.min >= 0
+}
+
+func (u *union) id() []byte { return u.parts[u.min].id() }
+
+func (u *union) close() error {
+	var errs []error
+	for _, p := range u.parts {
+		errs = append(errs, p.close())
+	}
+	return errors.Join(errs...)
+}
 
 // both walks the ids that all parts have; the first part is the shortest.
 type both struct{ parts []stream }

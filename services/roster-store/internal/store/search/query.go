@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
@@ -38,11 +39,14 @@ func Conditions(q store.Query, scope store.Scope) ([]Condition, error) {
 	words := strings.Fields(strings.ToLower(q.Text))
 	slices.Sort(words)
 	for _, w := range slices.Compact(words) {
-		c := Condition{Fields: []Field{FieldText}, Values: []string{w}, Prefix: true}
-		if strings.ContainsFunc(w, isEmailMark) {
-			c.Fields = []Field{FieldEmail, FieldText}
+		switch {
+		case strings.ContainsFunc(w, isEmailMark):
+			out = append(out, Condition{Fields: []Field{FieldEmail, FieldText}, Values: []string{w}, Prefix: true})
+		case utf8.RuneCountInString(w) <= 2:
+			exact(FieldInitials, w)
+		default:
+			out = append(out, Condition{Fields: []Field{FieldText}, Values: []string{w}, Prefix: true})
 		}
-		out = append(out, c)
 	}
 	if !ForAll(q.Entity) {
 		exact(FieldSchool, q.SchoolID)

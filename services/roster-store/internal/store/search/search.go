@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -22,8 +23,7 @@ import (
 // Field is what a term is about. The numbers are stored: never change one.
 type Field uint8
 
-// The searched fields. FieldAgent is not searched by people: it finds the other
-// side of a relationship.
+// The searched fields.
 const (
 	FieldStatus Field = iota + 1
 	FieldRole
@@ -33,7 +33,15 @@ const (
 	FieldUser
 	FieldText
 	FieldSchool
+	// FieldInitials holds the first letter and the first two letters of each
+	// word: what would otherwise be the union of thousands of lists.
+	FieldInitials
+
+	fieldEnd
 )
+
+// Fields is more than the number of any field.
+const Fields = int(fieldEnd)
 
 // Term is one value of a searched field.
 type Term struct {
@@ -182,8 +190,17 @@ func (f *Facts) role(token string) {
 // found by "smith-j" and by "jones".
 func (f *Facts) words(s string) {
 	for w := range strings.FieldsSeq(strings.ToLower(s)) {
-		f.addOnce(FieldText, w)
+		f.word(w)
 		f.parts(w)
+	}
+}
+
+func (f *Facts) word(w string) {
+	f.addOnce(FieldText, w)
+	_, n := utf8.DecodeRuneInString(w)
+	f.addOnce(FieldInitials, w[:n])
+	if _, m := utf8.DecodeRuneInString(w[n:]); m > 0 {
+		f.addOnce(FieldInitials, w[:n+m])
 	}
 }
 
@@ -191,6 +208,6 @@ func (f *Facts) parts(s string) {
 	for p := range strings.FieldsFuncSeq(s, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r)
 	}) {
-		f.addOnce(FieldText, p)
+		f.word(p)
 	}
 }
