@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health/grpc_health_v1"
 
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"github.com/securly/sync/services/platform/authn"
@@ -68,19 +67,15 @@ func connectTo(ctx context.Context, r running, secret config.Secret) (_ *Operato
 			err = errors.Join(err, o.Close())
 		}
 	}()
-	if err := o.connect(secret, func(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
-		conn, err := rpc.Dial(r.GRPCAddr, opts...)
-		if err != nil {
-			return nil, err
-		}
-		ctx, cancel := context.WithTimeout(ctx, answerTime)
-		defer cancel()
-		if _, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		return conn, nil
-	}); err != nil {
+	err = o.connect(secret, func(opts ...grpc.DialOption) (*grpc.ClientConn, error) { return rpc.Dial(r.GRPCAddr, opts...) })
+	if err != nil {
 		return nil, err
+	}
+	// After a crash another program, or another hub, may listen there.
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	if _, err := o.auth.GetMe(ctx, &authv1.GetMeRequest{}); err != nil {
+		return nil, fmt.Errorf("reach the hub at %s: %w", r.GRPCAddr, err)
 	}
 	return o, nil
 }
