@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -39,6 +40,9 @@ type Build struct {
 	// Previous yields the previous layer file; nil when there is none, or
 	// nothing of it is needed.
 	Previous iter.Seq2[Entry, error]
+	// Known are the rows that the previous layer file was made of and that the
+	// package has again; they are not among Rows. Nil if all were read anew.
+	Known *Known
 	// Rejected is told of rows that do not become part of a record: those with
 	// an id that an earlier row has, and roles and profiles of unknown users.
 	Rejected func(it Item)
@@ -49,25 +53,18 @@ func (b Build) Write(w *Writer) error {
 	if b.Mode == Bulk && !b.Join && b.Previous == nil {
 		return b.copyRows(w)
 	}
-	previous := b.Previous
-	if previous == nil {
-		previous = func(func(Entry, error) bool) {}
-	}
-	next, stop := iter.Pull2(previous)
-	defer stop()
-	prev, err, more := next()
-	if err != nil {
+	prev := newPrevious(b.Previous, b.Known)
+	defer prev.stop()
+	if err := prev.next(); err != nil {
 		return err
 	}
 	// before passes on the previous entries up to id, or all.
 	before := func(id []byte, all bool) error {
-		for more && (all || bytes.Compare(prev.ID, id) < 0) {
-			if b.Mode != Bulk {
-				if err := b.keep(w, prev); err != nil {
-					return err
-				}
+		for prev.more && (all || bytes.Compare(prev.entry.ID, id) < 0) {
+			if err := b.keep(w, prev); err != nil {
+				return err
 			}
-			if prev, err, more = next(); err != nil {
+			if err := prev.next(); err != nil {
 				return err
 			}
 		}
@@ -81,19 +78,13 @@ func (b Build) Write(w *Writer) error {
 		if err := before(g.id, false); err != nil {
 			return err
 		}
-		var old *Entry
-		if more && bytes.Equal(prev.ID, g.id) {
-			old = &prev
+		if !prev.more || !bytes.Equal(prev.entry.ID, g.id) {
+			return b.assemble(w, &g, nil)
 		}
-		if err := b.assemble(w, &g, old); err != nil {
+		if err := b.assemble(w, &g, prev); err != nil {
 			return err
 		}
-		if old != nil {
-			if prev, err, more = next(); err != nil {
-				return err
-			}
-		}
-		return nil
+		return prev.next()
 	}
 	for it, err := range b.Rows.Items() {
 		if err != nil {
@@ -117,6 +108,42 @@ func (b Build) Write(w *Writer) error {
 	return before(nil, true)
 }
 
+// previous walks through the previous layer file.
+type previous struct {
+	pull  func() (Entry, error, bool)
+	stop  func()
+	known *Known
+	entry Entry
+	row   int // of the record, if the package has the same row again
+	more  bool
+	at    int
+}
+
+func newPrevious(entries iter.Seq2[Entry, error], known *Known) *previous {
+	if entries == nil {
+		entries = func(func(Entry, error) bool) {}
+	}
+	p := &previous{known: known, at: -1}
+	p.pull, p.stop = iter.Pull2(entries)
+	return p
+}
+
+func (p *previous) next() error {
+	var err error
+	if p.entry, err, p.more = p.pull(); err != nil || !p.more {
+		return err
+	}
+	p.at++
+	p.row = 0
+	if p.known != nil {
+		if p.at >= len(p.known.marks) {
+			return ErrDamaged
+		}
+		p.entry.mark, p.row = p.known.marks[p.at], p.known.row(p.at)
+	}
+	return nil
+}
+
 // copyRows is the plain case: the rows are the layer.
 func (b Build) copyRows(w *Writer) error {
 	var last []byte
@@ -131,7 +158,7 @@ func (b Build) copyRows(w *Writer) error {
 		}
 		first = false
 		last = append(last[:0], it.ID...)
-		if err := w.Add(Entry{ID: it.ID, Hash: it.Hash, Deleted: it.Deleted, Body: it.Body}); err != nil {
+		if err := w.Add(it.entry()); err != nil {
 			return err
 		}
 	}
@@ -164,32 +191,61 @@ func (g *group) add(it Item) {
 	}
 }
 
-// keep passes on a previous record that no row names.
-func (b Build) keep(w *Writer, prev Entry) error {
-	if b.Join && (b.Roles == Bulk || b.Profiles == Bulk) {
-		return b.assemble(w, &group{id: prev.ID}, &prev)
-	}
-	return w.Add(prev)
+func (it *Item) entry() Entry {
+	return Entry{ID: it.ID, Hash: it.Hash, Deleted: it.Deleted, Body: it.Body, mark: it.Mark}
 }
 
-// assemble makes the record of one id. old is valid until it returns.
-func (b Build) assemble(w *Writer, g *group, old *Entry) error {
-	fromRow := g.record != nil && !(g.record.Bare && old != nil)
-	if fromRow && !b.Join {
-		return w.Add(Entry{ID: g.id, Hash: g.record.Hash, Deleted: g.record.Deleted, Body: g.record.Body})
+// keep passes on a previous record that no row on its way names.
+func (b Build) keep(w *Writer, prev *previous) error {
+	switch {
+	case b.Join && (b.Roles == Bulk || b.Profiles == Bulk):
+		return b.assemble(w, &group{id: prev.entry.ID}, prev)
+	case b.Mode == Bulk && prev.row == 0:
+		return nil // it is gone
 	}
-	fromOld := old != nil && (g.record != nil || b.Mode != Bulk)
-	if !fromRow && !fromOld {
+	return w.Add(prev.entry)
+}
+
+// assemble makes the record of one id. prev stands at its previous record, nil
+// if there is none.
+func (b Build) assemble(w *Writer, g *group, prev *previous) error {
+	if prev != nil && prev.row > 0 && g.record != nil {
+		// Two rows with one id, of which one is known: the first of them counts.
+		if prev.row < g.record.Row {
+			b.Rejected(*g.record)
+			g.record = nil
+		} else {
+			b.Rejected(Item{ID: g.id, Row: prev.row})
+			prev.row = 0
+		}
+	}
+	known := prev != nil && prev.row > 0
+	fromRow := g.record != nil && !(g.record.Bare && prev != nil)
+	switch {
+	case !b.Join && fromRow:
+		it := *g.record
+		it.ID = g.id
+		return w.Add(it.entry())
+	case !b.Join && known:
+		return w.Add(prev.entry)
+	}
+	if !fromRow && !(prev != nil && (known || g.record != nil || b.Mode != Bulk)) {
 		for _, it := range slices.Concat(g.roles, g.profiles) {
 			b.Rejected(it)
 		}
 		return nil
 	}
+	joined := g.joined()
+	if known && prev.entry.HasJoined && prev.entry.Joined == joined {
+		return w.Add(prev.entry) // neither the user nor its roles have changed
+	}
 	var was typev1.Record
-	if old != nil {
-		if err := decode(old.Body, &was); err != nil {
+	next := Entry{ID: g.id}
+	if prev != nil {
+		if err := decode(prev.entry.Body, &was); err != nil {
 			return err
 		}
+		next.WorkedOutOrg, next.mark = prev.entry.WorkedOutOrg, prev.entry.mark
 	}
 	rec := &was
 	if fromRow {
@@ -197,6 +253,7 @@ func (b Build) assemble(w *Writer, g *group, old *Entry) error {
 		if err := decode(g.record.Body, rec); err != nil {
 			return err
 		}
+		next.WorkedOutOrg, next.mark = false, g.record.Mark
 	}
 	if g.record != nil && !fromRow { // delete what is there, and keep what it was
 		var row typev1.Record
@@ -206,29 +263,49 @@ func (b Build) assemble(w *Writer, g *group, old *Entry) error {
 		_, base := record.Of(&row)
 		record.SetStatus(rec, record.StatusToBeDeleted)
 		record.SetDateLastModified(rec, base.GetDateLastModified())
+		next.mark = Mark{}
 	}
 	if b.Join {
-		if err := b.join(rec.GetUser(), was.GetUser(), g, fromRow); err != nil {
+		var err error
+		if next.WorkedOutOrg, err = b.join(rec.GetUser(), was.GetUser(), g, fromRow, next.WorkedOutOrg); err != nil {
 			return err
 		}
+		next.Joined, next.HasJoined = joined, b.Roles != Delta && b.Profiles != Delta
 	}
-	_, base := record.Of(rec)
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(rec)
-	if err != nil {
+	var err error
+	if next.Body, err = (proto.MarshalOptions{Deterministic: true}).Marshal(rec); err != nil {
 		return fmt.Errorf("encode a record of the layer: %w", err)
 	}
-	return w.Add(Entry{ID: g.id, Hash: record.HashOf(rec), Deleted: base.GetStatus() == record.StatusToBeDeleted, Body: body})
+	_, base := record.Of(rec)
+	next.Hash, next.Deleted = record.HashOf(rec), base.GetStatus() == record.StatusToBeDeleted
+	return w.Add(next)
+}
+
+// joined recognises the rows of roles and profiles, in whatever order they came.
+func (g *group) joined() uint64 {
+	sum := uint64(0)
+	for _, items := range [][]Item{g.roles, g.profiles} {
+		for _, it := range items {
+			h := xxhash.Sum64(it.Body)
+			if it.Deleted {
+				h = ^h
+			}
+			sum += h ^ uint64(it.Part)*0x9e3779b97f4a7c15
+		}
+	}
+	return sum
 }
 
 // join gives a user its roles and profiles. was is the user in the previous
-// layer, nil if it was not there.
-func (b Build) join(u, was *typev1.User, g *group, fromRow bool) error {
+// layer, nil if it was not there. It tells whether the primary org is worked
+// out from the roles, as it was before if worked says so.
+func (b Build) join(u, was *typev1.User, g *group, fromRow, worked bool) (bool, error) {
 	if !(b.OwnRoles && fromRow && len(g.roles) == 0) {
 		roles, err := joined(b.Roles, g.roles, was.GetRoles(), func(x, y *typev1.Role) bool {
 			return x.GetRole() == y.GetRole() && x.GetOrg().GetSourcedId() == y.GetOrg().GetSourcedId()
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 		// The order of the rows must not matter.
 		slices.SortFunc(roles, func(x, y *typev1.Role) int {
@@ -236,26 +313,23 @@ func (b Build) join(u, was *typev1.User, g *group, fromRow bool) error {
 				cmp.Compare(x.GetRole(), y.GetRole()), cmp.Compare(x.GetBeginDate(), y.GetBeginDate()), cmp.Compare(x.GetEndDate(), y.GetEndDate()),
 				cmp.Compare(x.GetUserProfile().GetSourcedId(), y.GetUserProfile().GetSourcedId()))
 		})
-		if only := onlyOrg(was.GetRoles()); !fromRow && only.GetSourcedId() == u.GetPrimaryOrg().GetSourcedId() {
-			u.PrimaryOrg = nil // it was worked out from the roles of before
-		}
 		u.Roles = slices.CompactFunc(roles, func(x, y *typev1.Role) bool { return proto.Equal(x, y) })
-		if u.PrimaryOrg == nil {
-			u.PrimaryOrg = onlyOrg(u.Roles)
+		if worked || u.PrimaryOrg == nil {
+			u.PrimaryOrg, worked = onlyOrg(u.Roles), true
 		}
 	}
 	profiles, err := joined(b.Profiles, g.profiles, was.GetUserProfiles(), func(x, y *typev1.UserProfile) bool {
 		return x.GetProfileId() == y.GetProfileId()
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	slices.SortFunc(profiles, func(x, y *typev1.UserProfile) int {
 		return cmp.Or(cmp.Compare(x.GetProfileId(), y.GetProfileId()), cmp.Compare(x.GetProfileType(), y.GetProfileType()),
 			cmp.Compare(x.GetVendorId(), y.GetVendorId()), cmp.Compare(x.GetApplicationId(), y.GetApplicationId()), cmp.Compare(x.GetUsername(), y.GetUsername()))
 	})
 	u.UserProfiles = slices.CompactFunc(profiles, func(x, y *typev1.UserProfile) bool { return proto.Equal(x, y) })
-	return nil
+	return worked, nil
 }
 
 // joined applies rows to a list as the mode of their file says.

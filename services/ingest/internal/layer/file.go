@@ -22,11 +22,26 @@ type Entry struct {
 	Hash record.Hash
 	// Deleted tells that the record's status is tobedeleted.
 	Deleted bool
-	Body    []byte
+	// Joined is what a user's roles and profiles were made of, if HasJoined;
+	// WorkedOutOrg tells that the primary org follows from the roles.
+	Joined                  uint64
+	HasJoined, WorkedOutOrg bool
+	Body                    []byte
+	// mark of the row that the record was made of. Read does not return it.
+	mark Mark
 }
 
+const (
+	entryDeleted = 1 << iota
+	entryJoined
+	entryWorkedOutOrg
+)
+
+// entryHead is the fixed part of an encoded entry: hash, flags, joined.
+const entryHead = record.HashSize + 1 + 8
+
 // magic begins every layer file; its last character is the version.
-const magic = "securly-sync layer 1\n"
+const magic = "securly-sync layer 2\n"
 
 // maxEntry bounds what a damaged file can make a reader allocate.
 const maxEntry = 64 << 20
@@ -39,6 +54,8 @@ type Writer struct {
 	blob    *blob.Writer
 	packed  *s2.Writer
 	out     *bufio.Writer
+	marks   *blob.Writer
+	marked  *bufio.Writer
 	cancel  context.CancelFunc
 	head    []byte
 	records int64
@@ -47,34 +64,53 @@ type Writer struct {
 // Create begins a layer file; it is there once Close has succeeded.
 func Create(ctx context.Context, bucket *blob.Bucket, key string) (*Writer, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	b, err := bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true})
+	options := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
+	b, err := bucket.NewWriter(ctx, key, options)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("write layer file %s: %w", key, err)
 	}
+	marks, err := bucket.NewWriter(ctx, MarksKey(key), options)
+	if err != nil {
+		cancel()
+		_ = b.Close()
+		return nil, fmt.Errorf("write layer file %s: %w", key, err)
+	}
 	packed := s2.NewWriter(b, s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10))
-	w := &Writer{blob: b, packed: packed, out: bufio.NewWriterSize(packed, 256<<10), cancel: cancel}
+	w := &Writer{
+		blob: b, packed: packed, out: bufio.NewWriterSize(packed, 256<<10),
+		marks: marks, marked: bufio.NewWriterSize(marks, 64<<10), cancel: cancel,
+	}
 	_, _ = w.out.WriteString(magic) // an error stays in the writer
 	return w, nil
 }
 
 // Add appends an entry.
 func (w *Writer) Add(e Entry) error {
-	head := append(w.head[:0], e.Hash[:]...)
-	deleted := byte(0)
+	var flags byte
 	if e.Deleted {
-		deleted = 1
+		flags |= entryDeleted
 	}
-	head = append(head, deleted)
+	if e.HasJoined {
+		flags |= entryJoined
+	}
+	if e.WorkedOutOrg {
+		flags |= entryWorkedOutOrg
+	}
+	head := append(append(w.head[:0], e.Hash[:]...), flags)
+	head = binary.LittleEndian.AppendUint64(head, e.Joined)
 	head = binary.AppendUvarint(head, uint64(len(e.ID)))
 	head = binary.AppendUvarint(head, uint64(len(e.Body)))
-	w.head = head
-	w.records++
 	_, _ = w.out.Write(head)
 	_, _ = w.out.Write(e.ID)
 	if _, err := w.out.Write(e.Body); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
+	w.head = e.mark.append(head[:0])
+	if _, err := w.marked.Write(w.head); err != nil {
+		return fmt.Errorf("write layer: %w", err)
+	}
+	w.records++
 	return nil
 }
 
@@ -84,12 +120,11 @@ func (w *Writer) Records() int64 { return w.records }
 // Close makes the file visible.
 func (w *Writer) Close() error {
 	defer w.cancel()
-	if err := errors.Join(w.out.Flush(), w.packed.Close()); err != nil {
-		w.cancel()
-		_ = w.blob.Close()
+	if err := errors.Join(w.out.Flush(), w.packed.Close(), w.marked.Flush()); err != nil {
+		w.Abort()
 		return fmt.Errorf("write layer: %w", err)
 	}
-	if err := w.blob.Close(); err != nil {
+	if err := errors.Join(w.marks.Close(), w.blob.Close()); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
 	return nil
@@ -98,7 +133,7 @@ func (w *Writer) Close() error {
 // Abort gives the file up. It does nothing after Close.
 func (w *Writer) Abort() {
 	w.cancel()
-	_ = w.blob.Close()
+	_, _ = w.marks.Close(), w.blob.Close()
 }
 
 // Read yields the entries of a layer file in order. An entry is valid until the
@@ -118,8 +153,9 @@ func Read(ctx context.Context, bucket *blob.Bucket, key string) iter.Seq2[Entry,
 			return
 		}
 		var buf []byte
+		fixed := make([]byte, entryHead)
 		for {
-			e, next, err := readEntry(in, buf)
+			e, next, err := readEntry(in, fixed, buf)
 			if errors.Is(err, io.EOF) {
 				return
 			}
@@ -135,17 +171,18 @@ func Read(ctx context.Context, bucket *blob.Bucket, key string) iter.Seq2[Entry,
 	}
 }
 
-func readEntry(in *bufio.Reader, buf []byte) (Entry, []byte, error) {
+func readEntry(in *bufio.Reader, head, buf []byte) (Entry, []byte, error) {
 	var e Entry
-	head := make([]byte, 0, record.HashSize+1)
-	head = head[:cap(head)]
 	if n, err := io.ReadFull(in, head); err != nil {
 		if n == 0 && errors.Is(err, io.EOF) {
 			return e, nil, io.EOF
 		}
 		return e, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	e.Hash, e.Deleted = record.Hash(head[:record.HashSize]), head[record.HashSize] == 1
+	e.Hash = record.Hash(head[:record.HashSize])
+	flags := head[record.HashSize]
+	e.Deleted, e.HasJoined, e.WorkedOutOrg = flags&entryDeleted != 0, flags&entryJoined != 0, flags&entryWorkedOutOrg != 0
+	e.Joined = binary.LittleEndian.Uint64(head[record.HashSize+1:])
 	id, err1 := binary.ReadUvarint(in)
 	body, err2 := binary.ReadUvarint(in)
 	if err1 != nil || err2 != nil || id+body > maxEntry {

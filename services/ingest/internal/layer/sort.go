@@ -39,6 +39,8 @@ type Item struct {
 	// Row orders items with the same id and part.
 	Row  int
 	Hash record.Hash
+	// Mark of the row's text; zero for a row that must be read again each time.
+	Mark Mark
 	Body []byte
 }
 
@@ -153,6 +155,9 @@ func (b *Buffer) spill() error {
 	b.arena, b.items = b.arena[:0], b.items[:0]
 	return nil
 }
+
+// Empty tells whether no item was added. All buffers must be closed before.
+func (s *Sorter) Empty() bool { return len(s.runs) == 0 }
 
 func (s *Sorter) add(r source) {
 	s.mu.Lock()
@@ -269,8 +274,11 @@ func (c *cursor) next() (bool, error) {
 	return true, nil
 }
 
-// An encoded item: lengths of id and body, part, flags, row, hash, id, body.
-const itemHead = 4 + 4 + 1 + 1 + 4 + record.HashSize
+// An encoded item: lengths of id and body, part, flags, row, hash, mark, id, body.
+const (
+	itemMark = 4 + 4 + 1 + 1 + 4 + record.HashSize
+	itemHead = itemMark + markSize
+)
 
 func appendItem(b []byte, it Item) []byte {
 	var flags byte
@@ -285,6 +293,7 @@ func appendItem(b []byte, it Item) []byte {
 	b = append(b, byte(it.Part), flags)
 	b = binary.LittleEndian.AppendUint32(b, uint32(it.Row))
 	b = append(b, it.Hash[:]...)
+	b = it.Mark.append(b)
 	b = append(b, it.ID...)
 	return append(b, it.Body...)
 }
@@ -304,7 +313,8 @@ func decodeItem(b []byte) Item {
 		Deleted: b[9]&flagDeleted != 0,
 		Bare:    b[9]&flagBare != 0,
 		Row:     int(binary.LittleEndian.Uint32(b[10:])),
-		Hash:    record.Hash(b[14:itemHead]),
+		Hash:    record.Hash(b[14:itemMark]),
+		Mark:    readMark(b[itemMark:]),
 		Body:    b[itemHead+int(binary.LittleEndian.Uint32(b)) : itemSize(b)],
 	}
 }

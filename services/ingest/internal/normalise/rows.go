@@ -118,6 +118,7 @@ type Reader struct {
 	id     string
 	status string
 	stamp  string
+	odd    bool
 
 	org        typev1.Org
 	session    typev1.AcademicSession
@@ -167,7 +168,7 @@ func Blank(fields []string) bool {
 
 // Read reads one row. False means that it was rejected, with a finding.
 func (r *Reader) Read(number int, fields []string) (Row, bool) {
-	r.fields, r.number, r.id = fields, number, ""
+	r.fields, r.number, r.id, r.odd = fields, number, "", false
 	t := r.t
 	if len(fields) < t.width || len(fields) > t.width && !Blank(fields[t.width:]) {
 		r.report.Reject("row-ragged", number, "", "", "the row has another number of values than the header: check commas and quotes")
@@ -238,7 +239,16 @@ func (r *Reader) get(column int) string {
 	return clean(r.fields[at])
 }
 
+// Odd tells whether the last row gave rise to a finding.
+func (r *Reader) Odd() bool { return r.odd }
+
+func (r *Reader) notice(code string, column int, message string) {
+	r.odd = true
+	r.report.Notice(code, r.number, r.t.names[column], message)
+}
+
 func (r *Reader) dropped(code string, column int, message string) {
+	r.odd = true
 	r.report.Value(code, r.number, r.t.names[column], r.id, message)
 }
 
@@ -299,7 +309,7 @@ func (r *Reader) boolean(column int) *bool {
 func (r *Reader) token(v vocabulary, column int) string {
 	t, known := v.token(r.get(column))
 	if !known {
-		r.report.Notice("token-unknown", r.number, r.t.names[column], "the value is not in the standard's vocabulary; it was kept")
+		r.notice("token-unknown", column, "the value is not in the standard's vocabulary; it was kept")
 	}
 	return t
 }
@@ -312,7 +322,7 @@ func (r *Reader) rosterRole(column int, deleted bool) (string, bool) {
 		return role, true
 	}
 	if role, known = roleSynonyms[fold(s)]; known {
-		r.report.Notice("role-mapped", r.number, r.t.names[column], "a common word for a role was read as the standard's role "+role)
+		r.notice("role-mapped", column, "a common word for a role was read as the standard's role "+role)
 		return role, true
 	}
 	if deleted {
@@ -328,7 +338,7 @@ func (r *Reader) grades(column int) []string {
 	for i, g := range out {
 		normal, known := grade(g)
 		if !known {
-			r.report.Notice("grade-unknown", r.number, r.t.names[column], "the grade is not one that is known; it was kept")
+			r.notice("grade-unknown", column, "the grade is not one that is known; it was kept")
 		}
 		out[i] = normal
 	}

@@ -284,6 +284,15 @@ func (t *Table) hasAny(from int) bool {
 	return false
 }
 
+// version changes when rows become other records than before, so that rows that
+// were read in the old way are read again.
+const version = 1
+
+// Identity is the same for tables that make the same records of equal rows.
+func (t *Table) Identity() string {
+	return fmt.Sprint(version, t.kind, t.width, t.at, t.meta, t.FlatRoles, t.source)
+}
+
 // Width is the least number of fields a row must have.
 func (t *Table) Width() int { return t.width }
 

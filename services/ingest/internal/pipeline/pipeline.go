@@ -145,6 +145,7 @@ type build struct {
 	files    []*onerostercsv.File
 	size     int64
 	sorter   *layer.Sorter
+	known    *layer.Known
 	received atomic.Int64
 	bare     atomic.Bool
 	out      *ingestv1.LayerFile
@@ -163,6 +164,9 @@ func (b *build) run(ctx context.Context) (err error) {
 	b.sorter = layer.NewSorter(b.dir, sortMemory)
 	defer func() { err = errors.Join(err, b.sorter.Close()) }()
 	plan := b.layerBuild()
+	if err := b.recognise(ctx, &plan); err != nil {
+		return err
+	}
 	for _, f := range b.files {
 		if err := b.read(ctx, f, plan.Join); err != nil {
 			return err
@@ -183,6 +187,19 @@ func (b *build) layerBuild() layer.Build {
 		p.Join = !p.OwnRoles || p.Roles != layer.Absent || p.Profiles != layer.Absent
 	}
 	return p
+}
+
+// recognise prepares to pass over rows that the previous layer file was made
+// of. That needs complete copies, and records that follow from their row and
+// their roles alone.
+func (b *build) recognise(ctx context.Context, plan *layer.Build) (err error) {
+	prev := b.in.Previous[record.EntityName(b.entity)]
+	if prev == nil || plan.Mode != layer.Bulk || plan.Join && plan.OwnRoles {
+		return nil
+	}
+	b.known, err = layer.LoadKnown(ctx, b.in.Bucket, prev.GetKey(), prev.GetRecords())
+	plan.Known = b.known
+	return err
 }
 
 func (b *build) rejected(it layer.Item) {
@@ -261,7 +278,11 @@ type worker struct {
 	parser *csvtext.Parser
 	reader *normalise.Reader
 	rows   *layer.Buffer
+	marker layer.Marker
+	marks  bool         // rows get marks
+	known  *layer.Known // rows that need not be read
 	part   layer.Part
+	odd    bool // the last row gave rise to a finding before it was read
 	hash   bool
 	count  bool
 	body   []byte
@@ -272,6 +293,11 @@ func newWorker(b *build, f *onerostercsv.File, comma byte, join bool) *worker {
 	w := &worker{
 		b: b, f: f, parser: csvtext.NewParser(comma), reader: f.Table.NewReader(f.Report), rows: b.sorter.Buffer(),
 		hash: !join, count: f.Kind == entityFiles(b.entity)[0],
+	}
+	if w.count {
+		w.known = b.known
+		w.marks = f.Mode == layer.Bulk
+		w.marker = layer.NewMarker(fmt.Sprintf("%d %q %t", comma, f.Table.Identity(), join))
 	}
 	switch f.Kind {
 	case normalise.Roles:
@@ -286,6 +312,14 @@ func (w *worker) batch(batch *csvtext.Batch) error {
 	received := 0
 	for i := range batch.Len() {
 		row, text := batch.Row(i)
+		var mark layer.Mark
+		if w.marks && row.Fault == csvtext.FaultNone {
+			mark = w.marker.Mark(text)
+			if w.seen(mark, row, text) {
+				received++
+				continue
+			}
+		}
 		fields, ok := w.fields(row, text)
 		if ok && normalise.Blank(fields) {
 			continue
@@ -298,7 +332,10 @@ func (w *worker) batch(batch *csvtext.Batch) error {
 		if !ok {
 			continue
 		}
-		if err := w.add(row.Number, n); err != nil {
+		if n.Bare || w.odd || w.reader.Odd() {
+			mark = layer.Mark{} // its finding has to be told each time
+		}
+		if err := w.add(row.Number, n, mark); err != nil {
 			return err
 		}
 	}
@@ -309,8 +346,25 @@ func (w *worker) batch(batch *csvtext.Batch) error {
 	return nil
 }
 
+// seen tells whether a row is known from the previous layer file.
+func (w *worker) seen(mark layer.Mark, row csvtext.Row, text []byte) bool {
+	if w.known == nil {
+		return false
+	}
+	known, other := w.known.See(mark, row.Number)
+	if other > 0 {
+		if fields, ok := w.fields(row, text); ok {
+			if n, ok := w.reader.Read(other, fields); ok {
+				w.b.rejected(layer.Item{ID: []byte(n.ID), Row: other})
+			}
+		}
+	}
+	return known
+}
+
 // fields splits a row. False means that it was rejected.
 func (w *worker) fields(row csvtext.Row, text []byte) ([]string, bool) {
+	w.odd = false
 	switch row.Fault {
 	case csvtext.FaultTooLong:
 		w.f.Report.Reject("row-too-long", row.Number, "", "", fmt.Sprintf("the row is longer than %d bytes", csvtext.MaxRow))
@@ -325,6 +379,7 @@ func (w *worker) fields(row csvtext.Row, text []byte) ([]string, bool) {
 		w.f.Report.Reject("row-unreadable", row.Number, "", "", "the row is not text in UTF-8 or Windows-1252")
 		return nil, false
 	}
+	w.odd = lazy || row.Lines() || w.parser.Recoded > recoded
 	if lazy {
 		w.f.Report.Value("quotes-stray", row.Number, "", "", "quotes in the row break the rules and were taken as they stand: double a quote that belongs to a value")
 	}
@@ -337,14 +392,14 @@ func (w *worker) fields(row csvtext.Row, text []byte) ([]string, bool) {
 	return fields, true
 }
 
-func (w *worker) add(number int, n normalise.Row) error {
+func (w *worker) add(number int, n normalise.Row, mark layer.Mark) error {
 	var err error
 	w.body, err = proto.MarshalOptions{Deterministic: true}.MarshalAppend(w.body[:0], n.Message)
 	if err != nil {
 		return fmt.Errorf("encode %s row %d: %w", w.f.Kind.File(), number, err)
 	}
 	w.id = append(w.id[:0], n.ID...)
-	it := layer.Item{ID: w.id, Part: w.part, Deleted: n.Deleted, Bare: n.Bare && w.part == layer.PartRecord, Row: number, Body: w.body}
+	it := layer.Item{ID: w.id, Part: w.part, Deleted: n.Deleted, Bare: n.Bare && w.part == layer.PartRecord, Row: number, Mark: mark, Body: w.body}
 	if it.Bare {
 		w.b.bare.Store(true)
 	}
@@ -357,7 +412,12 @@ func (w *worker) add(number int, n normalise.Row) error {
 // write merges the sorted rows with what was there before.
 func (b *build) write(ctx context.Context, plan layer.Build) error {
 	name := record.EntityName(b.entity)
-	if prev := b.in.Previous[name]; prev != nil && (plan.Mode != layer.Bulk || b.bare.Load() || plan.Join && (plan.Roles != layer.Bulk || plan.Profiles != layer.Bulk)) {
+	prev := b.in.Previous[name]
+	if b.known != nil && !plan.Join && b.sorter.Empty() && b.known.All() {
+		b.out = prev // nothing but the order of the rows has changed
+		return nil
+	}
+	if prev != nil && (b.known != nil || plan.Mode != layer.Bulk || b.bare.Load() || plan.Join && (plan.Roles != layer.Bulk || plan.Profiles != layer.Bulk)) {
 		plan.Previous = layer.Read(ctx, b.in.Bucket, prev.GetKey())
 	}
 	key := b.in.Prefix + name

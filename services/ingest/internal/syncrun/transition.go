@@ -20,6 +20,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
+	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
@@ -188,7 +189,7 @@ func (r *Runner) tidyLayers(ctx context.Context, district, source, ended string)
 	}
 	keep := func(files map[string]*ingestv1.LayerFile) {
 		for _, f := range files {
-			needed[f.GetKey()] = true
+			needed[f.GetKey()], needed[layer.MarksKey(f.GetKey())] = true, true
 		}
 	}
 	keep(current.GetFiles())
