@@ -22,7 +22,7 @@ import (
 // Commits tells who is interested that a district may have a new revision.
 type Commits interface {
 	// Committed wakes the relay and the watchers. It never blocks.
-	Committed(district string)
+	Committed(ctx context.Context, district string, revision store.Revision)
 	// Wait returns a channel that is closed at the next commit of the district.
 	Wait(district string) <-chan struct{}
 }

@@ -219,7 +219,7 @@ func (s *Server) CommitPlan(ctx context.Context, req *rosterv1.CommitPlanRequest
 		return nil, outward(req.GetDistrict(), err)
 	}
 	if done.Committed {
-		s.commits.Committed(req.GetDistrict())
+		s.commits.Committed(ctx, req.GetDistrict(), done.Revision)
 		s.log.InfoContext(ctx, "revision committed", "district", req.GetDistrict(), "plan", req.GetPlan(), "revision", done.Revision)
 	}
 	return &rosterv1.CommitPlanResponse{Revision: count(done.Revision), Committed: done.Committed}, nil

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
@@ -30,12 +31,24 @@ const (
 type Commits struct {
 	mu      sync.Mutex
 	waiting map[string]chan struct{}
-	relay   chan struct{}
+	// traces holds what each commit of this process belongs to until it is
+	// announced. A crash loses a trace, never an announcement.
+	traces map[announcement]trace.SpanContext
+	relay  chan struct{}
+}
+
+type announcement struct {
+	district string
+	revision store.Revision
 }
 
 // NewCommits returns one that nobody waits on.
 func NewCommits() *Commits {
-	return &Commits{waiting: map[string]chan struct{}{}, relay: make(chan struct{}, 1)}
+	return &Commits{
+		waiting: map[string]chan struct{}{},
+		traces:  map[announcement]trace.SpanContext{},
+		relay:   make(chan struct{}, 1),
+	}
 }
 
 // Wait returns a channel that is closed at the next commit of the district.
@@ -50,8 +63,12 @@ func (c *Commits) Wait(district string) <-chan struct{} {
 	return ch
 }
 
-// Committed wakes the watchers of this process and the relay.
-func (c *Commits) Committed(district string) {
+// Committed wakes the watchers of this process and the relay, which goes on
+// with the trace of ctx.
+func (c *Commits) Committed(ctx context.Context, district string, revision store.Revision) {
+	c.mu.Lock()
+	c.traces[announcement{district, revision}] = trace.SpanContextFromContext(ctx)
+	c.mu.Unlock()
 	c.wake(district)
 	select {
 	case c.relay <- struct{}{}:
@@ -83,7 +100,7 @@ func (c *Commits) Relay(ctx context.Context, outbox store.Outbox, bus *events.Bu
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
-		if err := publish(ctx, outbox, bus); err != nil && ctx.Err() == nil {
+		if err := c.publish(ctx, outbox, bus); err != nil && ctx.Err() == nil {
 			log.WarnContext(ctx, "commits are not announced yet, trying again", "error", err)
 		}
 		select {
@@ -95,14 +112,17 @@ func (c *Commits) Relay(ctx context.Context, outbox store.Outbox, bus *events.Bu
 	}
 }
 
-func publish(ctx context.Context, outbox store.Outbox, bus *events.Bus) error {
+func (c *Commits) publish(ctx context.Context, outbox store.Outbox, bus *events.Bus) error {
 	for p, err := range outbox.Pending(ctx) {
 		if err != nil {
 			return fmt.Errorf("read the outbox: %w", err)
 		}
 		district, rev := string(p.District), p.Revision
 		id := fmt.Sprintf("%s/%d", district, rev.Revision)
-		err := bus.Publish(ctx, events.Subject(concern, district, fact), id, &eventv1.RevisionCommitted{
+		c.mu.Lock()
+		span := c.traces[announcement{district, rev.Revision}]
+		c.mu.Unlock()
+		err := bus.Publish(trace.ContextWithRemoteSpanContext(ctx, span), events.Subject(concern, district, fact), id, &eventv1.RevisionCommitted{
 			District: district, Revision: int32(rev.Revision), CommitTime: timestamppb.New(rev.CommitTime), Sync: string(rev.Sync), //nolint:gosec // a revision fits
 		})
 		if err != nil {
@@ -111,6 +131,9 @@ func publish(ctx context.Context, outbox store.Outbox, bus *events.Bus) error {
 		if err := outbox.MarkPublished(ctx, p.District, rev.Revision); err != nil {
 			return fmt.Errorf("mark revision %s as announced: %w", id, err)
 		}
+		c.mu.Lock()
+		delete(c.traces, announcement{district, rev.Revision})
+		c.mu.Unlock()
 	}
 	return nil
 }
