@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,6 +22,7 @@ import (
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/auth"
 	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/health"
 	"github.com/securly/sync/services/platform/rpc"
 	"github.com/securly/sync/services/platform/testkit"
@@ -49,9 +51,15 @@ type edge struct {
 
 func start(t *testing.T) *edge {
 	t.Helper()
+	return startWith(t, "")
+}
+
+// startWith is start with a bootstrap client, whose secret takes long to check on purpose.
+func startWith(t *testing.T, bootstrap config.Secret) *edge {
+	t.Helper()
 	e := &edge{districts: &districts{}, sources: &sources{}, syncs: &syncs{}, rosters: &rosters{}, readiness: &readiness{}}
 	service, err := auth.New(
-		auth.Config{BootstrapClient: clientID + ":" + clientSecret, ServiceSecret: serviceSecret},
+		auth.Config{BootstrapClient: bootstrap, ServiceSecret: serviceSecret},
 		auth.Deps{Docs: testkit.Docs(t), Log: testkit.Log(t)})
 	require.NoError(t, err)
 	network := rpc.NewInMemory()
@@ -90,9 +98,11 @@ func (e *edge) token(t *testing.T) string {
 	if e.operator != "" {
 		return e.operator
 	}
-	issued, err := e.auth.IssueToken(t.Context(), &authv1.IssueTokenRequest{ClientId: clientID, ClientSecret: clientSecret})
+	link, err := e.auth.CreateSignInLink(e.asService(t), &authv1.CreateSignInLinkRequest{})
 	require.NoError(t, err)
-	e.operator = issued.GetAccessToken()
+	session, err := e.auth.RedeemSignInLink(t.Context(), &authv1.RedeemSignInLinkRequest{Code: link.GetCode()})
+	require.NoError(t, err)
+	e.operator = session.GetAccessToken()
 	return e.operator
 }
 
@@ -175,14 +185,17 @@ func (d *districts) ListDistricts(context.Context, *ingestv1.ListDistrictsReques
 	return &ingestv1.ListDistrictsResponse{}, nil
 }
 
+type uploadStream = grpc.ClientStreamingServer[ingestv1.UploadRequest, ingestv1.UploadResponse]
+
 type sources struct {
 	ingestv1.UnimplementedSourceServiceServer
-	upload func(grpc.ClientStreamingServer[ingestv1.UploadRequest, ingestv1.UploadResponse]) error
+	// upload is read by handlers that may outlive the request of a client which left.
+	upload atomic.Pointer[func(uploadStream) error]
 }
 
-func (s *sources) Upload(in grpc.ClientStreamingServer[ingestv1.UploadRequest, ingestv1.UploadResponse]) error {
-	return s.upload(in)
-}
+func (s *sources) Upload(in uploadStream) error { return (*s.upload.Load())(in) }
+
+func (s *sources) onUpload(f func(uploadStream) error) { s.upload.Store(&f) }
 
 type syncs struct {
 	ingestv1.UnimplementedSyncServiceServer

@@ -16,7 +16,7 @@ func basic(id, secret string) string {
 }
 
 func TestTokenEndpoint(t *testing.T) {
-	e := start(t)
+	e := startWith(t, clientID+":"+clientSecret)
 	form := func(pairs ...string) string {
 		v := url.Values{}
 		for i := 0; i+1 < len(pairs); i += 2 {

@@ -44,8 +44,8 @@ type received struct {
 
 // keep makes the ingest service keep uploads, and tells of each.
 func (s *sources) keep() <-chan received {
-	seen := make(chan received, 1)
-	s.upload = func(in grpc.ClientStreamingServer[ingestv1.UploadRequest, ingestv1.UploadResponse]) error {
+	seen := make(chan received, 10)
+	s.onUpload(func(in uploadStream) error {
 		got := received{files: map[string][]byte{}}
 		var name string
 		for {
@@ -77,7 +77,7 @@ func (s *sources) keep() <-chan received {
 			resp.Files = append(resp.Files, &ingestv1.UploadedFile{Name: name, Size: float64(len(content))})
 		}
 		return in.SendAndClose(resp)
-	}
+	})
 	return seen
 }
 
@@ -189,12 +189,12 @@ func TestUploadThatIsRefused(t *testing.T) {
 		})
 	}
 	t.Run("by ingest, in the middle", func(t *testing.T) {
-		e.sources.upload = func(in grpc.ClientStreamingServer[ingestv1.UploadRequest, ingestv1.UploadResponse]) error {
+		e.sources.onUpload(func(in uploadStream) error {
 			if _, err := in.Recv(); err != nil {
 				return err
 			}
 			return errs.New(codes.InvalidArgument, "PACKAGE_INVALID", "users.csv: is not a CSV file").With("file", "users.csv")
-		}
+		})
 		body, kind := form(t, map[string][]byte{"users.csv": bytes.Repeat([]byte("x"), maxUpload-1000)})
 		a := e.call(t, "POST", uploadPath, string(body), "Content-Type", kind)
 		require.Equal(t, 400, a.StatusCode, a.body)
