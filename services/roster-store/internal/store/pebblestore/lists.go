@@ -117,6 +117,7 @@ func span(prefix []byte) *pebble.IterOptions {
 // list walks the ids of one list in ascending order.
 type list struct {
 	prefix []byte
+	key    []byte // of the last seek
 	it     *pebble.Iterator
 	block  block
 	pos    int
@@ -131,17 +132,29 @@ func openList(r reader, prefix []byte) (*list, error) {
 	return &list{prefix: prefix, it: it}, nil
 }
 
+// nearBlocks is how many blocks are read one after the other before the
+// iterator is sent to look for an id.
+const nearBlocks = 3
+
 // seek goes to the first id not below the given one.
 func (l *list) seek(id []byte) (bool, error) {
-	// Within the block, or in the gap behind it, no other block is needed.
-	if l.valid && bytes.Compare(id, l.block.id(0)) >= 0 && bytes.Compare(id, l.block.id(l.block.len()-1)) <= 0 {
-		l.pos = l.block.search(id)
-		return true, nil
+	if l.valid && bytes.Compare(id, l.block.id(0)) >= 0 {
+		for range nearBlocks {
+			if bytes.Compare(id, l.block.id(l.block.len()-1)) <= 0 {
+				l.pos = l.block.search(id)
+				return true, nil
+			}
+			// The next block begins above all ids of this one, so whichever of
+			// them is not below id is the first.
+			if ok, err := l.load(l.it.Next(), nil); !ok {
+				return false, err
+			}
+		}
 	}
-	key := append(slices.Clone(l.prefix), id...)
-	if ok := l.it.SeekLT(next(key)); !ok {
-		ok = l.it.First()
-		return l.load(ok, id)
+	l.key = append(append(append(l.key[:0], l.prefix...), id...), 0)
+	if !l.it.SeekLT(l.key) && !l.it.First() {
+		l.valid = false
+		return false, l.it.Error()
 	}
 	return l.load(true, id)
 }
