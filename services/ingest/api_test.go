@@ -39,7 +39,8 @@ func TestDistricts(t *testing.T) {
 	require.ErrorIs(t, err, errs.New(codes.AlreadyExists, "DISTRICT_EXISTS", ""))
 
 	d, err := h.districts.CreateDistrict(h.ctx, &ingestv1.CreateDistrictRequest{DistrictId: "e", District: &ingestv1.District{
-		DisplayName: "East", TimeZone: "America/Chicago", EmailDomains: []string{"@East.Example"}}})
+		DisplayName: "East", TimeZone: "America/Chicago", EmailDomains: []string{"@East.Example"},
+	}})
 	require.NoError(t, err)
 	require.Equal(t, "districts/e", d.GetName())
 	require.Equal(t, []string{"east.example"}, d.GetEmailDomains())
@@ -91,7 +92,8 @@ func TestSources(t *testing.T) {
 	require.Len(t, catalogue.GetConnectors()[0].GetRequired(), 3)
 
 	s, err := h.sources.UpdateSource(h.ctx, &ingestv1.UpdateSourceRequest{District: "d", Source: "sis", Settings: &ingestv1.Source{
-		DisplayName: "Student system", Settings: structOf(t, map[string]string{"mode": "bulk"})}})
+		DisplayName: "Student system", Settings: structOf(t, map[string]string{"mode": "bulk"}),
+	}})
 	require.NoError(t, err)
 	require.Equal(t, "Student system", s.GetDisplayName())
 	require.Equal(t, "bulk", s.GetSettings().GetFields()["mode"].GetStringValue())

@@ -190,7 +190,7 @@ func (h *hub) findings(id string) []string {
 			require.NotEmpty(h.t, f.GetMessage())
 		}
 		if token = page.GetNextPageToken(); token == "" {
-			require.Equal(h.t, int(page.GetTotalSize()), len(out))
+			require.Len(h.t, out, int(page.GetTotalSize()))
 			return out
 		}
 	}

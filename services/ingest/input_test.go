@@ -214,7 +214,8 @@ func TestOdditiesThatAreRead(t *testing.T) {
 	}{
 		{"byte order mark", in("users.csv", "\ufeff"+users), nil},
 		{"header in capitals", in("users.csv", spell("sourcedId,status", "SOURCEDID,Status")), []string{
-			"notice header-spelling users.csv:0:sourcedId", "notice header-spelling users.csv:0:status"}},
+			"notice header-spelling users.csv:0:sourcedId", "notice header-spelling users.csv:0:status",
+		}},
 		{"non-breaking and zero-width characters in the header", in("users.csv", spell("givenName", "\u00a0givenName\u200b")), []string{"notice header-spelling users.csv:0:givenName"}},
 		{"spaces and underscores in the header", in("users.csv", spell("givenName", "Given_Name ")), []string{"notice header-spelling users.csv:0:givenName"}},
 		{"UTF-16 LE", in("users.csv", utf16le), []string{"notice encoding-utf-16 users.csv:0:"}},
@@ -233,10 +234,12 @@ func TestOdditiesThatAreRead(t *testing.T) {
 		{"asterisks in the manifest", in("manifest.csv", strings.Replace(sound()["manifest.csv"], "file.users,", "file.users*,", 1)), nil},
 		{"a row missing in the manifest", in("manifest.csv", strings.Replace(sound()["manifest.csv"], "file.courses,bulk\n", "", 1)), []string{"notice manifest-row-missing manifest.csv:0:"}},
 		{"odd rows in the manifest", in("manifest.csv", sound()["manifest.csv"]+"file.pets,bulk\nfile.demographics,perhaps\n"), []string{
-			"notice manifest-file-unknown manifest.csv:10:propertyName", "notice manifest-mode-unknown manifest.csv:11:value"}},
+			"notice manifest-file-unknown manifest.csv:10:propertyName", "notice manifest-mode-unknown manifest.csv:11:value",
+		}},
 		{"status in a complete copy", in("courses.csv", strings.Replace(sound()["courses.csv"], "co,,,", "co,active,2026-08-01,", 1)), []string{"notice bulk-with-status courses.csv:0:status"}},
 		{"an optional file with only a header", with(map[string]string{
-			"demographics.csv": "sourcedId,birthDate\n", "manifest.csv": sound()["manifest.csv"] + "file.demographics,bulk\n"}), []string{"notice file-empty demographics.csv:0:"}},
+			"demographics.csv": "sourcedId,birthDate\n", "manifest.csv": sound()["manifest.csv"] + "file.demographics,bulk\n",
+		}), []string{"notice file-empty demographics.csv:0:"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHub(t)

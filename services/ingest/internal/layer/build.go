@@ -136,10 +136,10 @@ func (p *previous) next() error {
 	p.at++
 	p.row = 0
 	if p.known != nil {
-		if p.at >= len(p.known.marks) {
+		if p.at >= len(p.known.rows) {
 			return ErrDamaged
 		}
-		p.entry.mark, p.row = p.known.marks[p.at], p.known.row(p.at)
+		p.entry.mark, p.row = p.known.at(p.at)
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 		}
 	}
 	known := prev != nil && prev.row > 0
-	fromRow := g.record != nil && !(g.record.Bare && prev != nil)
+	fromRow := g.record != nil && (!g.record.Bare || prev == nil)
 	switch {
 	case !b.Join && fromRow:
 		it := *g.record
@@ -229,7 +229,8 @@ func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 	case !b.Join && known:
 		return w.Add(prev.entry)
 	}
-	if !fromRow && !(prev != nil && (known || g.record != nil || b.Mode != Bulk)) {
+	fromPrevious := prev != nil && (known || g.record != nil || b.Mode != Bulk)
+	if !fromRow && !fromPrevious {
 		for _, it := range slices.Concat(g.roles, g.profiles) {
 			b.Rejected(it)
 		}
@@ -300,7 +301,7 @@ func (g *group) joined() uint64 {
 // layer, nil if it was not there. It tells whether the primary org is worked
 // out from the roles, as it was before if worked says so.
 func (b Build) join(u, was *typev1.User, g *group, fromRow, worked bool) (bool, error) {
-	if !(b.OwnRoles && fromRow && len(g.roles) == 0) {
+	if own := b.OwnRoles && fromRow && len(g.roles) == 0; !own {
 		roles, err := joined(b.Roles, g.roles, was.GetRoles(), func(x, y *typev1.Role) bool {
 			return x.GetRole() == y.GetRole() && x.GetOrg().GetSourcedId() == y.GetOrg().GetSourcedId()
 		})

@@ -60,10 +60,17 @@ const maxKnown = 4 << 20
 // Known recognises rows that a layer file was made of, so that they need not be
 // read again. Workers share it.
 type Known struct {
-	marks []Mark
-	slots []uint32 // positions in marks plus one, by key
-	seen  []atomic.Uint32
+	rows  []knownRow
+	slots []uint32 // positions in rows plus one, by key
 	kept  atomic.Int64
+}
+
+// knownRow is the row behind one record; its size is that of two words, since
+// looking rows up is all about cache misses.
+type knownRow struct {
+	key   uint64
+	check uint32
+	seen  atomic.Uint32 // the number of the row that has it now, 0 for none
 }
 
 // LoadKnown reads the marks of a layer file; nil if it has none that can be
@@ -86,13 +93,13 @@ func LoadKnown(ctx context.Context, bucket *blob.Bucket, key string, records int
 	for size < int(records)*2 {
 		size *= 2
 	}
-	k := &Known{marks: make([]Mark, records), slots: make([]uint32, size), seen: make([]atomic.Uint32, records)}
-	for i := range k.marks {
+	k := &Known{rows: make([]knownRow, records), slots: make([]uint32, size)}
+	for i := range k.rows {
 		m := readMark(raw[i*markSize:])
 		if m == (Mark{}) {
 			continue
 		}
-		k.marks[i] = m
+		k.rows[i].key, k.rows[i].check = m.key, m.check
 		at := k.slot(m.key)
 		for k.slots[at] != 0 {
 			at = (at + 1) & (size - 1)
@@ -109,20 +116,20 @@ func (k *Known) slot(key uint64) int { return int(key & uint64(len(k.slots)-1)) 
 // rows when there is one already, and 0 else.
 func (k *Known) See(m Mark, row int) (known bool, other int) {
 	for at := k.slot(m.key); k.slots[at] != 0; at = (at + 1) & (len(k.slots) - 1) {
-		i := k.slots[at] - 1
-		if k.marks[i] != m {
+		r := &k.rows[k.slots[at]-1]
+		if r.key != m.key || r.check != m.check {
 			continue
 		}
 		for {
-			was := k.seen[i].Load()
+			was := r.seen.Load()
 			switch {
-			case was == 0 && k.seen[i].CompareAndSwap(0, uint32(row)):
+			case was == 0 && r.seen.CompareAndSwap(0, uint32(row)):
 				k.kept.Add(1)
 				return true, 0
 			case was == 0:
 			case int(was) <= row:
 				return true, row
-			case k.seen[i].CompareAndSwap(was, uint32(row)):
+			case r.seen.CompareAndSwap(was, uint32(row)):
 				return true, int(was)
 			}
 		}
@@ -131,7 +138,11 @@ func (k *Known) See(m Mark, row int) (known bool, other int) {
 }
 
 // All tells whether every record of the layer was recognised.
-func (k *Known) All() bool { return k.kept.Load() == int64(len(k.marks)) }
+func (k *Known) All() bool { return k.kept.Load() == int64(len(k.rows)) }
 
-// row returns the row of the record at a position, 0 if none was seen.
-func (k *Known) row(position int) int { return int(k.seen[position].Load()) }
+// at returns the mark of the record at a position and the row that has it now,
+// 0 if none was seen.
+func (k *Known) at(position int) (Mark, int) {
+	r := &k.rows[position]
+	return Mark{r.key, r.check}, int(r.seen.Load())
+}

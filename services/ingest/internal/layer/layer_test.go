@@ -64,8 +64,10 @@ func TestSortDoesNotDependOnTheOrderOfRows(t *testing.T) {
 		for range 1 + r.IntN(6) {
 			id += alphabet[r.IntN(len(alphabet))]
 		}
-		items = append(items, Item{ID: []byte(id), Part: Part(r.IntN(3)), Row: i, Deleted: r.IntN(2) == 0, Bare: r.IntN(2) == 0,
-			Hash: record.Hash{byte(i)}, Body: []byte(strings.Repeat("x", r.IntN(50)))})
+		items = append(items, Item{
+			ID: []byte(id), Part: Part(r.IntN(3)), Row: i, Deleted: r.IntN(2) == 0, Bare: r.IntN(2) == 0,
+			Hash: record.Hash{byte(i)}, Body: []byte(strings.Repeat("x", r.IntN(50))),
+		})
 	}
 	want := sorted(t, items, 1<<20, 1)
 	require.Len(t, want, len(items))

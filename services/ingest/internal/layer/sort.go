@@ -82,13 +82,17 @@ func (s *Sorter) Buffer() *Buffer { return &Buffer{s: s} }
 
 // Add copies an item into the buffer.
 func (b *Buffer) Add(it Item) error {
-	if len(b.arena) > 0 && len(b.arena)+len(it.ID)+len(it.Body)+64 > b.s.limit {
+	size := itemHead + len(it.ID) + len(it.Body)
+	if len(b.arena) > 0 && len(b.arena)+size > b.s.limit {
 		if err := b.spill(); err != nil {
 			return err
 		}
 	}
-	if b.arena == nil {
-		b.arena = make([]byte, 0, min(b.s.limit, 256<<10))
+	if need := len(b.arena) + size; need > cap(b.arena) {
+		// append would grow a large slice by a quarter at a time.
+		larger := make([]byte, len(b.arena), max(need, min(b.s.limit, max(64<<10, 4*cap(b.arena)))))
+		copy(larger, b.arena)
+		b.arena = larger
 	}
 	if len(b.items) == 0 {
 		b.common = append(b.common[:0], it.ID...)

@@ -127,6 +127,7 @@ func decode(body []byte) *typev1.Record {
 	return r
 }
 
+// OpenDistrict makes an empty district.
 func (s *Store) OpenDistrict(_ context.Context, req *rosterv1.OpenDistrictRequest) (*rosterv1.OpenDistrictResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,6 +137,7 @@ func (s *Store) OpenDistrict(_ context.Context, req *rosterv1.OpenDistrictReques
 	return &rosterv1.OpenDistrictResponse{}, nil
 }
 
+// EraseDistrict forgets a district.
 func (s *Store) EraseDistrict(_ context.Context, req *rosterv1.EraseDistrictRequest) (*rosterv1.EraseDistrictResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,6 +145,7 @@ func (s *Store) EraseDistrict(_ context.Context, req *rosterv1.EraseDistrictRequ
 	return &rosterv1.EraseDistrictResponse{}, nil
 }
 
+// Import stages a plan, checking the order and the hashes of what it gets.
 func (s *Store) Import(stream grpc.ClientStreamingServer[rosterv1.ImportRequest, rosterv1.Plan]) error {
 	if err := s.fail("Import"); err != nil {
 		return err
@@ -252,6 +255,7 @@ func (d *district) fenced(fence int64) error {
 	return nil
 }
 
+// CommitPlan makes a plan visible, once.
 func (s *Store) CommitPlan(_ context.Context, req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanResponse, error) {
 	if err := s.fail("CommitPlan"); err != nil {
 		return nil, err
@@ -299,6 +303,7 @@ func (s *Store) commit(req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanRes
 	return &rosterv1.CommitPlanResponse{Revision: d.revision, Committed: true}, nil
 }
 
+// DiscardPlan drops a plan.
 func (s *Store) DiscardPlan(_ context.Context, req *rosterv1.DiscardPlanRequest) (*rosterv1.DiscardPlanResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -326,6 +331,7 @@ func (s *Store) Plans(name string) int {
 	return n
 }
 
+// ListPlanChanges lists the changes of a plan on one page, without fields.
 func (s *Store) ListPlanChanges(_ context.Context, req *rosterv1.ListPlanChangesRequest) (*rosterv1.ListPlanChangesResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -347,6 +353,7 @@ func (s *Store) ListPlanChanges(_ context.Context, req *rosterv1.ListPlanChanges
 	return out, nil
 }
 
+// GetRecord reads the live version of a record.
 func (s *Store) GetRecord(_ context.Context, req *rosterv1.GetRecordRequest) (*rosterv1.GetRecordResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

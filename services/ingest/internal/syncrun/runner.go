@@ -83,10 +83,10 @@ func (r *Runner) Run(ctx context.Context) error {
 			r.Wake()
 			return nil
 		})
-		if ctx.Err() != nil {
-			return nil // told to stop while it began
+		if ctx.Err() == nil {
+			return err
 		}
-		return err
+		return nil // told to stop, perhaps while it began
 	})
 	group.Go(func() error { return r.sweep(ctx) })
 	return group.Wait()

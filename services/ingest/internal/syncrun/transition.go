@@ -138,7 +138,8 @@ func (r *Runner) settle(ctx context.Context, s *ingestv1.SyncDocument) error {
 	if s.GetPlan() != "" && s.GetSync().GetState() != ingestv1.SyncState_COMPLETED {
 		_, err := r.deps.Roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: district, Plan: s.GetPlan()})
 		var known *errs.Error
-		if err != nil && !(errors.As(err, &known) && (known.Code == codes.NotFound || known.Code == codes.FailedPrecondition)) {
+		gone := errors.As(err, &known) && (known.Code == codes.NotFound || known.Code == codes.FailedPrecondition)
+		if err != nil && !gone {
 			return fmt.Errorf("discard plan: %w", err)
 		}
 	}

@@ -153,7 +153,8 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 		if mode, _ := m.mode(k); mode != layer.Absent {
 			continue // what is wrong with it is said already
 		}
-		if c.files[k] == nil && !(known(k) && (anyDelta || manifestOnly || setting == Delta)) {
+		partial := anyDelta || manifestOnly || setting == Delta
+		if c.files[k] == nil && (!partial || !known(k)) {
 			fault(k.File(), "file-missing", "the required file is missing from the package: add it")
 		}
 	}
