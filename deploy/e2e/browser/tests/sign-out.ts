@@ -1,5 +1,13 @@
 import { expect, test } from './fixtures';
 
+test('a session that has ended leads to the sign-in page', async ({ page, hub }) => {
+  await page.goto(`/districts/${hub.district}/overview`);
+  await expect(page.getByRole('heading', { name: 'Users by role' })).toBeVisible();
+  await page.context().clearCookies();
+  await page.getByRole('link', { name: 'Data Viewer' }).click();
+  await expect(page.getByRole('heading', { name: 'Sign in to Securly Sync' })).toBeVisible();
+});
+
 test('signs out and leaves nothing behind', async ({ page, hub }) => {
   await page.goto(`/districts/${hub.district}/overview`);
   await expect(page.getByRole('heading', { name: 'Overview' })).toBeVisible();

@@ -73,13 +73,13 @@ test('pages of 100 with an exact total, there and back', async ({ page, hub }) =
 test('every entity shows its records, and its CSV has them all', async ({ page, hub }) => {
   const entities = page.getByRole('combobox', { name: 'Entity' });
   await page.goto(`/districts/${hub.district}/data`);
+  await expect(entities.locator('option')).toHaveCount(7);
   const choices = await entities.locator('option').evaluateAll((options) =>
     options.map((option) => ({
       id: (option as HTMLOptionElement).value,
       label: option.textContent ?? '',
     })),
   );
-  expect(choices).toHaveLength(7);
   for (const { id, label } of choices) {
     const { totalSize } = await hub.get(id);
     await entities.selectOption(id);

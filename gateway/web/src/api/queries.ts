@@ -1,5 +1,6 @@
 import {
   keepPreviousData,
+  type QueryClient,
   queryOptions,
   useMutation,
   useQuery,
@@ -36,6 +37,12 @@ export function useMe() {
   return useQuery(meQuery);
 }
 
+/** Shows the sign-in page, and keeps nothing of a district for whoever uses this browser next. */
+export function forgetSession(client: QueryClient) {
+  client.setQueryData(meQuery.queryKey, null);
+  client.removeQueries({ predicate: (query) => query.queryKey[0] !== meQuery.queryKey[0] });
+}
+
 export function useSignOut() {
   const client = useQueryClient();
   return useMutation({
@@ -49,9 +56,7 @@ export function useSignOut() {
       }
     },
     onSuccess: () => {
-      // Nothing of a district may stay in memory for whoever uses this browser next.
-      client.clear();
-      client.setQueryData(meQuery.queryKey, null);
+      forgetSession(client);
     },
   });
 }

@@ -1,13 +1,11 @@
 import { MutationCache, QueryCache, QueryClient } from '@tanstack/react-query';
 import { ApiError } from './client';
-import { meQuery } from './queries';
+import { forgetSession } from './queries';
 
 export function newQueryClient(): QueryClient {
   // A session that ends while a screen is open shows up as a refusal of whatever comes next.
   const onError = (error: Error) => {
-    if (error instanceof ApiError && error.status === 401) {
-      client.setQueryData(meQuery.queryKey, null);
-    }
+    if (error instanceof ApiError && error.status === 401) forgetSession(client);
   };
   const client = new QueryClient({
     queryCache: new QueryCache({ onError }),
