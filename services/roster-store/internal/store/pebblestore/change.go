@@ -3,12 +3,11 @@ package pebblestore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/record"
@@ -16,29 +15,24 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store/search"
 )
 
-// change collects in one batch all that a plan changes. It reads the database
-// as it is before, with what the plan itself changes laid over it.
+// change writes all that a plan changes. It reads the database as it is before,
+// with what the plan itself changes laid over it.
 type change struct {
 	d       *district
 	base    store.Revision
 	rev     store.Revision
 	doc     *planDoc
-	batch   *pebble.Batch
+	out     sink
+	edits   listEdits
 	summary summaryDoc
 
-	lists map[listID][]edit
 	// users holds the new facts of changed users, children the other direction
 	// of their relationships.
 	users    map[string]search.Facts
 	incoming map[string][]string
-	created  map[store.Position]bool
+	created  map[store.Position]bool           // of entities with derived terms
 	tallies  map[store.Position]map[string]int // what enrollments and classes give more or less
 	dirty    map[store.Position]bool           // records whose derived terms are worked out anew
-}
-
-type listID struct {
-	entity store.Entity
-	term   search.Term
 }
 
 const (
@@ -47,15 +41,17 @@ const (
 	demographics = typev1.Entity_ENTITY_DEMOGRAPHICS
 )
 
-func newChange(d *district, base store.Revision, doc *planDoc) *change {
-	return &change{
-		d: d, base: base, rev: base + 1, doc: doc, batch: d.db.NewBatch(),
-		lists: map[listID][]edit{}, users: map[string]search.Facts{}, incoming: map[string][]string{},
-		created: map[store.Position]bool{}, tallies: map[store.Position]map[string]int{}, dirty: map[store.Position]bool{},
+func newChange(d *district, base store.Revision, doc *planDoc) (*change, error) {
+	out, dir, err := d.newSink(doc.Plan)
+	if err != nil {
+		return nil, err
 	}
+	return &change{
+		d: d, base: base, rev: base + 1, doc: doc, out: out, edits: listEdits{d: d, dir: dir},
+		users: map[string]search.Facts{}, incoming: map[string][]string{},
+		created: map[store.Position]bool{}, tallies: map[store.Position]map[string]int{}, dirty: map[store.Position]bool{},
+	}, nil
 }
-
-func (c *change) close() error { return c.batch.Close() }
 
 func (c *change) apply(ctx context.Context) error {
 	if _, err := getDoc(c.d.db, metaKey(metaSummary), &c.summary); err != nil {
@@ -115,7 +111,7 @@ func (c *change) record(e store.Entity, id string, value []byte) error {
 			return err
 		}
 		c.summary.add(e, before, -1)
-		if err := c.batch.Set(versionKey(spaceOld, e, id, from), appendVersion(nil, c.rev, flags, body), nil); err != nil {
+		if err := c.out.Set(versionKey(spaceOld, e, id, from), appendVersion(nil, c.rev, flags, body), nil); err != nil {
 			return err
 		}
 	}
@@ -127,26 +123,28 @@ func (c *change) record(e store.Entity, id string, value []byte) error {
 		return err
 	}
 	c.summary.add(e, now, 1)
-	c.note(e, id, old == nil, before, now)
 	return errors.Join(
-		c.batch.Set(live, appendVersion(nil, c.rev, st.flags, st.body), nil),
-		c.batch.Set(recordKey(spaceHash, e, id), appendVersion(nil, c.rev, st.flags, st.hash[:]), nil),
-		c.batch.Set(logKey(spaceChange, c.rev, e, id), []byte{byte(st.kind)}, nil),
+		c.note(e, id, old == nil, before, now),
+		c.out.Set(live, appendVersion(nil, c.rev, st.flags, st.body), nil),
+		c.out.Set(recordKey(spaceHash, e, id), appendVersion(nil, c.rev, st.flags, st.hash[:]), nil),
+		c.out.Set(logKey(spaceChange, c.rev, e, id), []byte{byte(st.kind)}, nil),
 	)
 }
 
 // note remembers what follows from the change of one record.
-func (c *change) note(e store.Entity, id string, isNew bool, before, now search.Facts) {
+func (c *change) note(e store.Entity, id string, isNew bool, before, now search.Facts) error {
 	at := store.Position{Entity: e, ID: id}
-	c.created[at] = isNew
 	was, is := before.Terms, now.Terms
 	if search.Derives(e) {
+		c.created[at] = isNew
 		c.dirty[at] = true
 	} else {
 		was = append(was, schoolTerms(before.Schools)...)
 		is = append(is, schoolTerms(now.Schools)...)
 	}
-	c.move(e, id, was, is)
+	if err := c.move(e, id, was, is); err != nil {
+		return err
+	}
 	if e == users {
 		c.users[id] = now
 		for _, a := range now.Agents {
@@ -158,6 +156,7 @@ func (c *change) note(e store.Entity, id string, isNew bool, before, now search.
 	}
 	c.give(before, -1)
 	c.give(now, 1)
+	return nil
 }
 
 // give changes the tally of who the record gives its schools to.
@@ -179,22 +178,28 @@ func (c *change) give(f search.Facts, by int) {
 }
 
 // move takes a record out of the lists of old terms and into those of new ones.
-func (c *change) move(e store.Entity, id string, was, is []search.Term) {
+func (c *change) move(e store.Entity, id string, was, is []search.Term) error {
 	for _, t := range was {
 		if !slices.Contains(is, t) {
-			c.lists[listID{e, t}] = append(c.lists[listID{e, t}], edit{[]byte(id), false})
+			if err := c.edits.add(e, t, id, false); err != nil {
+				return err
+			}
 		}
 	}
 	for _, t := range is {
 		if !slices.Contains(was, t) {
-			c.lists[listID{e, t}] = append(c.lists[listID{e, t}], edit{[]byte(id), true})
+			if err := c.edits.add(e, t, id, true); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 // writeTallies applies the differences. Who keeps the same schools is not dirty.
 func (c *change) writeTallies() error {
-	for at, differences := range c.tallies {
+	for _, at := range slices.SortedFunc(maps.Keys(c.tallies), comparePositions) {
+		differences := c.tallies[at]
 		tally, err := tallyIn(c.d.db, at)
 		if err != nil {
 			return err
@@ -211,9 +216,9 @@ func (c *change) writeTallies() error {
 		}
 		key := recordKey(spaceEnrol, at.Entity, at.ID)
 		if len(tally) > 0 {
-			err = c.batch.Set(key, appendTally(nil, tally), nil)
+			err = c.out.Set(key, appendTally(nil, tally), nil)
 		} else if had > 0 {
-			err = c.batch.Delete(key, nil)
+			err = c.out.Delete(key, nil)
 		}
 		if err != nil {
 			return err
@@ -344,19 +349,21 @@ func (c *change) deriveOne(at store.Position) error {
 	if err != nil || slices.Equal(was, is) {
 		return err
 	}
-	c.move(at.Entity, at.ID, was, is)
+	if err := c.move(at.Entity, at.ID, was, is); err != nil {
+		return err
+	}
 	key := recordKey(spaceTerms, at.Entity, at.ID)
 	if len(is) > 0 {
-		err = c.batch.Set(key, appendTerms(nil, is), nil)
+		err = c.out.Set(key, appendTerms(nil, is), nil)
 	} else {
-		err = c.batch.Delete(key, nil)
+		err = c.out.Delete(key, nil)
 	}
 	if isNew || err != nil {
 		return err
 	}
 	return errors.Join(
-		c.batch.Set(versionKey(spaceOldTerms, at.Entity, at.ID, c.rev), appendTerms(nil, was), nil),
-		c.batch.Set(logKey(spaceTermsLog, c.rev, at.Entity, at.ID), nil, nil),
+		c.out.Set(versionKey(spaceOldTerms, at.Entity, at.ID, c.rev), appendTerms(nil, was), nil),
+		c.out.Set(logKey(spaceTermsLog, c.rev, at.Entity, at.ID), nil, nil),
 	)
 }
 
@@ -410,25 +417,45 @@ func derivedTerms(r reader, e store.Entity, id string) ([]search.Term, error) {
 
 func (c *change) writeLists(ctx context.Context) error {
 	n := 0
-	for _, id := range slices.SortedFunc(maps.Keys(c.lists), func(a, b listID) int {
-		if a.entity != b.entity {
-			return int(a.entity) - int(b.entity)
+	for list, err := range c.edits.lists(ctx) {
+		if n++; err == nil && n%1024 == 0 {
+			err = c.d.check(ctx)
 		}
-		return compareTerms(a.term, b.term)
-	}) {
-		if n++; n%1024 == 0 {
-			if err := c.d.check(ctx); err != nil {
-				return err
-			}
+		if err == nil {
+			err = c.writeList(list)
 		}
-		edits := c.lists[id]
-		slices.SortFunc(edits, func(a, b edit) int { return bytes.Compare(a.id, b.id) })
-		err := editList(c.d.db, c.batch, listKey(spaceIndex, id.entity, id.term), listKey(spaceCount, id.entity, id.term), edits)
 		if err != nil {
-			return fmt.Errorf("index %s: %w", record.EntityName(id.entity), err)
+			return fmt.Errorf("index: %w", err)
 		}
 	}
 	return nil
+}
+
+func (c *change) writeList(list []listEdit) error {
+	n := list[0].list
+	edits := make([]edit, 0, len(list))
+	for _, e := range list {
+		edits = append(edits, edit{e.key[n:], e.add})
+	}
+	countKey := append([]byte{spaceCount}, list[0].key[1:n]...)
+	blocks, count, err := editList(c.d.db, list[0].key[:n], countKey, edits)
+	if err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(blocks)) {
+		if value := blocks[key]; value != nil {
+			err = c.out.Set([]byte(key), value, nil)
+		} else {
+			err = c.out.Delete([]byte(key), nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if count < 0 {
+		return nil
+	}
+	return c.out.Set(countKey, binary.AppendUvarint(nil, uint64(count)), nil)
 }
 
 func comparePositions(a, b store.Position) int {

@@ -78,23 +78,32 @@ func (s *Store) commit(ctx context.Context, d *district, planID store.PlanID, fe
 	if doc.Bulk {
 		return *doc.Outcome, d.ingest(ctx, doc, info)
 	}
-	c := newChange(d, rev, doc)
-	defer c.close()
+	return *doc.Outcome, d.apply(ctx, floor, doc, info)
+}
+
+// apply writes a plan that was compared with the head.
+func (d *district) apply(ctx context.Context, floor store.Revision, doc *planDoc, info revisionDoc) (err error) {
+	c, err := newChange(d, info.Revision-1, doc)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.out.close()) }()
 	if err := c.apply(ctx); err != nil {
-		return none, err
+		return err
 	}
 	info.Total = c.summary.Total
-	err = errors.Join(
-		writeRevision(c.batch, floor, doc, info, c.summary),
-		c.batch.DeleteRange(planKey(spaceStaged, doc.ID), afterKey(planKey(spaceStaged, doc.ID)), nil),
-	)
-	if err != nil {
-		return none, err
+	if err := writeRevision(c.out, floor, doc, info, c.summary); err != nil {
+		return err
 	}
 	if err := d.check(ctx); err != nil {
-		return none, err
+		return err
 	}
-	return *doc.Outcome, c.batch.Commit(pebble.Sync)
+	if err := c.out.commit(ctx); err != nil {
+		return err
+	}
+	// The plan is committed; what was staged for it only takes room, and is
+	// dropped when the district is opened if it cannot be dropped now.
+	return d.dropStaged(doc.ID)
 }
 
 // writeRevision writes what makes a revision the head, in the order of keys.

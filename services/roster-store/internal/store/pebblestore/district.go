@@ -28,7 +28,7 @@ type district struct {
 	db   *pebble.DB
 	opts *pebble.Options
 
-	runRecords int // see Config
+	runRecords, largeCommit int // see Config
 
 	// ctx ends when the store is closed or the district erased, with the cause
 	// that its users then return.
@@ -122,7 +122,7 @@ func (s *Store) createDistrict(dir string) (err error) {
 
 // openDistrict opens the database and drops stagings that were never finished.
 func (s *Store) openDistrict(id store.DistrictID) (*district, error) {
-	d := &district{id: id, dir: s.dir(id), opts: s.options(), runRecords: s.cfg.runRecords}
+	d := &district{id: id, dir: s.dir(id), opts: s.options(), runRecords: s.cfg.runRecords, largeCommit: s.cfg.largeCommit}
 	if _, err := os.Stat(d.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("district %s: %w", id, store.ErrDistrictUnknown)
 	} else if err != nil {
@@ -162,8 +162,8 @@ func (d *district) prepare() error {
 	return d.dropUnfinished()
 }
 
-// dropUnfinished removes what stagings have left that did not finish before the
-// process ended.
+// dropUnfinished removes what is left of stagings that did not finish, and of
+// plans that were committed, before the process ended.
 func (d *district) dropUnfinished() error {
 	it, err := d.db.NewIter(span([]byte{spaceStaged}))
 	if err != nil {
@@ -181,7 +181,7 @@ func (d *district) dropUnfinished() error {
 			return err
 		}
 		end := afterKey(planKey(spaceStaged, id))
-		if doc == nil {
+		if doc == nil || doc.Outcome != nil {
 			if err := d.db.DeleteRange(planKey(spaceStaged, id), end, pebble.NoSync); err != nil {
 				return err
 			}

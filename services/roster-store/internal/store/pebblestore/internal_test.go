@@ -11,10 +11,11 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store/storetest"
 )
 
-// TestModelOfRuns has indexes that do not fit into one run.
-func TestModelOfRuns(t *testing.T) {
+// TestModelOfFiles has indexes that do not fit into one run, and commits that do
+// not fit into memory.
+func TestModelOfFiles(t *testing.T) {
 	storetest.RunModel(t, func(t testing.TB, dir string) store.Store {
-		s, err := Open(Config{Dir: dir, MaxOpen: 1, runRecords: 100})
+		s, err := Open(Config{Dir: dir, MaxOpen: 1, runRecords: 100, largeCommit: 30})
 		require.NoError(t, err)
 		return s
 	})

@@ -195,68 +195,67 @@ type edit struct {
 	add bool
 }
 
-// editList applies edits, sorted by id, to the list whose blocks begin with
-// prefix, and keeps its count. Adding what is there and removing what is not
-// change nothing.
-func editList(r reader, batch *pebble.Batch, prefix, countKey []byte, edits []edit) error {
+// editList works out what edits, sorted by id, do to the list whose blocks begin
+// with prefix: the new values of keys, nil for those that go, and how many ids
+// the list has then. The count is negative if it needs none: only lists that
+// were ever split have one. Adding what is there and removing what is not change
+// nothing.
+func editList(r reader, prefix, countKey []byte, edits []edit) (blocks map[string][]byte, count int, err error) {
 	it, err := r.NewIter(span(prefix))
 	if err != nil {
-		return fmt.Errorf("open list: %w", err)
+		return nil, 0, fmt.Errorf("open list: %w", err)
 	}
 	defer it.Close()
-	delta, blocks, split := 0, 0, false
+	blocks = map[string][]byte{}
+	delta, split := 0, false
 	var k block
 	for len(edits) > 0 {
-		var key, upper []byte
-		ids := [][]byte{}
+		var upper []byte
+		var ids [][]byte
 		// The block that covers the first edit: the last one that begins at or
 		// below it, or the first one.
-		found := it.SeekLT(next(append(slices.Clone(prefix), edits[0].id...))) || it.First()
-		if found {
-			key = bytes.Clone(it.Key())
+		if it.SeekLT(next(append(slices.Clone(prefix), edits[0].id...))) || it.First() {
 			v, err := it.ValueAndErr()
 			if err != nil {
-				return err
+				return nil, 0, err
 			}
 			if err := k.decode(v); err != nil {
-				return err
+				return nil, 0, err
 			}
 			for i := range k.len() {
 				ids = append(ids, k.id(i))
 			}
+			blocks[string(it.Key())] = nil
 			if it.Next() {
 				upper = bytes.Clone(it.Key()[len(prefix):])
 			}
 		}
+		if err := it.Error(); err != nil {
+			return nil, 0, err
+		}
 		n := len(edits)
 		if upper != nil {
-			n = slices.IndexFunc(edits, func(e edit) bool { return bytes.Compare(e.id, upper) >= 0 })
-			if n < 0 {
-				n = len(edits)
+			if i := slices.IndexFunc(edits, func(e edit) bool { return bytes.Compare(e.id, upper) >= 0 }); i >= 0 {
+				n = i
 			}
 		}
 		merged, d := mergeEdits(ids, edits[:n])
-		edits, delta, blocks = edits[n:], delta+d, blocks+1
-		if found {
-			if err := batch.Delete(key, nil); err != nil {
-				return err
-			}
-		}
+		edits, delta = edits[n:], delta+d
 		for len(merged) > 0 {
 			size := len(merged)
 			if size > blockMax {
 				size, split = blockFill, true
 			}
-			if err := batch.Set(append(slices.Clone(prefix), merged[0]...), appendBlock(nil, merged[:size]), nil); err != nil {
-				return err
-			}
+			blocks[string(prefix)+string(merged[0])] = appendBlock(nil, merged[:size])
 			merged = merged[size:]
 		}
 	}
-	if delta == 0 && !split {
-		return nil
+	stored, err := get(r, countKey)
+	if err != nil || stored == nil && !split {
+		return blocks, -1, err
 	}
-	return keepCount(r, batch, it, countKey, delta, split)
+	before, err := listLen(r, prefix, countKey)
+	return blocks, before + delta, err
 }
 
 // mergeEdits returns the ids after the edits and by how much they have grown.
@@ -283,32 +282,6 @@ func mergeEdits(ids [][]byte, edits []edit) ([][]byte, int) {
 		edits = edits[1:]
 	}
 	return out, len(out) - before
-}
-
-// keepCount updates the stored length of a list; lists that never had more than
-// one block have none.
-func keepCount(r reader, batch *pebble.Batch, it *pebble.Iterator, key []byte, delta int, split bool) error {
-	stored, err := get(r, key)
-	if err != nil || stored == nil && !split {
-		return err
-	}
-	count := 0
-	if stored != nil {
-		c, n := binary.Uvarint(stored)
-		if n <= 0 {
-			return errBlock
-		}
-		count = int(c)
-	} else {
-		for ok := it.First(); ok; ok = it.Next() {
-			n, err := blockLen(it)
-			if err != nil {
-				return err
-			}
-			count += n
-		}
-	}
-	return batch.Set(key, binary.AppendUvarint(nil, uint64(count+delta)), nil)
 }
 
 func blockLen(it *pebble.Iterator) (int, error) {

@@ -37,6 +37,9 @@ type Config struct {
 	// runRecords is how many records of an entity are indexed in memory at a
 	// time when a district is loaded (2 million).
 	runRecords int
+	// largeCommit is from how many changed records on a commit goes through
+	// table files, so that it is not held in memory (100,000).
+	largeCommit int
 }
 
 // Store implements store.Store.
@@ -105,6 +108,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.runRecords == 0 {
 		c.runRecords = 2_000_000
+	}
+	if c.largeCommit == 0 {
+		c.largeCommit = 100_000
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -21,12 +21,37 @@ type series struct {
 	d    *district
 	dir  string
 	name string
+	// upper says that the tables will lie over others. Of those that lie at the
+	// bottom Pebble skips what deletes a key.
+	upper bool
 	// paths of all files, the one being written included.
 	paths []string
 	w     *sstable.Writer
 }
 
 func (s *series) Set(key, value []byte, _ *pebble.WriteOptions) error {
+	if err := s.room(); err != nil {
+		return err
+	}
+	if err := s.w.Set(key, value); err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
+
+// delete writes that a key is gone.
+func (s *series) delete(key []byte) error {
+	if err := s.room(); err != nil {
+		return err
+	}
+	if err := s.w.Delete(key); err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
+
+// room opens a file, another one when the last is full.
+func (s *series) room() error {
 	if s.w != nil && s.w.Raw().EstimatedSize() > tableBytes {
 		if err := s.close(); err != nil {
 			return err
@@ -38,11 +63,12 @@ func (s *series) Set(key, value []byte, _ *pebble.WriteOptions) error {
 		if err != nil {
 			return fmt.Errorf("write table: %w", err)
 		}
-		s.w = sstable.NewWriter(objstorageprovider.NewFileWritable(f), s.d.opts.MakeWriterOptions(6, s.d.db.TableFormat()))
+		level := len(s.d.opts.Levels) - 1
+		if s.upper {
+			level = 0
+		}
+		s.w = sstable.NewWriter(objstorageprovider.NewFileWritable(f), s.d.opts.MakeWriterOptions(level, s.d.db.TableFormat()))
 		s.paths = append(s.paths, path)
-	}
-	if err := s.w.Set(key, value); err != nil {
-		return fmt.Errorf("write table: %w", err)
 	}
 	return nil
 }
