@@ -90,7 +90,7 @@ func (s *Store) options() *pebble.Options {
 		Cache:              s.cache,
 		FileCache:          s.files,
 		FormatMajorVersion: pebble.FormatNewest,
-		MemTableSize:       16 << 20,
+		MemTableSize:       8 << 20,
 		Logger:             pebbleLog{s.cfg.Log},
 	}
 	o.EnsureDefaults()

@@ -66,6 +66,13 @@ func (x *indexBuilder) record(id string) uint32 {
 
 // term adds a record to the list of a term. The records of a term must ascend.
 func (x *indexBuilder) term(n uint32, t search.Term) {
+	if t.Field == search.FieldEmail {
+		// Hardly ever does one come twice, so it is not looked up; flush puts
+		// together what is the same.
+		x.names = append(x.names, t)
+		x.pairs = append(x.pairs, posting{uint32(len(x.names) - 1), n})
+		return
+	}
 	// Often a field says the same as in the record before.
 	k := x.last[t.Field]
 	if int(k) >= len(x.names) || x.names[k] != t {
@@ -100,13 +107,18 @@ func (x *indexBuilder) flush() error {
 	for i := range order {
 		order[i] = uint32(i)
 	}
-	slices.SortFunc(order, func(a, b uint32) int { return compareTerms(x.names[a], x.names[b]) })
+	slices.SortFunc(order, func(a, b uint32) int {
+		return cmp.Or(compareTerms(x.names[a], x.names[b]), cmp.Compare(a, b))
+	})
 
 	out := &series{d: x.d, dir: x.dir, name: fmt.Sprintf("index-%d-run-%d", x.entity, len(x.runs))}
 	ids := make([][]byte, 0, blockFill)
 	var value []byte
-	for _, k := range order {
-		t, members := x.names[k], records[starts[k]:starts[k+1]]
+	for len(order) > 0 {
+		t, members := x.names[order[0]], records[starts[order[0]]:starts[order[0]+1]]
+		for order = order[1:]; len(order) > 0 && x.names[order[0]] == t; order = order[1:] {
+			members = append(members[:len(members):len(members)], records[starts[order[0]]:starts[order[0]+1]]...)
+		}
 		x.lengths[t] += len(members)
 		if t.Field == search.FieldSchool {
 			x.schools[t.Value] += len(members)

@@ -80,7 +80,7 @@ func (t *tableSink) close() error {
 	for _, s := range t.spaces {
 		errs = append(errs, s.close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, os.RemoveAll(t.dir))...)
 }
 
 // newSink opens where a commit of a plan is written to, and a folder for what

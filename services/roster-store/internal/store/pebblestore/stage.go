@@ -178,7 +178,7 @@ type comparing struct {
 }
 
 // stageBytes is when staged changes are written out.
-const stageBytes = 2 << 20
+const stageBytes = 1 << 20
 
 func (c *comparing) begin(e store.Entity) (err error) {
 	c.entity, c.counts = e, store.Counts{}

@@ -281,6 +281,9 @@ func (w world) user(i int) *typev1.Record {
 	if i%3 > 0 {
 		email = fmt.Sprintf("U%d.%s@Example.org", i, w.name())
 	}
+	if i%10 == 5 {
+		email = "Shared@example.org"
+	}
 	r := user(w.id("u", i), role, w.name(), w.name(), strings.ReplaceAll(email, " ", ""), w.id("s", i%worldSchools))
 	if role == "parent" {
 		r = user(w.id("u", i), role, w.name(), w.name(), "")
@@ -315,6 +318,7 @@ func (w world) queries() []store.Query {
 	return append(out,
 		store.Query{Entity: enrollments, ClassID: w.one("k", worldClasses), Role: "student", Status: "active"},
 		store.Query{Entity: users, Email: "u1.ANN@example.org"},
+		store.Query{Entity: users, Email: "shared@example.org", Status: "active"},
 		store.Query{Entity: users, Text: "u1.a EXAMPLE"},
 		store.Query{Entity: users, SourcedID: w.id("u", n)},
 		store.Query{Entity: users, SourcedID: w.id("u", n), Role: "student"},
