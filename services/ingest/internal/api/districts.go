@@ -198,13 +198,13 @@ func (s *districts) UpdateDistrict(ctx context.Context, req *ingestv1.UpdateDist
 }
 
 func (s *districts) DeleteDistrict(ctx context.Context, req *ingestv1.DeleteDistrictRequest) (*ingestv1.DeleteDistrictResponse, error) {
-	if _, err := s.Store.District(ctx, req.GetDistrict()); err != nil {
-		return nil, err
-	}
 	_, err := s.Store.Districts.Modify(ctx, req.GetDistrict(), func(d *ingestv1.DistrictDocument) error {
 		d.Deleting = true
 		return nil
 	})
+	if isNotFound(err) {
+		return nil, authn.DistrictNotFound(req.GetDistrict())
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -12,24 +12,27 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/durable"
 )
 
 // Save keeps findings as one compressed blob.
-func Save(ctx context.Context, bucket *blob.Bucket, key string, findings []*ingestv1.SyncFinding) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	b, err := bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true})
+func Save(ctx context.Context, bucket *blob.Bucket, key string, findings []*ingestv1.SyncFinding) error {
+	b, err := durable.Create(ctx, bucket, key, "application/octet-stream")
 	if err != nil {
 		return fmt.Errorf("save findings: %w", err)
 	}
 	w := s2.NewWriter(b, s2.WriterConcurrency(1))
 	for _, f := range findings {
 		if _, err := protodelim.MarshalTo(w, f); err != nil {
-			cancel() // an unfinished blob is never seen
-			return errors.Join(fmt.Errorf("save findings: %w", err), b.Close())
+			b.Abort()
+			return fmt.Errorf("save findings: %w", err)
 		}
 	}
-	if err := errors.Join(w.Close(), b.Close()); err != nil {
+	if err := w.Close(); err != nil {
+		b.Abort()
+		return fmt.Errorf("save findings: %w", err)
+	}
+	if err := b.Close(); err != nil {
 		return fmt.Errorf("save findings: %w", err)
 	}
 	return nil

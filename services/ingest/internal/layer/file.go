@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/s2"
 	"gocloud.dev/blob"
 
+	"github.com/securly/sync/services/ingest/internal/durable"
 	"github.com/securly/sync/services/platform/record"
 )
 
@@ -51,35 +52,30 @@ var ErrDamaged = errors.New("the layer file is damaged")
 
 // Writer writes a layer file. Entries must come in ascending order of their ids.
 type Writer struct {
-	blob    *blob.Writer
+	file    *durable.Writer
 	packed  *s2.Writer
 	out     *bufio.Writer
-	marks   *blob.Writer
+	marks   *durable.Writer
 	marked  *bufio.Writer
-	cancel  context.CancelFunc
 	head    []byte
 	records int64
 }
 
 // Create begins a layer file; it is there once Close has succeeded.
 func Create(ctx context.Context, bucket *blob.Bucket, key string) (*Writer, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	options := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
-	b, err := bucket.NewWriter(ctx, key, options)
+	file, err := durable.Create(ctx, bucket, key, "application/octet-stream")
 	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("write layer file %s: %w", key, err)
+		return nil, fmt.Errorf("write layer: %w", err)
 	}
-	marks, err := bucket.NewWriter(ctx, MarksKey(key), options)
+	marks, err := durable.Create(ctx, bucket, MarksKey(key), "application/octet-stream")
 	if err != nil {
-		cancel()
-		_ = b.Close()
-		return nil, fmt.Errorf("write layer file %s: %w", key, err)
+		file.Abort()
+		return nil, fmt.Errorf("write layer: %w", err)
 	}
-	packed := s2.NewWriter(b, s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10))
+	packed := s2.NewWriter(file, s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10))
 	w := &Writer{
-		blob: b, packed: packed, out: bufio.NewWriterSize(packed, 256<<10),
-		marks: marks, marked: bufio.NewWriterSize(marks, 64<<10), cancel: cancel,
+		file: file, packed: packed, out: bufio.NewWriterSize(packed, 256<<10),
+		marks: marks, marked: bufio.NewWriterSize(marks, 64<<10),
 	}
 	_, _ = w.out.WriteString(magic) // an error stays in the writer
 	return w, nil
@@ -119,12 +115,11 @@ func (w *Writer) Records() int64 { return w.records }
 
 // Close makes the file visible.
 func (w *Writer) Close() error {
-	defer w.cancel()
 	if err := errors.Join(w.out.Flush(), w.packed.Close(), w.marked.Flush()); err != nil {
 		w.Abort()
 		return fmt.Errorf("write layer: %w", err)
 	}
-	if err := errors.Join(w.marks.Close(), w.blob.Close()); err != nil {
+	if err := errors.Join(w.marks.Close(), w.file.Close()); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
 	return nil
@@ -132,8 +127,8 @@ func (w *Writer) Close() error {
 
 // Abort gives the file up. It does nothing after Close.
 func (w *Writer) Abort() {
-	w.cancel()
-	_, _ = w.marks.Close(), w.blob.Close()
+	w.marks.Abort()
+	w.file.Abort()
 }
 
 // Read yields the entries of a layer file in order. An entry is valid until the

@@ -18,6 +18,7 @@ import (
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
+	"github.com/securly/sync/services/ingest/internal/durable"
 	"github.com/securly/sync/services/platform/errs"
 )
 
@@ -80,8 +81,15 @@ func (p *Package) Save(ctx context.Context, bucket *blob.Bucket, key string) err
 	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("keep upload: %w", err)
 	}
-	err := bucket.Upload(ctx, key, p.file, &blob.WriterOptions{ContentType: "application/zip", DisableContentTypeDetection: true})
+	w, err := durable.Create(ctx, bucket, key, "application/zip")
 	if err != nil {
+		return fmt.Errorf("keep upload: %w", err)
+	}
+	if _, err := io.Copy(w, p.file); err != nil {
+		w.Abort()
+		return fmt.Errorf("keep upload: %w", err)
+	}
+	if err := w.Close(); err != nil {
 		return fmt.Errorf("keep upload: %w", err)
 	}
 	return nil
