@@ -90,6 +90,7 @@ function DistrictChoice({
   return (
     <NativeSelect
       aria-label="District"
+      className="district-choice"
       value={current?.districtId ?? ''}
       onChange={(event) => void navigate(screens.readiness(event.currentTarget.value))}
     >

@@ -2,6 +2,7 @@ import { Button, Loader, Skeleton } from '@mantine/core';
 import { IconAlertTriangle } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
 import { ApiError } from '../api/client';
+import { sentence } from '../lib/format';
 
 export function Loading({ label }: { label: string }) {
   return (
@@ -33,7 +34,7 @@ export function ErrorState({ error, onRetry }: { error: Error; onRetry?: () => v
         <p className="notice-title">
           {offline ? 'The server could not be reached.' : 'This did not work.'}
         </p>
-        <p>{offline ? 'Check your connection, then try again.' : error.message}</p>
+        <p>{offline ? 'Check your connection, then try again.' : sentence(error.message)}</p>
         {error instanceof ApiError && error.traceId && (
           <p className="soft">
             If you ask for help, mention this number: <code>{error.traceId}</code>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatDateTime, formatDuration, formatRange, formatShare } from './format';
+import { formatDateTime, formatDuration, formatRange, formatShare, sentence } from './format';
 
 describe('formatRange', () => {
   it.each([
@@ -45,11 +45,23 @@ describe('formatDateTime', () => {
 
 describe('formatDuration', () => {
   it.each([
+    ['2026-11-21T08:00:00Z', '2026-11-21T08:00:00.003Z', 'under 0.1 s'],
     ['2026-11-21T08:00:00Z', '2026-11-21T08:00:00.420Z', '0.4 s'],
     ['2026-11-21T08:00:00Z', '2026-11-21T08:00:12Z', '12 s'],
     ['2026-11-21T08:00:00Z', '2026-11-21T08:03:20Z', '3 min 20 s'],
     ['2026-11-21T08:00:00Z', undefined, ''],
   ])('from %s to %s', (start, end, text) => {
     expect(formatDuration(start, end)).toBe(text);
+  });
+});
+
+describe('sentence', () => {
+  it.each([
+    ['the role is not known', 'The role is not known.'],
+    ['users.csv: the file is empty', 'users.csv: the file is empty.'],
+    ['Try again!', 'Try again!'],
+    ['', ''],
+  ])('%s', (message, text) => {
+    expect(sentence(message)).toBe(text);
   });
 });

@@ -40,11 +40,23 @@ export function formatDateTime(time: string | undefined, timeZone: string): stri
   }
 }
 
+/**
+ * A message of the hub as a sentence of its own. One that begins with a name, a file's for example,
+ * keeps its beginning.
+ */
+export function sentence(message: string): string {
+  const begun = /^[a-z]+ /.test(message)
+    ? message.charAt(0).toUpperCase() + message.slice(1)
+    : message;
+  return /[.!?]$/.test(begun) || begun === '' ? begun : `${begun}.`;
+}
+
 /** "0.4 s", "12 s", "3 min 20 s" */
 export function formatDuration(start: string | undefined, end: string | undefined): string {
   if (!start || !end) return '';
   const seconds = (Date.parse(end) - Date.parse(start)) / 1000;
   if (Number.isNaN(seconds) || seconds < 0) return '';
+  if (seconds < 0.05) return 'under 0.1 s';
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   return whole < 60

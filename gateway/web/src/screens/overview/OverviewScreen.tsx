@@ -7,7 +7,7 @@ import { Tag } from '../../components/Tag';
 import { totals } from '../../lib/checks';
 import { useDistrict } from '../../lib/district';
 import { entities } from '../../lib/entities';
-import { formatDateTime, formatDuration, formatNumber, plural } from '../../lib/format';
+import { formatDateTime, formatDuration, formatNumber, plural, sentence } from '../../lib/format';
 import { reportState, syncState } from '../../lib/states';
 import { screens } from '../../lib/urls';
 import { roleFamilies } from '../../lib/roles';
@@ -64,7 +64,7 @@ function LastSync({ sync }: { sync: Schema['Sync'] | undefined }) {
         <Tag tone={state.tone}>{state.label}</Tag>
         {formatDateTime(sync.endTime ?? sync.createTime, timeZone)}
       </p>
-      {sync.error && <p>{sync.error}</p>}
+      {sync.error && <p>{sentence(sync.error)}</p>}
       <dl className="facts">
         <dt>Source</dt>
         <dd>{sync.source}</dd>
@@ -116,7 +116,7 @@ function LastReport({ report }: { report: Schema['ReadinessReport'] | undefined 
           <dd>{plural(sum.informational, 'finding', 'findings')}</dd>
         </dl>
       )}
-      {report.error && <p>{report.error}</p>}
+      {report.error && <p>{sentence(report.error)}</p>}
       <Link to={screens.readiness(district, report.reportId)}>See this report</Link>
     </section>
   );

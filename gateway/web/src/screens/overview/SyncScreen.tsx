@@ -8,7 +8,7 @@ import { TableScroll } from '../../components/TableScroll';
 import { Tag } from '../../components/Tag';
 import { useDistrict } from '../../lib/district';
 import { entities } from '../../lib/entities';
-import { formatDateTime, formatDuration, formatNumber } from '../../lib/format';
+import { formatDateTime, formatDuration, formatNumber, sentence } from '../../lib/format';
 import { syncState } from '../../lib/states';
 import { screens } from '../../lib/urls';
 
@@ -40,7 +40,7 @@ export function SyncScreen() {
             <div className="notice notice-bad" role="alert">
               <div>
                 <p className="notice-title">This sync failed. Your data is as it was before.</p>
-                <p>{sync.data.error}</p>
+                <p>{sentence(sync.data.error)}</p>
               </div>
             </div>
           )}
@@ -50,8 +50,8 @@ export function SyncScreen() {
           <section aria-labelledby="findings">
             <h2 id="findings">Faults in the data</h2>
             <p className="soft">
-              Rows that were rejected and values that were dropped. Fix them in the file that is
-              named, then sync again.
+              Rows that were rejected, values that were dropped and what else was odd. Fix it in the
+              file that is named, then sync again.
             </p>
             {/* Starts over when the sync ends: it finds faults while it runs. */}
             <SyncFindings key={sync.data.state} sync={id} />
@@ -71,7 +71,7 @@ function HoldReasons({ reasons }: { reasons: Schema['HoldReason'][] }) {
         <ul>
           {reasons.map((reason, index) => (
             <li key={index}>
-              {reason.message} {reason.nextStep}
+              {sentence(reason.message ?? '')} {sentence(reason.nextStep ?? '')}
             </li>
           ))}
         </ul>
@@ -191,7 +191,7 @@ function SyncFindings({ sync }: { sync: string }) {
                 <td className="number">{row.row ? formatNumber(row.row) : ''}</td>
                 <td>{row.column}</td>
                 <td>{row.sourcedId}</td>
-                <td className="reason">{row.message}</td>
+                <td className="reason">{sentence(row.message ?? '')}</td>
                 <td>{effects[row.level ?? ''] ?? row.level}</td>
               </tr>
             ))}
@@ -215,4 +215,5 @@ const effects: Record<string, string> = {
   file: 'File not used',
   row: 'Row rejected',
   value: 'Value dropped',
+  notice: 'Nothing lost',
 };

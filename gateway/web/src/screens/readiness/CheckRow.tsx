@@ -47,7 +47,7 @@ export function CheckRow({ line, report, product, products }: CheckRowProps) {
       >
         <IconChevronRight className="check-chevron" size={18} aria-hidden />
         <span className="check-title">{line.check.title}</span>
-        <Severity severity={line.check.severity} passed={passed} />
+        <Verdict line={line} />
         <span className="check-count">
           <span className={passed ? 'figure soft' : 'figure'}>{formatNumber(line.count)}</span>
           {line.informational > 0 && (
@@ -70,22 +70,21 @@ export function CheckRow({ line, report, product, products }: CheckRowProps) {
   );
 }
 
-function Severity({
-  severity,
-  passed,
-}: {
-  severity: Schema['Severity'] | undefined;
-  passed: boolean;
-}) {
-  if (passed) {
-    return (
-      <span className="check-passed">
-        <IconCheck size={16} aria-hidden />
-        Passed
-      </span>
+function Verdict({ line }: { line: CheckLine }) {
+  if (line.count > 0) {
+    return line.check.severity === 'ERROR' ? (
+      <Tag tone="bad">Error</Tag>
+    ) : (
+      <Tag tone="warning">Alert</Tag>
     );
   }
-  return severity === 'ERROR' ? <Tag tone="bad">Error</Tag> : <Tag tone="warning">Alert</Tag>;
+  if (line.population === 0) return <span className="soft">No data</span>;
+  return (
+    <span className="check-passed">
+      <IconCheck size={16} aria-hidden />
+      Passed
+    </span>
+  );
 }
 
 function Share({ line }: { line: CheckLine }) {

@@ -4,7 +4,7 @@ import { useCatalogue, useReport } from '../../api/queries';
 import { ErrorState, LoadingLines } from '../../components/States';
 import { groupChecks, totals } from '../../lib/checks';
 import { useDistrict } from '../../lib/district';
-import { plural } from '../../lib/format';
+import { plural, sentence } from '../../lib/format';
 import { CheckRow } from './CheckRow';
 
 export function ReportSummary({ report: id, product }: { report: string; product: string }) {
@@ -32,7 +32,7 @@ export function ReportSummary({ report: id, product }: { report: string; product
   const productName = catalogue.data.products?.find((p) => p.productId === product)?.displayName;
   return (
     <div className="summary" aria-busy={report.isPlaceholderData}>
-      <Headline results={results} productName={productName} />
+      <Headline results={results} productName={productName} empty={report.data.revision === 0} />
       {groupChecks(results, catalogue.data.readinessChecks ?? []).map((group) => (
         <section key={group.title} aria-labelledby={`${id}-${group.title}`}>
           <h2 id={`${id}-${group.title}`} className="check-group">
@@ -55,13 +55,30 @@ export function ReportSummary({ report: id, product }: { report: string; product
   );
 }
 
-function Headline(props: { results: Schema['CheckResult'][]; productName: string | undefined }) {
+interface HeadlineProps {
+  results: Schema['CheckResult'][];
+  productName: string | undefined;
+  /** Whether there were no records to check. */
+  empty: boolean;
+}
+
+function Headline(props: HeadlineProps) {
   const sum = totals(props.results);
   const scope = props.productName ? ` for ${props.productName}` : '';
   const noise =
     sum.informational > 0
       ? `${plural(sum.informational, 'more finding needs', 'more findings need')} no action.`
       : '';
+  if (props.empty) {
+    return (
+      <div className="notice notice-warning" role="status">
+        <div>
+          <p className="notice-title">There was nothing to check</p>
+          <p>Nothing had been synced when this report was made. Make another one after a sync.</p>
+        </div>
+      </div>
+    );
+  }
   if (sum.findings === 0) {
     return (
       <div className="notice notice-good" role="status">
@@ -92,7 +109,7 @@ function FailedReport({ report }: { report: Schema['ReadinessReport'] }) {
     <div className="notice notice-bad">
       <div>
         <p className="notice-title">This report could not be finished.</p>
-        <p>{report.error || 'The reason is not known.'} Make a new report to try again.</p>
+        <p>{sentence(report.error || 'the reason is not known')} Make a new report to try again.</p>
       </div>
     </div>
   );
