@@ -82,7 +82,7 @@ func BenchmarkFromNothing(b *testing.B) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	stop := cpu(b)
+	peak, stop := rostertest.Heap(b), cpu(b)
 	var r *replica.Replica
 	for b.Loop() {
 		var err error
@@ -92,6 +92,7 @@ func BenchmarkFromNothing(b *testing.B) {
 		require.Equal(b, want, got)
 	}
 	stop()
+	peak()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB-kept")

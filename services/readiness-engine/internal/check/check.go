@@ -23,8 +23,8 @@
 package check
 
 import (
-	"bytes"
 	"slices"
+	"strings"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -104,10 +104,10 @@ func (c *Check) Run(v *View) Result {
 		}
 	})
 	slices.SortFunc(res.Findings, func(a, b Finding) int {
-		if order := bytes.Compare(v.id(a.Entity, a.Row), v.id(b.Entity, b.Row)); order != 0 {
+		if order := strings.Compare(v.id(a.Entity, a.Row), v.id(b.Entity, b.Row)); order != 0 {
 			return order
 		}
-		return bytes.Compare(v.id(a.RelatedEntity, a.Related), v.id(b.RelatedEntity, b.Related))
+		return strings.Compare(v.id(a.RelatedEntity, a.Related), v.id(b.RelatedEntity, b.Related))
 	})
 	res.Diagnosis = diagnose(v, &res)
 	return res

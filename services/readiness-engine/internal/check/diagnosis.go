@@ -80,13 +80,13 @@ func (v *View) concentrate(findings []Finding, f *facts) {
 		if row == 0 || n == 0 || !v.schools[row] {
 			continue
 		}
-		if n > f.topCount || n == f.topCount && string(v.Orgs.ID(uint32(row))) < string(v.Orgs.ID(uint32(top))) {
+		if n > f.topCount || n == f.topCount && v.Orgs.ID(uint32(row)) < v.Orgs.ID(uint32(top)) {
 			f.topCount, top = n, row
 		}
 	}
 	f.topSchool = v.Text(v.Orgs.Rows[top].Name)
 	if f.topSchool == "" {
-		f.topSchool = "the school " + string(v.Orgs.ID(uint32(top)))
+		f.topSchool = "the school " + v.Orgs.ID(uint32(top))
 	}
 }
 

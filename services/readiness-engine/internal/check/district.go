@@ -139,7 +139,7 @@ func sessionNoneCurrent(v *View, report func(Finding)) int {
 	district := uint32(0)
 	for i := range v.Orgs.Rows {
 		if v.Orgs.Rows[i].State == replica.Active && v.districts[i] &&
-			(district == 0 || string(v.Orgs.ID(uint32(i))) < string(v.Orgs.ID(district))) {
+			(district == 0 || v.Orgs.ID(uint32(i)) < v.Orgs.ID(district)) {
 			district = uint32(i)
 		}
 	}

@@ -189,7 +189,7 @@ func TestTinyDistrict(t *testing.T) {
 			fmt.Fprintf(&out, "    %s\n", res.Diagnosis)
 		}
 		for _, found := range res.Findings {
-			f := v.Proto(c, found)
+			f := v.Proto(found)
 			fmt.Fprintf(&out, "  - %s %s %q role=%s email=%q school=%s related=%s actionable=%t: %s\n",
 				f.Entity, f.SourcedId, f.DisplayName, f.Role, f.Email, f.SchoolId, f.RelatedSourcedId, f.Actionable, f.Reason)
 		}

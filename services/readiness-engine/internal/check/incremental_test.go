@@ -26,7 +26,7 @@ func findings(r *replica.Replica) (lines []string) {
 		res := c.Run(v)
 		lines = append(lines, res.Proto().String())
 		for _, f := range res.Findings {
-			lines = append(lines, fmt.Sprint(v.Proto(c, f)))
+			lines = append(lines, fmt.Sprint(v.Proto(f)))
 		}
 	}
 	return lines

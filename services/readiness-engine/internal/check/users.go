@@ -1,9 +1,9 @@
 package check
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -311,15 +311,15 @@ func (v *View) domains() (of []uint32, count int) {
 		if u.EmailKey == 0 {
 			return
 		}
-		email := v.TextBytes(u.EmailKey)
-		var domain []byte
-		if at := bytes.LastIndexByte(email, '@'); at >= 0 {
+		email := v.Text(u.EmailKey)
+		domain := ""
+		if at := strings.LastIndexByte(email, '@'); at >= 0 {
 			domain = email[at+1:]
 		}
-		n, ok := numbers[string(domain)]
+		n, ok := numbers[domain]
 		if !ok {
 			n = uint32(len(numbers)) + 1
-			numbers[string(domain)] = n
+			numbers[domain] = n
 		}
 		of[row] = n
 	})

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +75,7 @@ const internalPrefix = "securlyinternal:"
 
 // internal tells whether a user is one the hub itself made up.
 func (v *View) internal(u replica.UserRow) bool {
-	return bytes.HasPrefix(v.Users.ID(uint32(u)), []byte(internalPrefix))
+	return strings.HasPrefix(v.Users.ID(uint32(u)), internalPrefix)
 }
 
 func (v *View) user(u replica.UserRow) *replica.User { return &v.Users.Rows[u] }
@@ -226,7 +225,7 @@ func (v *View) share() {
 		if a.email != b.email {
 			return int(a.email) - int(b.email)
 		}
-		return bytes.Compare(v.Users.ID(uint32(a.user)), v.Users.ID(uint32(b.user)))
+		return strings.Compare(v.Users.ID(uint32(a.user)), v.Users.ID(uint32(b.user)))
 	})
 }
 
@@ -286,7 +285,7 @@ func (v *View) schoolOfEnrollment(e *replica.Enrollment) replica.OrgRow {
 	return v.Classes.Rows[e.Class].School
 }
 
-func (v *View) id(e typev1.Entity, row uint32) []byte {
+func (v *View) id(e typev1.Entity, row uint32) string {
 	switch e {
 	case typev1.Entity_ENTITY_ORGS:
 		return v.Orgs.ID(row)
@@ -299,7 +298,7 @@ func (v *View) id(e typev1.Entity, row uint32) []byte {
 	case typev1.Entity_ENTITY_ENROLLMENTS:
 		return v.Enrollments.ID(row)
 	}
-	return nil
+	return ""
 }
 
 func (v *View) name(u *replica.User) string {
@@ -326,13 +325,12 @@ var familyNames = map[replica.Families]record.Family{
 	replica.Administrator: record.FamilyAdministrator, replica.Guardian: record.FamilyGuardian, replica.Other: record.FamilyOther,
 }
 
-// Proto spells a finding out.
-func (v *View) Proto(c *Check, f Finding) *readinessv1.ReadinessFinding {
+// Proto spells a finding out, except for the check.
+func (v *View) Proto(f Finding) *readinessv1.ReadinessFinding {
 	out := &readinessv1.ReadinessFinding{
-		CheckId:    c.ID,
 		Entity:     record.EntityName(f.Entity),
-		SourcedId:  string(v.id(f.Entity, f.Row)),
-		SchoolId:   string(v.Orgs.ID(uint32(f.School))),
+		SourcedId:  v.id(f.Entity, f.Row),
+		SchoolId:   v.Orgs.ID(uint32(f.School)),
 		SchoolName: v.Text(v.Orgs.Rows[f.School].Name),
 		Actionable: !f.Informational,
 		Reason:     f.Reason,
@@ -355,7 +353,7 @@ func (v *View) Proto(c *Check, f Finding) *readinessv1.ReadinessFinding {
 		out.DisplayName, out.Email, out.Grades = v.name(u), v.Text(u.Email), v.Grades(u)
 		out.Role = string(familyNames[e.Family])
 	}
-	switch out.RelatedSourcedId = string(v.id(f.RelatedEntity, f.Related)); f.RelatedEntity {
+	switch out.RelatedSourcedId = v.id(f.RelatedEntity, f.Related); f.RelatedEntity {
 	case typev1.Entity_ENTITY_CLASSES:
 		out.RelatedName = v.Text(v.Classes.Rows[f.Related].Title)
 	case typev1.Entity_ENTITY_USERS:

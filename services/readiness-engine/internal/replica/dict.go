@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"unsafe"
 )
 
 // chunkSize bounds the memory that a small dictionary wastes. A position is a
@@ -22,6 +23,20 @@ type dict struct {
 	slots     []uint64 // open addressing: 32 bits of hash, 32 bits of position + 1
 }
 
+// maxLoad is the part of the slots that may be in use.
+var maxLoad = struct{ used, of int }{4, 5}
+
+// slot returns where a hash of 32 bits belongs. The number of slots need not be
+// a power of two, so that a dictionary of known size has no more than it needs.
+func (d *dict) slot(hash uint64) uint64 { return hash * uint64(len(d.slots)) >> 32 }
+
+func (d *dict) after(slot uint64) uint64 {
+	if slot++; slot == uint64(len(d.slots)) {
+		return 0
+	}
+	return slot
+}
+
 func (d *dict) len() int { return max(1, len(d.positions)) }
 
 // reserve makes room for n texts.
@@ -29,11 +44,7 @@ func (d *dict) reserve(n int) {
 	if d.positions == nil {
 		d.positions = make([]uint32, 1, n+1)
 	}
-	size := 16
-	for size*3/4 <= n {
-		size *= 2
-	}
-	if size > len(d.slots) {
+	if size := n*maxLoad.of/maxLoad.used + 16; size > len(d.slots) {
 		d.rehash(size)
 	}
 }
@@ -43,12 +54,11 @@ func (d *dict) number(b []byte) (n uint32, added bool) {
 	if len(b) == 0 {
 		return 0, false
 	}
-	if len(d.positions) >= len(d.slots)*3/4 {
-		d.reserve(max(12, len(d.positions)*5/4))
+	if len(d.positions)*maxLoad.of >= len(d.slots)*maxLoad.used {
+		d.reserve(len(d.positions) * 3 / 2)
 	}
 	hash := uint64(uint32(maphash.Bytes(seed, b)))
-	mask := uint64(len(d.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
+	for i := d.slot(hash); ; i = d.after(i) {
 		slot := d.slots[i]
 		if slot == 0 {
 			n = uint32(len(d.positions))
@@ -71,8 +81,7 @@ func (d *dict) find(b []byte) uint32 {
 		return 0
 	}
 	hash := uint64(uint32(maphash.Bytes(seed, b)))
-	mask := uint64(len(d.slots) - 1)
-	for i := hash & mask; d.slots[i] != 0; i = (i + 1) & mask {
+	for i := d.slot(hash); d.slots[i] != 0; i = d.after(i) {
 		if d.slots[i]>>32 == hash {
 			if n, text := d.entry(uint32(d.slots[i]) - 1); string(text) == string(b) {
 				return n
@@ -82,13 +91,13 @@ func (d *dict) find(b []byte) uint32 {
 	return 0
 }
 
-// bytes returns the text of n, which must not be changed.
-func (d *dict) bytes(n uint32) []byte {
+// text returns the text of n. It is no copy: what a chunk holds never changes.
+func (d *dict) text(n uint32) string {
 	if n == 0 {
-		return nil
+		return ""
 	}
 	_, b := d.entry(d.positions[n])
-	return b
+	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
 // entry reads number and text at a position: the number comes first, so that a
@@ -125,14 +134,13 @@ func (d *dict) store(n uint32, b []byte) uint32 {
 func (d *dict) rehash(size int) {
 	old := d.slots
 	d.slots = make([]uint64, size)
-	mask := uint64(size - 1)
 	for _, slot := range old {
 		if slot == 0 {
 			continue
 		}
-		i := slot >> 32 & mask
+		i := d.slot(slot >> 32)
 		for d.slots[i] != 0 {
-			i = (i + 1) & mask
+			i = d.after(i)
 		}
 		d.slots[i] = slot
 	}

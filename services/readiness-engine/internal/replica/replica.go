@@ -182,8 +182,8 @@ func (t *table[R]) reserve(n int) {
 
 func (t *table[R]) size() int { return t.ids.size() + cap(t.Rows)*int(reflect.TypeFor[R]().Size()) }
 
-// ID returns the sourcedId of a row, which must not be changed.
-func (t *table[R]) ID(row uint32) []byte { return t.ids.bytes(row) }
+// ID returns the sourcedId of a row.
+func (t *table[R]) ID(row uint32) string { return t.ids.text(row) }
 
 // Find returns the row of an id, 0 when the replica has never met it.
 func (t *table[R]) Find(id string) uint32 { return t.ids.find([]byte(id)) }
@@ -252,10 +252,7 @@ func New(counts map[string]int32) *Replica {
 }
 
 // Text returns a text of the replica.
-func (r *Replica) Text(t Text) string { return string(r.texts.bytes(uint32(t))) }
-
-// TextBytes is Text without a copy; it must not be changed.
-func (r *Replica) TextBytes(t Text) []byte { return r.texts.bytes(uint32(t)) }
+func (r *Replica) Text(t Text) string { return r.texts.text(uint32(t)) }
 
 // Terms returns the sessions of a class.
 func (r *Replica) Terms(c *Class) []SessionRow { return r.terms.get(c.terms) }

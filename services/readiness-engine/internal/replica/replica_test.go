@@ -45,7 +45,7 @@ func TestDecode(t *testing.T) {
 			require.Equal(t, state, s.State)
 			require.Equal(t, []string{v.AcademicSession.Title, v.AcademicSession.StartDate, v.AcademicSession.EndDate},
 				[]string{r.Text(s.Title), r.Text(s.Start), r.Text(s.End)})
-			require.Equal(t, v.AcademicSession.GetParent().GetSourcedId(), string(r.Sessions.ID(uint32(s.Parent))))
+			require.Equal(t, v.AcademicSession.GetParent().GetSourcedId(), r.Sessions.ID(uint32(s.Parent)))
 		case *typev1.Record_Course:
 			c := r.Courses.Rows[r.Courses.Find(v.Course.SourcedId)]
 			require.Equal(t, state, c.State)
@@ -55,11 +55,11 @@ func TestDecode(t *testing.T) {
 			require.Equal(t, state, c.State)
 			require.Equal(t, v.Class.Title, r.Text(c.Title))
 			require.Equal(t, v.Class.Grades, r.ClassGrades(&c))
-			require.Equal(t, v.Class.GetCourse().GetSourcedId(), string(r.Courses.ID(uint32(c.Course))))
-			require.Equal(t, v.Class.GetSchool().GetSourcedId(), string(r.Orgs.ID(uint32(c.School))))
+			require.Equal(t, v.Class.GetCourse().GetSourcedId(), r.Courses.ID(uint32(c.Course)))
+			require.Equal(t, v.Class.GetSchool().GetSourcedId(), r.Orgs.ID(uint32(c.School)))
 			var terms []string
 			for _, term := range r.Terms(&c) {
-				terms = append(terms, string(r.Sessions.ID(uint32(term))))
+				terms = append(terms, r.Sessions.ID(uint32(term)))
 			}
 			var want []string
 			for _, term := range v.Class.Terms {
@@ -71,9 +71,9 @@ func TestDecode(t *testing.T) {
 		case *typev1.Record_Enrollment:
 			e := r.Enrollments.Rows[r.Enrollments.Find(v.Enrollment.SourcedId)]
 			require.Equal(t, Enrollment{e.User, e.Class, e.School, familyOf(v.Enrollment.Role), v.Enrollment.EndDate != "", state}, e)
-			require.Equal(t, v.Enrollment.GetUser().GetSourcedId(), string(r.Users.ID(uint32(e.User))))
-			require.Equal(t, v.Enrollment.GetClass().GetSourcedId(), string(r.Classes.ID(uint32(e.Class))))
-			require.Equal(t, v.Enrollment.GetSchool().GetSourcedId(), string(r.Orgs.ID(uint32(e.School))))
+			require.Equal(t, v.Enrollment.GetUser().GetSourcedId(), r.Users.ID(uint32(e.User)))
+			require.Equal(t, v.Enrollment.GetClass().GetSourcedId(), r.Classes.ID(uint32(e.Class)))
+			require.Equal(t, v.Enrollment.GetSchool().GetSourcedId(), r.Orgs.ID(uint32(e.School)))
 		case *typev1.Record_User:
 			requireUser(t, r, v.User, state)
 		}
@@ -86,7 +86,7 @@ func requireUser(t *testing.T, r *Replica, want *typev1.User, state State) {
 	require.Equal(t, state, u.State)
 	require.Equal(t, []string{want.GivenName, want.FamilyName, want.Email, strings.ToLower(strings.TrimSpace(want.Email))},
 		[]string{r.Text(u.Given), r.Text(u.Family), r.Text(u.Email), r.Text(u.EmailKey)})
-	require.Equal(t, want.GetPrimaryOrg().GetSourcedId(), string(r.Orgs.ID(uint32(u.PrimaryOrg))))
+	require.Equal(t, want.GetPrimaryOrg().GetSourcedId(), r.Orgs.ID(uint32(u.PrimaryOrg)))
 	require.Equal(t, want.Username != "", u.Flags&HasUsername != 0)
 	require.Equal(t, want.Phone != "", u.Flags&HasPhone != 0)
 	require.Equal(t, strings.TrimSpace(want.GetAddress().GetCity()+want.GetAddress().GetZip()) != "", u.Flags&HasAddress != 0)
@@ -94,12 +94,12 @@ func requireUser(t *testing.T, r *Replica, want *typev1.User, state State) {
 	require.Len(t, r.Roles(u), len(want.Roles))
 	for i, role := range r.Roles(u) {
 		require.Equal(t, want.Roles[i].Role, r.Text(role.Token))
-		require.Equal(t, want.Roles[i].GetOrg().GetSourcedId(), string(r.Orgs.ID(uint32(role.Org))))
+		require.Equal(t, want.Roles[i].GetOrg().GetSourcedId(), r.Orgs.ID(uint32(role.Org)))
 		require.True(t, u.Families.Has(role.Family))
 	}
 	require.Len(t, r.Agents(u), len(want.Agents))
 	for i, agent := range r.Agents(u) {
-		require.Equal(t, want.Agents[i].SourcedId, string(r.Users.ID(uint32(agent.User))))
+		require.Equal(t, want.Agents[i].SourcedId, r.Users.ID(uint32(agent.User)))
 		require.Equal(t, want.Agents[i].ContactType == "emergency", agent.Emergency)
 	}
 	persons := 0
@@ -147,7 +147,7 @@ func TestDictKeepsEveryTextApart(t *testing.T) {
 	}
 	require.Len(t, numbers, len(texts))
 	for n, text := range numbers {
-		require.Equal(t, text, string(d.bytes(n)))
+		require.Equal(t, text, d.text(n))
 		require.Equal(t, n, d.find([]byte(text)))
 		again, added := d.number([]byte(text))
 		require.False(t, added)

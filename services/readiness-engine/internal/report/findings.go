@@ -1,30 +1,29 @@
 package report
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 
+	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
 	"gocloud.dev/blob"
-	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	"github.com/securly/sync/services/readiness-engine/internal/check"
 )
 
 // findings keeps the findings of each check and report in a blob that is named
-// after its content, so that reports share what has not changed. A blob begins
-// with the number of its frames and, for each, the number of its findings and
-// its compressed size; so a page far back costs one frame to read.
+// after its content, so that reports share what has not changed. A blob is a run
+// of compressed frames, so that neither writing nor reading needs more memory
+// than a frame, and a page far back costs one frame to read.
 type findings struct{ bucket *blob.Bucket }
 
 const frameFindings = 1000
@@ -38,48 +37,75 @@ var (
 	})
 )
 
-// write stores what a check found and returns where.
-func (f findings) write(ctx context.Context, district string, v *check.View, res *check.Result) (*readinessv1.StoredFindings, error) {
+// write stores what a check found for a report and returns where.
+func (f findings) write(ctx context.Context, district, report string, v *check.View, res *check.Result) (*readinessv1.StoredFindings, error) {
 	stored := &readinessv1.StoredFindings{CheckId: res.Check.ID, Count: int32(len(res.Findings))}
 	if len(res.Findings) == 0 {
 		return stored, nil
 	}
-	enc, err := encoder()
-	if err != nil {
-		return nil, fmt.Errorf("prepare compression: %w", err)
-	}
-	var header, frames, plain bytes.Buffer
+	// The name is known at the end only.
+	unnamed := unnamed(district, report) + uuid.NewString()
 	hash := sha256.New()
-	count := (len(res.Findings) + frameFindings - 1) / frameFindings
-	header.Write(binary.AppendUvarint(nil, uint64(count)))
-	for from := 0; from < len(res.Findings); from += frameFindings {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		part := res.Findings[from:min(from+frameFindings, len(res.Findings))]
-		plain.Reset()
-		for _, found := range part {
-			if _, err := protodelim.MarshalTo(&plain, v.Proto(res.Check, found)); err != nil {
-				return nil, fmt.Errorf("encode a finding of %s: %w", res.Check.ID, err)
-			}
-		}
-		hash.Write(plain.Bytes())
-		frame := enc.EncodeAll(plain.Bytes(), nil)
-		frames.Write(frame)
-		header.Write(binary.AppendUvarint(binary.AppendUvarint(nil, uint64(len(part))), uint64(len(frame))))
+	err := f.writeFrames(ctx, unnamed, hash, v, res.Findings, stored)
+	if err == nil {
+		stored.Blob = district + "/" + res.Check.ID + "/" + hex.EncodeToString(hash.Sum(nil))
+		err = f.rename(ctx, unnamed, stored.Blob)
 	}
-	stored.Blob = district + "/" + res.Check.ID + "/" + hex.EncodeToString(hash.Sum(nil))
-	switch exists, err := f.bucket.Exists(ctx, stored.Blob); {
-	case err != nil:
-		return nil, fmt.Errorf("look for findings %s: %w", stored.Blob, err)
-	case exists:
-		return stored, nil
-	}
-	header.Write(frames.Bytes())
-	if err := f.bucket.WriteAll(ctx, stored.Blob, header.Bytes(), nil); err != nil {
-		return nil, fmt.Errorf("write findings %s: %w", stored.Blob, err)
+	if err != nil {
+		return nil, fmt.Errorf("write findings of %s in %s: %w", res.Check.ID, district, err)
 	}
 	return stored, nil
+}
+
+// unnamed is where the blobs of a report are that have no name yet.
+func unnamed(district, report string) string { return district + "/unnamed/" + report + "/" }
+
+func (f findings) rename(ctx context.Context, from, to string) error {
+	exists, err := f.bucket.Exists(ctx, to)
+	if err == nil && !exists {
+		err = f.bucket.Copy(ctx, to, from, nil)
+	}
+	return errors.Join(err, f.bucket.Delete(ctx, from))
+}
+
+func (f findings) writeFrames(ctx context.Context, key string, hash io.Writer, v *check.View, found []check.Finding, stored *readinessv1.StoredFindings) (err error) {
+	enc, err := encoder()
+	if err != nil {
+		return fmt.Errorf("prepare compression: %w", err)
+	}
+	ctx, abandon := context.WithCancel(ctx)
+	defer abandon()
+	object, err := f.bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: "application/zstd"})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			abandon() // so that closing leaves no blob behind
+		}
+		err = errors.Join(err, object.Close())
+	}()
+	out := io.MultiWriter(object, hash)
+	frame := &readinessv1.FindingsFrame{}
+	var plain, packed []byte
+	for part := range slices.Chunk(found, frameFindings) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		frame.Findings = frame.Findings[:0]
+		for _, found := range part {
+			frame.Findings = append(frame.Findings, v.Proto(found))
+		}
+		if plain, err = (proto.MarshalOptions{}).MarshalAppend(plain[:0], frame); err != nil {
+			return err
+		}
+		packed = enc.EncodeAll(plain, packed[:0])
+		if _, err := out.Write(packed); err != nil {
+			return err
+		}
+		stored.Frames = append(stored.Frames, uint32(len(packed)))
+	}
+	return nil
 }
 
 var errDamaged = errors.New("the stored findings are damaged")
@@ -90,74 +116,55 @@ func (f findings) read(ctx context.Context, stored *readinessv1.StoredFindings, 
 		if skip >= int(stored.GetCount()) {
 			return
 		}
-		err := f.scan(ctx, stored.GetBlob(), skip, func(found *readinessv1.ReadinessFinding) bool { return yield(found, nil) })
+		err := f.readFrames(ctx, stored, skip, func(found *readinessv1.ReadinessFinding) bool { return yield(found, nil) })
 		if err != nil {
 			yield(nil, fmt.Errorf("read findings %s: %w", stored.GetBlob(), err))
 		}
 	}
 }
 
-func (f findings) scan(ctx context.Context, key string, skip int, yield func(*readinessv1.ReadinessFinding) bool) (err error) {
+func (f findings) readFrames(ctx context.Context, stored *readinessv1.StoredFindings, skip int, yield func(*readinessv1.ReadinessFinding) bool) (err error) {
 	dec, err := decoder()
 	if err != nil {
 		return fmt.Errorf("prepare decompression: %w", err)
 	}
-	object, err := f.bucket.NewReader(ctx, key, nil)
+	frames, offset := stored.GetFrames(), int64(0)
+	for ; skip >= frameFindings && len(frames) > 0; skip -= frameFindings {
+		offset += int64(frames[0])
+		frames = frames[1:]
+	}
+	object, err := f.bucket.NewRangeReader(ctx, stored.GetBlob(), offset, -1, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, object.Close()) }()
-	in := bufio.NewReaderSize(object, 64<<10)
-	count, err := binary.ReadUvarint(in)
-	if err != nil || count > uint64(object.Size()) {
-		return errDamaged
-	}
-	type frame struct{ findings, size uint64 }
-	index := make([]frame, count)
-	for i := range index {
-		var errs [2]error
-		index[i].findings, errs[0] = binary.ReadUvarint(in)
-		index[i].size, errs[1] = binary.ReadUvarint(in)
-		if errors.Join(errs[:]...) != nil || index[i].size > uint64(object.Size()) {
-			return errDamaged
-		}
-	}
 	var packed, plain []byte
-	for _, fr := range index {
-		if skip >= int(fr.findings) {
-			skip -= int(fr.findings)
-			if _, err := in.Discard(int(fr.size)); err != nil {
-				return err
-			}
-			continue
-		}
-		packed = append(packed[:0], make([]byte, fr.size)...)
-		if _, err := io.ReadFull(in, packed); err != nil {
-			return err
+	for _, size := range frames {
+		packed = slices.Grow(packed[:0], int(size))[:size]
+		if _, err := io.ReadFull(object, packed); err != nil {
+			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		if plain, err = dec.DecodeAll(packed, plain[:0]); err != nil {
 			return fmt.Errorf("%w: %w", errDamaged, err)
 		}
-		for r := bytes.NewReader(plain); r.Len() > 0; {
-			found := &readinessv1.ReadinessFinding{}
-			if err := protodelim.UnmarshalFrom(r, found); err != nil {
-				return fmt.Errorf("%w: %w", errDamaged, err)
-			}
-			if skip > 0 {
-				skip--
-				continue
-			}
+		frame := &readinessv1.FindingsFrame{}
+		if err := proto.Unmarshal(plain, frame); err != nil {
+			return fmt.Errorf("%w: %w", errDamaged, err)
+		}
+		for _, found := range frame.GetFindings()[min(skip, len(frame.GetFindings())):] {
+			found.CheckId = stored.GetCheckId()
 			if !yield(found) {
 				return nil
 			}
 		}
+		skip = 0
 	}
 	return nil
 }
 
-// erase removes all findings of a district.
-func (f findings) erase(ctx context.Context, district string) error {
-	for it := f.bucket.List(&blob.ListOptions{Prefix: district + "/"}); ; {
+// erase removes what begins with a prefix.
+func (f findings) erase(ctx context.Context, prefix string) error {
+	for it := f.bucket.List(&blob.ListOptions{Prefix: prefix}); ; {
 		object, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -166,7 +173,7 @@ func (f findings) erase(ctx context.Context, district string) error {
 			err = f.bucket.Delete(ctx, object.Key)
 		}
 		if err != nil {
-			return fmt.Errorf("erase findings of %s: %w", district, err)
+			return fmt.Errorf("erase findings %s: %w", prefix, err)
 		}
 	}
 }

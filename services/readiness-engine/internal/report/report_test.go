@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestFindingsAreReadFromAnywhere(t *testing.T) {
 	const students = 2*frameFindings + 345
 	v := noEmails(t, students)
 	res := check.Find("student-email-missing").Run(v)
-	stored, err := f.write(t.Context(), "d1", v, &res)
+	stored, err := f.write(t.Context(), "d1", "r1", v, &res)
 	require.NoError(t, err)
 	require.EqualValues(t, students, stored.Count)
 	for _, skip := range []int{0, 1, frameFindings - 1, frameFindings, frameFindings + 1, 2 * frameFindings, students - 1, students, students + 1} {
@@ -50,10 +51,10 @@ func TestFindingsAreReadFromAnywhere(t *testing.T) {
 		}
 		require.Equal(t, max(skip, students), next)
 	}
-	again, err := f.write(t.Context(), "d1", v, &res)
+	again, err := f.write(t.Context(), "d1", "r1", v, &res)
 	require.NoError(t, err)
 	require.Equal(t, stored.Blob, again.Blob, "what has not changed is stored once")
-	other, err := f.write(t.Context(), "d2", v, &res)
+	other, err := f.write(t.Context(), "d2", "r1", v, &res)
 	require.NoError(t, err)
 	require.NotEqual(t, stored.Blob, other.Blob, "districts share nothing")
 }
@@ -63,17 +64,14 @@ func TestDamagedFindingsAreAnError(t *testing.T) {
 	defer func() { require.NoError(t, f.bucket.Close()) }()
 	v := noEmails(t, 10)
 	res := check.Find("student-email-missing").Run(v)
-	stored, err := f.write(t.Context(), "d1", v, &res)
+	stored, err := f.write(t.Context(), "d1", "r1", v, &res)
 	require.NoError(t, err)
 	good, err := f.bucket.ReadAll(t.Context(), stored.Blob)
 	require.NoError(t, err)
 	for name, bad := range map[string][]byte{
 		"empty":       {},
 		"cut off":     good[:len(good)/2],
-		"no index":    {200},
-		"huge index":  {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
-		"huge frame":  {1, 10, 0xff, 0xff, 0xff, 0xff, 0x7f},
-		"other bytes": append([]byte{1, 10, 4}, "junk"...),
+		"other bytes": bytes.Repeat([]byte("junk"), len(good)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, f.bucket.WriteAll(t.Context(), stored.Blob, bad, nil))
@@ -81,7 +79,7 @@ func TestDamagedFindingsAreAnError(t *testing.T) {
 			for _, err := range f.read(t.Context(), stored, 0) {
 				failed = err
 			}
-			require.Error(t, failed)
+			require.ErrorIs(t, failed, errDamaged)
 		})
 	}
 }

@@ -156,7 +156,7 @@ func (r *Reports) Erase(ctx context.Context, district string) error {
 	if err := gone(r.districts.Delete(ctx, district)); err != nil {
 		return err
 	}
-	return r.findings.erase(ctx, district)
+	return r.findings.erase(ctx, district+"/")
 }
 
 // gone takes a document that is not there for deleted.

@@ -250,8 +250,12 @@ func (r *Runner) release(ctx context.Context, lease docstore.Doc[*readinessv1.Re
 	return gone(err)
 }
 
-// settle takes a report that is completed or failed out of the queue.
+// settle takes a report that is completed or failed out of the queue. An engine
+// that was killed may have left blobs without a name.
 func (r *Runner) settle(ctx context.Context, q *readinessv1.QueuedReport) error {
+	if err := r.reports.findings.erase(ctx, unnamed(q.GetDistrict(), q.GetReportId())); err != nil {
+		return err
+	}
 	if err := gone(r.reports.queue.Delete(ctx, documentID(q.GetDistrict(), q.GetReportId()))); err != nil {
 		return err
 	}
@@ -314,7 +318,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 		v := check.NewView(rep, r.now())
 		for _, c := range check.Catalogue() {
 			res := c.Run(v)
-			at, err := r.reports.findings.write(ctx, q.GetDistrict(), v, &res)
+			at, err := r.reports.findings.write(ctx, q.GetDistrict(), q.GetReportId(), v, &res)
 			if err != nil {
 				return err
 			}
@@ -332,7 +336,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 		return nil
 	})
 	if errors.Is(err, docstore.ErrNotFound) { // Erased meanwhile: leave nothing behind.
-		return r.reports.findings.erase(ctx, q.GetDistrict())
+		return r.reports.findings.erase(ctx, q.GetDistrict()+"/")
 	}
 	return err
 }

@@ -88,9 +88,13 @@ func (x *StoredReport) GetFindings() []*StoredFindings {
 type StoredFindings struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	CheckId string                 `protobuf:"bytes,1,opt,name=check_id,json=checkId,proto3" json:"check_id,omitempty"`
-	Blob    string                 `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
+	// Holds compressed FindingsFrames, one behind the other.
+	Blob string `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
 	// Actionable and informational ones.
-	Count         int32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Count int32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// The compressed size of each frame in bytes, so that a page is read without
+	// those before it.
+	Frames        []uint32 `protobuf:"varint,4,rep,packed,name=frames,proto3" json:"frames,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -146,6 +150,59 @@ func (x *StoredFindings) GetCount() int32 {
 	return 0
 }
 
+func (x *StoredFindings) GetFrames() []uint32 {
+	if x != nil {
+		return x.Frames
+	}
+	return nil
+}
+
+// FindingsFrame is a run of findings of one check.
+type FindingsFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without check_id.
+	Findings      []*ReadinessFinding `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindingsFrame) Reset() {
+	*x = FindingsFrame{}
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindingsFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindingsFrame) ProtoMessage() {}
+
+func (x *FindingsFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindingsFrame.ProtoReflect.Descriptor instead.
+func (*FindingsFrame) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FindingsFrame) GetFindings() []*ReadinessFinding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
 // QueuedReport is work to do. It holds all that is needed to make the report
 // document, so that either may be written first.
 type QueuedReport struct {
@@ -163,7 +220,7 @@ type QueuedReport struct {
 
 func (x *QueuedReport) Reset() {
 	*x = QueuedReport{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[2]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -175,7 +232,7 @@ func (x *QueuedReport) String() string {
 func (*QueuedReport) ProtoMessage() {}
 
 func (x *QueuedReport) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[2]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -188,7 +245,7 @@ func (x *QueuedReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueuedReport.ProtoReflect.Descriptor instead.
 func (*QueuedReport) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *QueuedReport) GetDistrict() string {
@@ -248,7 +305,7 @@ type ReportLease struct {
 
 func (x *ReportLease) Reset() {
 	*x = ReportLease{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +317,7 @@ func (x *ReportLease) String() string {
 func (*ReportLease) ProtoMessage() {}
 
 func (x *ReportLease) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +330,7 @@ func (x *ReportLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLease.ProtoReflect.Descriptor instead.
 func (*ReportLease) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReportLease) GetDistrict() string {
@@ -316,7 +373,7 @@ type ReportedDistrict struct {
 
 func (x *ReportedDistrict) Reset() {
 	*x = ReportedDistrict{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +385,7 @@ func (x *ReportedDistrict) String() string {
 func (*ReportedDistrict) ProtoMessage() {}
 
 func (x *ReportedDistrict) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +398,7 @@ func (x *ReportedDistrict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportedDistrict.ProtoReflect.Descriptor instead.
 func (*ReportedDistrict) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReportedDistrict) GetDistrict() string {
@@ -369,7 +426,7 @@ type ExportFrame struct {
 
 func (x *ExportFrame) Reset() {
 	*x = ExportFrame{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +438,7 @@ func (x *ExportFrame) String() string {
 func (*ExportFrame) ProtoMessage() {}
 
 func (x *ExportFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +451,7 @@ func (x *ExportFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportFrame.ProtoReflect.Descriptor instead.
 func (*ExportFrame) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExportFrame) GetRevision() int32 {
@@ -427,7 +484,7 @@ type WatchFrame struct {
 
 func (x *WatchFrame) Reset() {
 	*x = WatchFrame{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +496,7 @@ func (x *WatchFrame) String() string {
 func (*WatchFrame) ProtoMessage() {}
 
 func (x *WatchFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +509,7 @@ func (x *WatchFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFrame.ProtoReflect.Descriptor instead.
 func (*WatchFrame) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WatchFrame) GetEvent() isWatchFrame_Event {
@@ -536,7 +593,7 @@ type WatchMark struct {
 
 func (x *WatchMark) Reset() {
 	*x = WatchMark{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +605,7 @@ func (x *WatchMark) String() string {
 func (*WatchMark) ProtoMessage() {}
 
 func (x *WatchMark) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +618,7 @@ func (x *WatchMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMark.ProtoReflect.Descriptor instead.
 func (*WatchMark) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WatchMark) GetRevision() int32 {
@@ -580,7 +637,7 @@ type WatchRecords struct {
 
 func (x *WatchRecords) Reset() {
 	*x = WatchRecords{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +649,7 @@ func (x *WatchRecords) String() string {
 func (*WatchRecords) ProtoMessage() {}
 
 func (x *WatchRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +662,7 @@ func (x *WatchRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRecords.ProtoReflect.Descriptor instead.
 func (*WatchRecords) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 var File_securly_sync_readiness_v1_state_proto protoreflect.FileDescriptor
@@ -616,11 +673,14 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\fStoredReport\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12B\n" +
 	"\x06report\x18\x02 \x01(\v2*.securly.sync.readiness.v1.ReadinessReportR\x06report\x12E\n" +
-	"\bfindings\x18\x03 \x03(\v2).securly.sync.readiness.v1.StoredFindingsR\bfindings\"U\n" +
+	"\bfindings\x18\x03 \x03(\v2).securly.sync.readiness.v1.StoredFindingsR\bfindings\"m\n" +
 	"\x0eStoredFindings\x12\x19\n" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12\x12\n" +
 	"\x04blob\x18\x02 \x01(\tR\x04blob\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\x05R\x05count\"\xe1\x01\n" +
+	"\x05count\x18\x03 \x01(\x05R\x05count\x12\x16\n" +
+	"\x06frames\x18\x04 \x03(\rR\x06frames\"X\n" +
+	"\rFindingsFrame\x12G\n" +
+	"\bfindings\x18\x01 \x03(\v2+.securly.sync.readiness.v1.ReadinessFindingR\bfindings\"\xe1\x01\n" +
 	"\fQueuedReport\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12;\n" +
@@ -664,34 +724,37 @@ func file_securly_sync_readiness_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_readiness_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_readiness_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_securly_sync_readiness_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_securly_sync_readiness_v1_state_proto_goTypes = []any{
 	(*StoredReport)(nil),          // 0: securly.sync.readiness.v1.StoredReport
 	(*StoredFindings)(nil),        // 1: securly.sync.readiness.v1.StoredFindings
-	(*QueuedReport)(nil),          // 2: securly.sync.readiness.v1.QueuedReport
-	(*ReportLease)(nil),           // 3: securly.sync.readiness.v1.ReportLease
-	(*ReportedDistrict)(nil),      // 4: securly.sync.readiness.v1.ReportedDistrict
-	(*ExportFrame)(nil),           // 5: securly.sync.readiness.v1.ExportFrame
-	(*WatchFrame)(nil),            // 6: securly.sync.readiness.v1.WatchFrame
-	(*WatchMark)(nil),             // 7: securly.sync.readiness.v1.WatchMark
-	(*WatchRecords)(nil),          // 8: securly.sync.readiness.v1.WatchRecords
-	(*ReadinessReport)(nil),       // 9: securly.sync.readiness.v1.ReadinessReport
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*FindingsFrame)(nil),         // 2: securly.sync.readiness.v1.FindingsFrame
+	(*QueuedReport)(nil),          // 3: securly.sync.readiness.v1.QueuedReport
+	(*ReportLease)(nil),           // 4: securly.sync.readiness.v1.ReportLease
+	(*ReportedDistrict)(nil),      // 5: securly.sync.readiness.v1.ReportedDistrict
+	(*ExportFrame)(nil),           // 6: securly.sync.readiness.v1.ExportFrame
+	(*WatchFrame)(nil),            // 7: securly.sync.readiness.v1.WatchFrame
+	(*WatchMark)(nil),             // 8: securly.sync.readiness.v1.WatchMark
+	(*WatchRecords)(nil),          // 9: securly.sync.readiness.v1.WatchRecords
+	(*ReadinessReport)(nil),       // 10: securly.sync.readiness.v1.ReadinessReport
+	(*ReadinessFinding)(nil),      // 11: securly.sync.readiness.v1.ReadinessFinding
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_securly_sync_readiness_v1_state_proto_depIdxs = []int32{
-	9,  // 0: securly.sync.readiness.v1.StoredReport.report:type_name -> securly.sync.readiness.v1.ReadinessReport
+	10, // 0: securly.sync.readiness.v1.StoredReport.report:type_name -> securly.sync.readiness.v1.ReadinessReport
 	1,  // 1: securly.sync.readiness.v1.StoredReport.findings:type_name -> securly.sync.readiness.v1.StoredFindings
-	10, // 2: securly.sync.readiness.v1.QueuedReport.create_time:type_name -> google.protobuf.Timestamp
-	10, // 3: securly.sync.readiness.v1.ReportLease.expire_time:type_name -> google.protobuf.Timestamp
-	7,  // 4: securly.sync.readiness.v1.WatchFrame.begin:type_name -> securly.sync.readiness.v1.WatchMark
-	8,  // 5: securly.sync.readiness.v1.WatchFrame.changes:type_name -> securly.sync.readiness.v1.WatchRecords
-	7,  // 6: securly.sync.readiness.v1.WatchFrame.end:type_name -> securly.sync.readiness.v1.WatchMark
-	7,  // 7: securly.sync.readiness.v1.WatchFrame.bookmark:type_name -> securly.sync.readiness.v1.WatchMark
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	11, // 2: securly.sync.readiness.v1.FindingsFrame.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
+	12, // 3: securly.sync.readiness.v1.QueuedReport.create_time:type_name -> google.protobuf.Timestamp
+	12, // 4: securly.sync.readiness.v1.ReportLease.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 5: securly.sync.readiness.v1.WatchFrame.begin:type_name -> securly.sync.readiness.v1.WatchMark
+	9,  // 6: securly.sync.readiness.v1.WatchFrame.changes:type_name -> securly.sync.readiness.v1.WatchRecords
+	8,  // 7: securly.sync.readiness.v1.WatchFrame.end:type_name -> securly.sync.readiness.v1.WatchMark
+	8,  // 8: securly.sync.readiness.v1.WatchFrame.bookmark:type_name -> securly.sync.readiness.v1.WatchMark
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_readiness_v1_state_proto_init() }
@@ -700,7 +763,7 @@ func file_securly_sync_readiness_v1_state_proto_init() {
 		return
 	}
 	file_securly_sync_readiness_v1_readiness_proto_init()
-	file_securly_sync_readiness_v1_state_proto_msgTypes[6].OneofWrappers = []any{
+	file_securly_sync_readiness_v1_state_proto_msgTypes[7].OneofWrappers = []any{
 		(*WatchFrame_Begin)(nil),
 		(*WatchFrame_Changes)(nil),
 		(*WatchFrame_End)(nil),
@@ -712,7 +775,7 @@ func file_securly_sync_readiness_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_readiness_v1_state_proto_rawDesc), len(file_securly_sync_readiness_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
