@@ -84,19 +84,22 @@ func makeRoster(students, changeEvery int) *roster {
 	for i := range schools {
 		id := fmt.Sprintf("school-%04d", i)
 		r.add(typev1.Entity_ENTITY_ORGS, id, &typev1.Record{Record: &typev1.Record_Org{Org: &typev1.Org{
-			SourcedId: id, Status: "active", Name: "School " + id, Type: "school", Metadata: mark()}}})
+			SourcedId: id, Status: "active", Name: "School " + id, Type: "school", Metadata: mark(),
+		}}})
 	}
 	nCourses, nClasses := schools*8, students*2/5+1
 	for i := range nCourses {
 		id := fmt.Sprintf("course-%05d", i)
 		r.add(typev1.Entity_ENTITY_COURSES, id, &typev1.Record{Record: &typev1.Record_Course{Course: &typev1.Course{
-			SourcedId: id, Status: "active", Title: "Course " + id, Org: ref("school-%04d", i%schools), Metadata: mark()}}})
+			SourcedId: id, Status: "active", Title: "Course " + id, Org: ref("school-%04d", i%schools), Metadata: mark(),
+		}}})
 	}
 	for i := range nClasses {
 		id := fmt.Sprintf("class-%06d", i)
 		r.add(typev1.Entity_ENTITY_CLASSES, id, &typev1.Record{Record: &typev1.Record_Class{Class: &typev1.Class{
 			SourcedId: id, Status: "active", Title: "Algebra " + id, ClassType: "scheduled", Course: ref("course-%05d", i%nCourses),
-			School: ref("school-%04d", i%schools), Terms: []*typev1.Ref{{SourcedId: "term-1"}}, Metadata: mark()}}})
+			School: ref("school-%04d", i%schools), Terms: []*typev1.Ref{{SourcedId: "term-1"}}, Metadata: mark(),
+		}}})
 	}
 	given := []string{"Ada", "Ben", "Carla", "Dev", "Eva", "Finn", "Gia", "Hugo", "Ines", "Jon", "Kay", "Leo"}
 	family := func() string { return "Family" + strconv.Itoa(rnd.IntN(5000)) }
@@ -125,7 +128,8 @@ func makeRoster(students, changeEvery int) *roster {
 	for i := range students {
 		id := fmt.Sprintf("u-student-%07d", i)
 		r.add(typev1.Entity_ENTITY_DEMOGRAPHICS, id, &typev1.Record{Record: &typev1.Record_Demographics{Demographics: &typev1.Demographics{
-			SourcedId: id, Status: "active", BirthDate: "2012-04-05", Sex: "female", Metadata: mark()}}})
+			SourcedId: id, Status: "active", BirthDate: "2012-04-05", Sex: "female", Metadata: mark(),
+		}}})
 	}
 	return r
 }

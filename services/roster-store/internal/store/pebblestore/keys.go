@@ -119,13 +119,8 @@ const (
 	flagBlankDate // dateLastModified is the commit time of the version
 )
 
-// version is a value of spaceLive and spaceOld.
-type version struct {
-	from, to store.Revision // to is 0 in spaceLive
-	flags    byte
-	body     []byte
-}
-
+// appendVersion begins a value of spaceLive and spaceHash with from, one of
+// spaceOld with to.
 func appendVersion(b []byte, rev store.Revision, flags byte, body []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(rev))
 	return append(append(b, flags), body...)

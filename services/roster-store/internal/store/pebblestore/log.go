@@ -12,7 +12,7 @@ type pebbleLog struct{ log *slog.Logger }
 func (l pebbleLog) Infof(string, ...any) {}
 
 func (l pebbleLog) Errorf(format string, args ...any) {
-	l.log.Error("pebble: " + fmt.Sprintf(format, args...))
+	l.log.Error("pebble", "message", fmt.Sprintf(format, args...))
 }
 
 // Fatalf is called when going on would lose data; Pebble expects it not to

@@ -243,10 +243,13 @@ func (v *view) countLive(ctx context.Context, e store.Entity, conditions []searc
 	}
 	n := 0
 	ok, err := s.seek(nil)
-	for ; ok && err == nil; ok, err = s.next() {
+	for ok && err == nil {
 		if n++; n%4096 == 0 {
-			err = v.d.check(ctx)
+			if err = v.d.check(ctx); err != nil {
+				break
+			}
 		}
+		ok, err = s.next()
 	}
 	return n, errors.Join(err, s.close())
 }

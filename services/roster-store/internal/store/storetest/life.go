@@ -138,7 +138,7 @@ func many(n int) []*typev1.Record {
 
 func erasedStream(t *testing.T, s suite) {
 	require.NoError(t, s.OpenDistrict(t.Context(), district))
-	complete(t, s, "many", many(5000)...)
+	complete(t, s, "many", many(s.size(5000, 2500))...)
 	commit(t, s, "many")
 	next, stop := iter.Pull2(s.Snapshot(district, 1, whole).Scan(t.Context(), store.Position{}))
 	defer stop()
@@ -213,9 +213,10 @@ func committedRestart(t *testing.T, s suite) {
 // atomicity lets readers look while a name is changed everywhere at once.
 func atomicity(t *testing.T, s suite) {
 	require.NoError(t, s.OpenDistrict(t.Context(), district))
+	size := s.size(300, 40)
 	version := func(i int) []*typev1.Record {
 		var out []*typev1.Record
-		for n := range 300 {
+		for n := range size {
 			out = append(out, org(fmt.Sprintf("s%03d", n), fmt.Sprint("Version ", i)))
 		}
 		return out
@@ -242,14 +243,14 @@ func atomicity(t *testing.T, s suite) {
 				}
 				want := fmt.Sprint("Version ", info.Revision)
 				p, err := s.Snapshot(district, info.Revision, whole).Page(t.Context(), store.Query{Entity: orgs, Text: want}, "", 1)
-				if err != nil || p.Total != 300 || !cmp.Equal(map[string]int{want: 300}, names) {
+				if err != nil || p.Total != size || !cmp.Equal(map[string]int{want: size}, names) {
 					t.Errorf("revision %d shows %v, finds %d, %v", info.Revision, names, p.Total, err)
 					return
 				}
 			}
 		})
 	}
-	for i := 1; i <= 15; i++ {
+	for i := 1; i <= s.size(15, 5); i++ {
 		id := store.PlanID(fmt.Sprint(i))
 		complete(t, s, id, version(i)...)
 		require.Equal(t, store.Revision(i), commit(t, s, id))

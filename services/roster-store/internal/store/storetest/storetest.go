@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,7 +16,13 @@ import (
 type Opener func(t testing.TB, dir string) store.Store
 
 // Run runs the whole suite.
-func Run(t *testing.T, open Opener) {
+func Run(t *testing.T, open Opener) { run(t, open, false) }
+
+// RunSmall runs the whole suite with fewer records: for an engine on a server
+// that looks at all it has for every question.
+func RunSmall(t *testing.T, open Opener) { run(t, open, true) }
+
+func run(t *testing.T, open Opener, small bool) {
 	cases := []struct {
 		name string
 		run  func(*testing.T, suite)
@@ -57,7 +64,7 @@ func Run(t *testing.T, open Opener) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s := suite{open: open, dir: t.TempDir()}
+			s := suite{open: open, dir: t.TempDir(), small: small}
 			s.Store = open(t, s.dir)
 			t.Cleanup(func() { require.NoError(t, s.Close()) })
 			c.run(t, s)
@@ -68,8 +75,17 @@ func Run(t *testing.T, open Opener) {
 // suite is a fresh store and how to open it again.
 type suite struct {
 	store.Store
-	open Opener
-	dir  string
+	open  Opener
+	dir   string
+	small bool
+}
+
+// size is how many of something a case needs, or does with.
+func (s *suite) size(many, few int) int {
+	if s.small {
+		return few
+	}
+	return many
 }
 
 // restart closes the store and opens it again.
@@ -90,10 +106,10 @@ func RunModel(t *testing.T, open Opener) {
 }
 
 func model(t *testing.T, s suite) {
-	for seed := range uint64(3) {
+	for seed := range uint64(s.size(3, 2)) {
 		t.Run("", func(t *testing.T) {
 			require.NoError(t, s.EraseDistrict(t.Context(), district))
-			runModel(t, s, seed, 5)
+			runModel(t, s, world{rand.New(rand.NewPCG(seed, 1)), s.size(900, 200)}, s.size(5, 3))
 		})
 	}
 }
