@@ -1,0 +1,176 @@
+package mongostore
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/securly/sync/services/platform/record"
+	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/search"
+)
+
+// application writes the versions of one revision: first what the plan states,
+// then what follows from it for other records. It holds one batch, and the ids
+// of those users and courses whose schools may change.
+type application struct {
+	c     *call
+	claim entry
+	gate  func() error
+	summary
+	// dirty are records whose derived terms are worked out anew, by entity.
+	dirty map[store.Entity]map[string]bool
+}
+
+func newApplication(c *call, claim entry, base summary) *application {
+	a := &application{
+		c: c, claim: claim, gate: c.gate(claim.Rev),
+		dirty: map[store.Entity]map[string]bool{users: {}, courses: {}, demographics: {}},
+	}
+	a.Active, a.Total, a.Families = maps.Clone(base.Active), maps.Clone(base.Total), maps.Clone(base.Families)
+	if a.Total == nil {
+		a.Active, a.Total, a.Families = map[store.Entity]int{}, map[store.Entity]int{}, map[record.Family]int{}
+	}
+	return a
+}
+
+// add counts a record in (by 1) or out (by -1).
+func (s *summary) add(e store.Entity, f search.Facts, by int) {
+	s.Total[e] += by
+	if f.Tombstone {
+		return
+	}
+	s.Active[e] += by
+	for _, family := range f.Families {
+		s.Families[family] += by
+	}
+}
+
+func (a *application) run() error {
+	for _, e := range record.Entities() {
+		for batch, err := range a.c.staged(e, a.claim.Token) {
+			if err != nil {
+				return err
+			}
+			if err := a.gate(); err != nil {
+				return err
+			}
+			if err := a.replace(e, batch); err != nil {
+				return err
+			}
+		}
+	}
+	if a.first() {
+		return nil // What was staged for an empty district has all its terms.
+	}
+	return a.derive()
+}
+
+// first tells whether the revision is the first of the district.
+func (a *application) first() bool { return a.claim.Rev == 1 }
+
+// replace inserts the versions that the plan states and closes those before.
+func (a *application) replace(e store.Entity, staged []version) error {
+	before := found{}
+	if !a.first() {
+		if err := a.c.s.ofIDs(a.c.ctx, e, at(a.c.key, a.claim.Rev-1), idsOf(staged), before.add); err != nil {
+			return err
+		}
+	}
+	docs := make([]version, 0, len(staged))
+	var closed []string
+	for _, v := range staged {
+		rec, err := search.Decode(e, v.Record, v.Body)
+		if err != nil {
+			return err
+		}
+		now := search.FactsOf(rec)
+		if !now.Stamped {
+			record.SetDateLastModified(rec, a.claim.At.UTC().Format(record.TimeFormat))
+			if v.Body, err = proto.Marshal(rec); err != nil {
+				return fmt.Errorf("%s %q: %w", record.EntityName(e), v.Record, err)
+			}
+		}
+		a.summary.add(e, now, 1)
+		var was search.Facts
+		if old, ok := before[v.Record]; ok {
+			rec, err := search.Decode(e, v.Record, old.Body)
+			if err != nil {
+				return err
+			}
+			was = search.FactsOf(rec)
+			a.summary.add(e, was, -1)
+			closed = append(closed, old.ID)
+		}
+		v.ID, v.Owner = versionID(a.c.key, a.claim.Rev, v.Record), a.c.key
+		v.From, v.Since = a.claim.Rev, a.claim.Rev
+		if !a.first() {
+			v.Terms = ownTerms(e, now)
+			a.note(e, v.Record, was, now)
+		}
+		docs = append(docs, v)
+	}
+	if err := a.c.s.insertVersions(a.c.ctx, e, docs); err != nil {
+		return err
+	}
+	return a.c.s.closeVersions(a.c.ctx, e, a.c.key, closed, a.claim.Rev)
+}
+
+// note remembers whose schools may follow from the change of one record.
+func (a *application) note(e store.Entity, id string, was, now search.Facts) {
+	if search.Derives(e) {
+		a.dirty[e][id] = true
+	}
+	for _, f := range []search.Facts{was, now} {
+		for _, other := range f.Agents {
+			a.dirty[users][other] = true
+		}
+	}
+	if was.Tombstone == now.Tombstone && was.LinkUser == now.LinkUser && was.LinkCourse == now.LinkCourse && slices.Equal(was.Schools, now.Schools) {
+		return
+	}
+	for _, f := range []search.Facts{was, now} {
+		if f.LinkUser != "" {
+			a.dirty[users][f.LinkUser] = true
+		}
+		if f.LinkCourse != "" {
+			a.dirty[courses][f.LinkCourse] = true
+		}
+	}
+}
+
+// derive works out anew the terms that follow from other records.
+func (a *application) derive() error {
+	d := &deriver{s: a.c.s, owner: a.c.key, rev: a.claim.Rev}
+	// Relatives of a user may inherit its schools, its demographics do.
+	direct := slices.Sorted(maps.Keys(a.dirty[users]))
+	for ids := range slices.Chunk(direct, idsPerQuery) {
+		self := found{}
+		if err := d.terms(a.c.ctx, users, ids, self); err != nil {
+			return err
+		}
+		related, err := d.related(a.c.ctx, ids, self)
+		if err != nil {
+			return err
+		}
+		for _, list := range related {
+			for _, id := range list {
+				a.dirty[users][id] = true
+			}
+		}
+	}
+	maps.Copy(a.dirty[demographics], a.dirty[users])
+	for _, e := range []store.Entity{courses, users, demographics} {
+		for ids := range slices.Chunk(slices.Sorted(maps.Keys(a.dirty[e])), idsPerQuery) {
+			if err := a.gate(); err != nil {
+				return err
+			}
+			if err := d.refresh(a.c.ctx, e, ids, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package mongostore_test
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/securly/sync/services/platform/config"
+	"github.com/securly/sync/services/platform/testkit"
+	"github.com/securly/sync/services/platform/testkit/mongotest"
+	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/mongostore"
+	"github.com/securly/sync/services/roster-store/internal/store/storetest"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// database is a name for what a test keeps in a folder with other engines.
+func database(t testing.TB, dir string) string {
+	h := fnv.New64a()
+	_, err := h.Write([]byte(dir))
+	require.NoError(t, err)
+	return fmt.Sprintf("rosters_%x", h.Sum64())
+}
+
+func open(t testing.TB, dir string) store.Store {
+	t.Helper()
+	cfg := mongostore.Config{URI: config.Secret(mongotest.Find(t).URI), Database: database(t, dir)}
+	t.Cleanup(func() { drop(t, cfg) })
+	s, err := mongostore.Open(t.Context(), cfg)
+	require.NoError(t, err)
+	return s
+}
+
+func drop(t testing.TB, cfg mongostore.Config) {
+	client, err := mongo.Connect(mongostore.Options(cfg.URI))
+	require.NoError(t, err)
+	require.NoError(t, client.Database(cfg.Database).Drop(context.Background()))
+	require.NoError(t, client.Disconnect(context.Background()))
+}
+
+func TestConformance(t *testing.T) {
+	if mongotest.Find(t).Real {
+		storetest.Run(t, open)
+	} else {
+		storetest.RunSmall(t, open)
+	}
+}

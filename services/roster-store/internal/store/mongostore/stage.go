@@ -1,0 +1,466 @@
+package mongostore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/securly/sync/services/platform/record"
+	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/search"
+)
+
+// Import implements store.Plans.
+func (s *Store) Import(ctx context.Context, h store.PlanHeader, records iter.Seq2[store.ImportRecord, error]) (store.Plan, error) {
+	c, end, err := s.begin(ctx, h.District)
+	if err != nil {
+		return store.Plan{}, err
+	}
+	defer end()
+	if h.Plan == "" {
+		return store.Plan{}, fmt.Errorf("import into %s: the plan has no id: %w", h.District, store.ErrInvalid)
+	}
+	plan, err := c.stage(h, records)
+	if err != nil {
+		return store.Plan{}, c.fail(err, "stage plan %q", h.Plan)
+	}
+	return *plan, nil
+}
+
+// claim keeps other calls of this process off a plan until end is called.
+func (c *call) claim(id store.PlanID) (end func(), err error) {
+	key := planKey(c.key, id)
+	if _, taken := c.s.busy.LoadOrStore(key, struct{}{}); taken {
+		return nil, store.ErrPlanBusy
+	}
+	return func() { c.s.busy.Delete(key) }, nil
+}
+
+func (c *call) stage(h store.PlanHeader, records iter.Seq2[store.ImportRecord, error]) (_ *store.Plan, err error) {
+	end, err := c.claim(h.Plan)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if plan, _, _, err := c.plan(h.Plan); err != nil || plan != nil {
+		return plan, err
+	}
+	base, err := c.base(h.Fence)
+	if err != nil {
+		return nil, err
+	}
+	token := bson.NewObjectID().Hex()
+	p := &staging{
+		c: c, token: token, owner: stagedOwner(c.key, token), complete: h.Complete,
+		plan: store.Plan{
+			ID: h.Plan, Sync: h.Sync, Base: base, CreateTime: c.s.now(),
+			Counts:  map[store.Entity]store.Counts{},
+			Schools: map[string]map[store.Entity]store.Counts{},
+		},
+	}
+	if _, err := insert(c.ctx, c.s.db.Collection(collStagings), stagingDoc{Token: token, Owner: c.key, At: c.s.now()}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.abandon(token))
+		}
+	}()
+	if err := p.feed(records); err != nil {
+		return nil, err
+	}
+	return p.finish()
+}
+
+// base returns the revision to compare with, after the fence is raised.
+func (c *call) base(fence store.Fence) (store.Revision, error) {
+	// A commit that is under way here is waited for rather than done twice.
+	end, err := c.alone()
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	if err := c.raiseFence(fence); err != nil {
+		return 0, err
+	}
+	st, err := c.settled()
+	return st.Rev, err
+}
+
+// abandon removes what is staged under a token, also when the caller has given
+// up. What it leaves the sweep of the next Open finds.
+func (c *call) abandon(token string) error {
+	ctx, end := c.s.until(context.WithoutCancel(c.ctx))
+	defer end()
+	if ctx.Err() != nil {
+		return nil
+	}
+	// The insert of the plan may have failed only on the way back.
+	plan, err := c.s.planByToken(ctx, c.key, token)
+	if err != nil || plan != nil {
+		return err
+	}
+	return c.s.dropStaged(ctx, c.key, token)
+}
+
+func (s *Store) planByToken(ctx context.Context, key, token string) (*planDoc, error) {
+	return one[planDoc](ctx, s.db.Collection(collPlans), bson.D{{Key: "d", Value: key}, {Key: "p", Value: token}})
+}
+
+// dropStaged removes what is staged under a token.
+func (s *Store) dropStaged(ctx context.Context, key, token string) error {
+	if err := s.removeVersions(ctx, bson.D{{Key: "d", Value: stagedOwner(key, token)}}); err != nil {
+		return err
+	}
+	return remove(ctx, s.db.Collection(collStagings), bson.D{{Key: "_id", Value: token}})
+}
+
+// staging compares a candidate with the head and stages the differences. Of
+// what is the same it keeps nothing.
+type staging struct {
+	c        *call
+	token    string
+	owner    string
+	complete []store.Entity
+	plan     store.Plan
+
+	entity  store.Entity
+	counts  store.Counts
+	changes []change
+	bytes   int
+}
+
+// change waits for the record that it replaces to be looked up, many at once.
+type change struct {
+	id   string
+	base store.Revision // Since of what it replaces, 0 for none
+	was  bool           // what it replaces is a tombstone
+	hash record.Hash
+	body []byte // nil if the record is absent from a complete candidate
+}
+
+// feed checks the order of the records and compares them.
+func (p *staging) feed(records iter.Seq2[store.ImportRecord, error]) error {
+	for _, e := range p.complete {
+		if record.EntityName(e) == "" {
+			return fmt.Errorf("complete entity %d: no such entity: %w", e, store.ErrInvalid)
+		}
+	}
+	var (
+		seen []store.Entity
+		old  *liveRecords
+		last string
+	)
+	defer func() { old.close() }()
+	for r, err := range records {
+		if err != nil {
+			return err
+		}
+		if old == nil || r.Entity != p.entity {
+			if record.EntityName(r.Entity) == "" {
+				return fmt.Errorf("record of entity %d: no such entity: %w", r.Entity, store.ErrInvalid)
+			}
+			if slices.Contains(seen, r.Entity) {
+				return fmt.Errorf("%s come in two runs: send all records of an entity together: %w", record.EntityName(r.Entity), store.ErrInvalid)
+			}
+			if err := p.end(old); err != nil {
+				return err
+			}
+			seen, last = append(seen, r.Entity), ""
+			old = p.begin(r.Entity)
+		}
+		if r.ID <= last {
+			return fmt.Errorf("%s %q after %q: ids must not be empty and must ascend byte by byte: %w",
+				record.EntityName(r.Entity), r.ID, last, store.ErrInvalid)
+		}
+		last = r.ID
+		if err := p.put(r, old); err != nil {
+			return err
+		}
+	}
+	if err := p.end(old); err != nil {
+		return err
+	}
+	old = nil
+	for _, e := range p.complete {
+		if slices.Contains(seen, e) {
+			continue
+		}
+		seen = append(seen, e)
+		if err := p.end(p.begin(e)); err != nil {
+			return err
+		}
+	}
+	return context.Cause(p.c.ctx)
+}
+
+// liveRecords walks the live records of an entity by id.
+type liveRecords struct {
+	next func() ([]version, error, bool)
+	stop func()
+
+	batch []version
+	err   error
+}
+
+func (l *liveRecords) close() {
+	if l != nil {
+		l.stop()
+	}
+}
+
+// peek returns the current record, nil after the last one.
+func (l *liveRecords) peek() (*version, error) {
+	if len(l.batch) == 0 && l.err == nil {
+		l.batch, l.err, _ = l.next()
+	}
+	if len(l.batch) == 0 {
+		return nil, l.err
+	}
+	return &l.batch[0], nil
+}
+
+func (l *liveRecords) skip() { l.batch = l.batch[1:] }
+
+func (p *staging) begin(e store.Entity) *liveRecords {
+	p.entity, p.counts = e, store.Counts{}
+	l := &liveRecords{}
+	l.next, l.stop = iter.Pull2(p.c.s.batches(p.c.ctx, e, at(p.c.key, p.plan.Base), "", "_id", "d", "t", "b"))
+	return l
+}
+
+func (p *staging) put(r store.ImportRecord, old *liveRecords) error {
+	p.counts.Received++
+	for {
+		v, err := old.peek()
+		switch {
+		case err != nil:
+			return err
+		case v != nil && v.Record < r.ID:
+			if err := p.absent(v); err != nil {
+				return err
+			}
+			old.skip()
+			continue
+		case v == nil || v.Record > r.ID:
+			return p.add(change{id: r.ID, hash: r.Hash, body: slices.Clone(r.Body)})
+		}
+		old.skip()
+		if record.Hash(v.Hash) == r.Hash {
+			p.counts.Unchanged++
+			return nil
+		}
+		return p.add(change{id: r.ID, base: v.Since, was: v.Tombstone, hash: r.Hash, body: slices.Clone(r.Body)})
+	}
+}
+
+// absent stages the removal of a live record if the candidate is complete.
+func (p *staging) absent(v *version) error {
+	if v.Tombstone || !slices.Contains(p.complete, p.entity) {
+		return nil
+	}
+	return p.add(change{id: v.Record, base: v.Since})
+}
+
+// end finishes an entity.
+func (p *staging) end(old *liveRecords) error {
+	if old == nil {
+		return nil
+	}
+	defer old.close()
+	for {
+		v, err := old.peek()
+		if err != nil {
+			return err
+		}
+		if v == nil {
+			break
+		}
+		if err := p.absent(v); err != nil {
+			return err
+		}
+		old.skip()
+	}
+	if err := p.flush(); err != nil {
+		return err
+	}
+	p.plan.Counts[p.entity] = p.counts
+	return nil
+}
+
+func (p *staging) add(ch change) error {
+	p.changes = append(p.changes, ch)
+	p.bytes += len(ch.id) + len(ch.body) + 100
+	if len(p.changes) < batchCount && p.bytes < batchBytes {
+		return nil
+	}
+	return p.flush()
+}
+
+// flush stages the changes that wait.
+func (p *staging) flush() error {
+	if len(p.changes) == 0 {
+		return nil
+	}
+	if err := p.c.still(p.plan.Base); err != nil {
+		return err
+	}
+	var ids []string
+	for _, ch := range p.changes {
+		if ch.base != 0 {
+			ids = append(ids, ch.id)
+		}
+	}
+	before := found{}
+	if err := p.c.s.ofIDs(p.c.ctx, p.entity, at(p.c.key, p.plan.Base), ids, before.add); err != nil {
+		return err
+	}
+	docs := make([]version, 0, len(p.changes))
+	for _, ch := range p.changes {
+		old, ok := before[ch.id]
+		if ch.base != 0 && !ok {
+			return fmt.Errorf("%s %q of revision %d is gone: %w", record.EntityName(p.entity), ch.id, p.plan.Base, store.ErrRevisionGone)
+		}
+		doc, err := p.staged(ch, old)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, doc)
+	}
+	p.changes, p.bytes = p.changes[:0], 0
+	return p.c.s.insertVersions(p.c.ctx, p.entity, docs)
+}
+
+func (p *staging) staged(ch change, old version) (version, error) {
+	body := ch.body
+	if body == nil {
+		body = old.Body
+	}
+	rec, err := search.Decode(p.entity, ch.id, body)
+	if err != nil {
+		return version{}, err
+	}
+	if ch.body == nil {
+		record.SetStatus(rec, record.StatusToBeDeleted)
+		record.SetDateLastModified(rec, "")
+		ch.hash = record.HashOf(rec)
+		if body, err = proto.Marshal(rec); err != nil {
+			return version{}, fmt.Errorf("%s %q: %w", record.EntityName(p.entity), ch.id, err)
+		}
+	}
+	facts := search.FactsOf(rec)
+	kind := store.Updated
+	switch {
+	case ch.base == 0, ch.was && !facts.Tombstone:
+		kind = store.Created
+	case !ch.was && facts.Tombstone:
+		kind = store.Removed
+	}
+	countKind(&p.counts, kind)
+	// The schools of what an empty district gets depend on records that are
+	// still to come, see finish.
+	if p.plan.Base > 0 || !search.Derives(p.entity) {
+		p.countSchools(kind, append(old.values(fieldPrefix(search.FieldSchool)), facts.Schools...))
+	}
+	return version{
+		ID: versionID(p.owner, 0, ch.id), Owner: p.owner, Record: ch.id, To: live,
+		Since: ch.base, Kind: kind, Tombstone: facts.Tombstone,
+		Hash: ch.hash[:], Body: body, Terms: ownTerms(p.entity, facts),
+	}, nil
+}
+
+func (p *staging) countSchools(kind store.Kind, schools []string) {
+	slices.Sort(schools)
+	for _, school := range slices.Compact(schools) {
+		per := p.plan.Schools[school]
+		if per == nil {
+			per = map[store.Entity]store.Counts{}
+			p.plan.Schools[school] = per
+		}
+		n := per[p.entity]
+		countKind(&n, kind)
+		per[p.entity] = n
+	}
+}
+
+func countKind(c *store.Counts, k store.Kind) {
+	switch k {
+	case store.Created:
+		c.Created++
+	case store.Updated:
+		c.Updated++
+	case store.Removed:
+		c.Removed++
+	}
+}
+
+// finish inserts the plan, which makes it complete.
+func (p *staging) finish() (*store.Plan, error) {
+	if p.plan.Base == 0 {
+		if err := p.derive(); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.c.still(p.plan.Base); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(p.plan)
+	if err != nil {
+		return nil, err
+	}
+	doc := planDoc{ID: planKey(p.c.key, p.plan.ID), Owner: p.c.key, Token: p.token, Plan: text}
+	first, err := insert(p.c.ctx, p.c.s.db.Collection(collPlans), doc)
+	if err != nil {
+		return nil, err
+	}
+	if first {
+		// An erasure that comes later than this look removes the plan itself.
+		if _, err := p.c.state(); err != nil {
+			return nil, errors.Join(err, remove(p.c.ctx, p.c.s.db.Collection(collPlans), bson.D{{Key: "_id", Value: doc.ID}}))
+		}
+		return &p.plan, nil
+	}
+	// Another process has finished the same plan.
+	if err := p.c.s.dropStaged(p.c.ctx, p.c.key, p.token); err != nil {
+		return nil, err
+	}
+	plan, _, _, err := p.c.plan(p.plan.ID)
+	if err == nil && plan == nil {
+		err = store.ErrPlanBusy // and has discarded it
+	}
+	return plan, err
+}
+
+// derive gives what is staged for an empty district all its terms: there is
+// nothing else that they could follow from.
+func (p *staging) derive() error {
+	d := &deriver{s: p.c.s, owner: p.owner}
+	for _, e := range []store.Entity{courses, users, demographics} {
+		p.entity = e
+		for batch, err := range p.c.s.batches(p.c.ctx, e, at(p.owner, 0), "", "b", "h") {
+			if err != nil {
+				return err
+			}
+			if err := d.refresh(p.c.ctx, e, idsOf(batch), func(v version) {
+				p.countSchools(store.Created, v.values(fieldPrefix(search.FieldSchool)))
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func idsOf(batch []version) []string {
+	ids := make([]string, 0, len(batch))
+	for _, v := range batch {
+		ids = append(ids, v.Record)
+	}
+	return ids
+}
