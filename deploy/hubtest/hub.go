@@ -86,9 +86,9 @@ func (h *Hub) waitReady(ctx context.Context, base string) error {
 			default:
 			}
 		}
-		res, err := http.Get(base + "/readyz") //nolint:noctx // bounded by Wait
+		res, err := http.Get(base + "/readyz") // bounded by Wait
 		if err != nil {
-			return false, nil //nolint:nilerr // not listening yet
+			return false, nil // not listening yet
 		}
 		defer res.Body.Close()
 		return res.StatusCode == http.StatusOK, nil

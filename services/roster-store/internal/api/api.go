@@ -93,7 +93,7 @@ func binding(parts ...string) []byte {
 // count narrows a number for JSON, where only 32 bits stay numbers. The records
 // of a district and its revisions fit.
 func count[T ~int | ~int64](n T) int32 {
-	return int32(n) //nolint:gosec // see above
+	return int32(n) // see above
 }
 
 func counts(in map[store.Entity]store.Counts) map[string]*rosterv1.ChangeCounts {

@@ -48,7 +48,7 @@ func (s *Server) ListRecords(ctx context.Context, req *rosterv1.ListRecordsReque
 	}
 	if page.More {
 		last := page.Records[len(page.Records)-1].ID
-		out.NextPageToken = s.tokens.Seal(bound, append(binary.AppendUvarint(nil, uint64(rev)), last...)) //nolint:gosec // never negative
+		out.NextPageToken = s.tokens.Seal(bound, append(binary.AppendUvarint(nil, uint64(rev)), last...)) // never negative
 	}
 	return out, nil
 }
@@ -67,7 +67,7 @@ func (s *Server) position(ctx context.Context, req *rosterv1.ListRecordsRequest,
 	if n <= 0 {
 		return 0, "", invalid("pageToken", "is damaged: start again from the first page")
 	}
-	return store.Revision(rev), string(position[n:]), nil //nolint:gosec // sealed by ListRecords
+	return store.Revision(rev), string(position[n:]), nil // sealed by ListRecords
 }
 
 func queryOf(req *rosterv1.ListRecordsRequest) (store.Query, error) {
@@ -246,7 +246,7 @@ func (s *Server) ListRevisions(ctx context.Context, req *rosterv1.ListRevisionsR
 			return nil, err
 		}
 		n, _ := binary.Uvarint(position)
-		before = store.Revision(n) //nolint:gosec // sealed below
+		before = store.Revision(n) // sealed below
 	}
 	infos, err := s.store.Revisions(ctx, store.DistrictID(req.GetDistrict()), before, size)
 	if err != nil {
@@ -259,7 +259,7 @@ func (s *Server) ListRevisions(ctx context.Context, req *rosterv1.ListRevisionsR
 		})
 	}
 	if last := len(infos) - 1; last+1 == size && infos[last].Revision > 1 {
-		out.NextPageToken = s.tokens.Seal(bound, binary.AppendUvarint(nil, uint64(infos[last].Revision))) //nolint:gosec // never negative
+		out.NextPageToken = s.tokens.Seal(bound, binary.AppendUvarint(nil, uint64(infos[last].Revision))) // never negative
 	}
 	return out, nil
 }

@@ -109,7 +109,7 @@ func positionOf(req *rosterv1.ExportRequest) (store.Position, error) {
 	if n <= 0 || e > uint64(typev1.Entity_ENTITY_DEMOGRAPHICS) {
 		return store.Position{}, invalid("resume", "is not what an export sent")
 	}
-	return store.Position{Entity: typev1.Entity(e), ID: string(req.GetResume()[n:])}, nil //nolint:gosec // checked above
+	return store.Position{Entity: typev1.Entity(e), ID: string(req.GetResume()[n:])}, nil // checked above
 }
 
 // Watch implements RosterService. A slow caller holds up only itself: what it

@@ -123,7 +123,7 @@ func (c *Commits) publish(ctx context.Context, outbox store.Outbox, bus *events.
 		span := c.traces[announcement{district, rev.Revision}]
 		c.mu.Unlock()
 		err := bus.Publish(trace.ContextWithRemoteSpanContext(ctx, span), events.Subject(concern, district, fact), id, &eventv1.RevisionCommitted{
-			District: district, Revision: int32(rev.Revision), CommitTime: timestamppb.New(rev.CommitTime), Sync: string(rev.Sync), //nolint:gosec // a revision fits
+			District: district, Revision: int32(rev.Revision), CommitTime: timestamppb.New(rev.CommitTime), Sync: string(rev.Sync), // a revision fits
 		})
 		if err != nil {
 			return fmt.Errorf("announce revision %s: %w", id, err)
