@@ -135,9 +135,12 @@ func (c *change) record(e store.Entity, id string, value []byte) error {
 func (c *change) note(e store.Entity, id string, isNew bool, before, now search.Facts) error {
 	at := store.Position{Entity: e, ID: id}
 	was, is := before.Terms, now.Terms
+	decisive := isNew || e == users && !search.SameRelations(before, now)
 	if search.Derives(e) {
-		c.created[at] = isNew
-		c.dirty[at] = true
+		if decisive {
+			c.created[at] = isNew
+			c.dirty[at] = true
+		}
 	} else {
 		was = append(was, schoolTerms(before.Schools)...)
 		is = append(is, schoolTerms(now.Schools)...)
@@ -150,8 +153,10 @@ func (c *change) note(e store.Entity, id string, isNew bool, before, now search.
 		for _, a := range now.Agents {
 			c.incoming[a] = append(c.incoming[a], id)
 		}
-		for _, a := range slices.Concat(before.Agents, now.Agents) {
-			c.dirty[store.Position{Entity: users, ID: a}] = true
+		if decisive {
+			for _, a := range slices.Concat(before.Agents, now.Agents) {
+				c.dirty[store.Position{Entity: users, ID: a}] = true
+			}
 		}
 	}
 	c.give(before, -1)
@@ -335,8 +340,8 @@ func (c *change) derive(ctx context.Context) error {
 }
 
 func (c *change) deriveOne(at store.Position) error {
-	isNew, changed := c.created[at]
-	if !changed {
+	isNew, known := c.created[at]
+	if !known {
 		if v, err := get(c.d.db, recordKey(spaceHash, at.Entity, at.ID)); v == nil {
 			return err
 		}

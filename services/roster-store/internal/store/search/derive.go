@@ -42,6 +42,13 @@ func RoleTerms(user Facts) []Term {
 	return out
 }
 
+// SameRelations tells whether two versions of a user mean the same to all that
+// follows from it: its schools, its relatives' and its demographics.
+func SameRelations(a, b Facts) bool {
+	return a.IsStudent() == b.IsStudent() && slices.Equal(a.Schools, b.Schools) && slices.Equal(a.Agents, b.Agents) &&
+		slices.Equal(RoleTerms(a), RoleTerms(b))
+}
+
 // Derives tells whether the schools of an entity follow from other records and
 // not from its own facts.
 func Derives(e store.Entity) bool {
