@@ -81,8 +81,12 @@ type Finding struct {
 	School        replica.OrgRow // where it is counted
 	Role          replica.Families
 	Informational bool
-	Reason        string
+	Reason        Reason
 }
+
+// Reason is the number of a text in a View: a check may find a million things,
+// so a Finding is small and holds no pointers.
+type Reason uint16
 
 // Result is what one check found.
 type Result struct {

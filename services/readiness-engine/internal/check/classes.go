@@ -145,7 +145,7 @@ func findClassesByRow(wrong func(v *View, row uint32) string) func(*View, func(F
 			}
 			population++
 			if reason := wrong(v, uint32(i)); reason != "" {
-				report(Finding{Entity: typev1.Entity_ENTITY_CLASSES, Row: uint32(i), School: c.School, Reason: reason})
+				report(Finding{Entity: typev1.Entity_ENTITY_CLASSES, Row: uint32(i), School: c.School, Reason: v.because(reason)})
 			}
 		}
 		return population

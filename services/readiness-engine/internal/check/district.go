@@ -65,7 +65,7 @@ func schoolEmpty(v *View, report func(Finding)) (population int) {
 		}
 		population++
 		if o := &v.orgs[i]; !o.users && o.classes == 0 && o.families == 0 {
-			report(orgFinding(uint32(i), "No active user, class or enrollment belongs to the school."))
+			report(v.orgFinding(uint32(i), "No active user, class or enrollment belongs to the school."))
 		}
 	}
 	return population
@@ -81,9 +81,9 @@ func demographicsUserMissing(v *View, report func(Finding)) (population int) {
 		f := Finding{Entity: typev1.Entity_ENTITY_DEMOGRAPHICS, Row: uint32(i), School: v.schoolOf(u)}
 		switch u.State {
 		case replica.Unknown:
-			f.Reason = "The user was never delivered."
+			f.Reason = v.because("The user was never delivered.")
 		case replica.Removed:
-			f.Reason, f.Informational = "The user was removed: the demographics are left over.", true
+			f.Reason, f.Informational = v.because("The user was removed: the demographics are left over."), true
 		default:
 			continue
 		}
@@ -107,11 +107,11 @@ func sessionDatesInvalid(v *View, report func(Finding)) (population int) {
 		f := Finding{Entity: typev1.Entity_ENTITY_ACADEMIC_SESSIONS, Row: uint32(i)}
 		switch start, end := v.Text(s.Start), v.Text(s.End); {
 		case !isDate(start):
-			f.Reason = "The first day is missing or no date."
+			f.Reason = v.because("The first day is missing or no date.")
 		case !isDate(end):
-			f.Reason = "The last day is missing or no date."
+			f.Reason = v.because("The last day is missing or no date.")
 		case end < start:
-			f.Reason = "The session ends before it begins."
+			f.Reason = v.because("The session ends before it begins.")
 		default:
 			continue
 		}
@@ -143,6 +143,6 @@ func sessionNoneCurrent(v *View, report func(Finding)) int {
 			district = uint32(i)
 		}
 	}
-	report(orgFinding(district, "No academic session covers today."))
+	report(v.orgFinding(district, "No academic session covers today."))
 	return 1
 }

@@ -101,15 +101,15 @@ func enrollmentsMissing(family replica.Families, reason string) func(*View, func
 			}
 			population++
 			if !v.orgs[i].families.Has(family) {
-				report(orgFinding(uint32(i), reason))
+				report(v.orgFinding(uint32(i), reason))
 			}
 		}
 		return population
 	}
 }
 
-func orgFinding(row uint32, reason string) Finding {
-	return Finding{Entity: typev1.Entity_ENTITY_ORGS, Row: row, School: replica.OrgRow(row), Reason: reason}
+func (v *View) orgFinding(row uint32, reason string) Finding {
+	return Finding{Entity: typev1.Entity_ENTITY_ORGS, Row: row, School: replica.OrgRow(row), Reason: v.because(reason)}
 }
 
 func endDateMissing(v *View, report func(Finding)) int {
@@ -142,7 +142,7 @@ func findEnrollments(wrong func(v *View, e *replica.Enrollment) (reason string, 
 			report(Finding{
 				Entity: typev1.Entity_ENTITY_ENROLLMENTS, Row: uint32(i),
 				RelatedEntity: typev1.Entity_ENTITY_CLASSES, Related: uint32(e.Class),
-				School: v.schoolOfEnrollment(e), Informational: informational, Reason: reason,
+				School: v.schoolOfEnrollment(e), Informational: informational, Reason: v.because(reason),
 			})
 		}
 		return population

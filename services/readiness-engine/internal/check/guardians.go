@@ -141,15 +141,15 @@ func relationsLacking(reason string, lacks func(guardian *replica.User) bool) fu
 			}
 			switch {
 			case guardian.State == replica.Removed:
-				f.Reason = "The guardian was removed: the relationship is left over."
+				f.Reason = v.because("The guardian was removed: the relationship is left over.")
 			case guardian.State == replica.Unknown:
-				f.Reason = "The guardian's record was never delivered: the relationship leads nowhere."
+				f.Reason = v.because("The guardian's record was never delivered: the relationship leads nowhere.")
 			case !whole:
-				f.Reason = "The student was removed or never delivered: the relationship is left over."
+				f.Reason = v.because("The student was removed or never delivered: the relationship is left over.")
 			case v.internal(r.guardian) || v.internal(r.student):
-				f.Reason = "One side of the relationship is a placeholder of the hub: nothing to fix."
+				f.Reason = v.because("One side of the relationship is a placeholder of the hub: nothing to fix.")
 			default:
-				f.Informational, f.Reason = false, reason
+				f.Informational, f.Reason = false, v.because(reason)
 			}
 			report(f)
 		}

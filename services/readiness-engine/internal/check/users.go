@@ -137,10 +137,10 @@ const reasonInternal = "The record is a placeholder of the hub: nothing to fix."
 func (v *View) userFinding(row replica.UserRow, families replica.Families, reason string) Finding {
 	f := Finding{
 		Entity: typev1.Entity_ENTITY_USERS, Row: uint32(row),
-		School: v.schoolOf(v.user(row)), Role: families, Reason: reason,
+		School: v.schoolOf(v.user(row)), Role: families, Reason: v.because(reason),
 	}
 	if v.internal(row) {
-		f.Informational, f.Reason = true, reasonInternal
+		f.Informational, f.Reason = true, v.because(reasonInternal)
 	}
 	return f
 }
@@ -210,7 +210,7 @@ func sharedEmails(families replica.Families, reason string, conflict func(own, o
 				f.RelatedEntity, f.Related = typev1.Entity_ENTITY_USERS, uint32(cmp.Or(other, placeholder))
 				if other == 0 {
 					f.Informational = true
-					f.Reason = "Only a placeholder of the hub has this email too: nothing to fix."
+					f.Reason = v.because("Only a placeholder of the hub has this email too: nothing to fix.")
 				}
 				report(f)
 			}

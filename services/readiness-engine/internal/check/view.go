@@ -32,6 +32,8 @@ type View struct {
 	// What kind an org is, by its row.
 	schools, districts []bool
 	schoolCount        int // active schools
+
+	reasons []string // by Reason
 }
 
 // relation is one student–guardian relationship; at least one end is active.
@@ -285,6 +287,16 @@ func (v *View) schoolOfEnrollment(e *replica.Enrollment) replica.OrgRow {
 	return v.Classes.Rows[e.Class].School
 }
 
+// because returns the number of a reason.
+func (v *View) because(text string) Reason {
+	i := slices.Index(v.reasons, text)
+	if i < 0 {
+		i = len(v.reasons)
+		v.reasons = append(v.reasons, text)
+	}
+	return Reason(i)
+}
+
 func (v *View) id(e typev1.Entity, row uint32) string {
 	switch e {
 	case typev1.Entity_ENTITY_ORGS:
@@ -333,7 +345,7 @@ func (v *View) Proto(f Finding) *readinessv1.ReadinessFinding {
 		SchoolId:   v.Orgs.ID(uint32(f.School)),
 		SchoolName: v.Text(v.Orgs.Rows[f.School].Name),
 		Actionable: !f.Informational,
-		Reason:     f.Reason,
+		Reason:     v.reasons[f.Reason],
 	}
 	switch f.Entity {
 	case typev1.Entity_ENTITY_ORGS:

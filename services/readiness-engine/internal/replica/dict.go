@@ -97,7 +97,7 @@ func (d *dict) text(n uint32) string {
 		return ""
 	}
 	_, b := d.entry(d.positions[n])
-	return unsafe.String(unsafe.SliceData(b), len(b))
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // The bytes never change.
 }
 
 // entry reads number and text at a position: the number comes first, so that a
