@@ -5,8 +5,10 @@ package mongotest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/securly/sync/services/platform/config"
+	"github.com/securly/sync/services/platform/mongodb"
 )
 
 // Server is where tests connect to.
@@ -36,9 +41,27 @@ func Find(t testing.TB) Server {
 	return Server{URI: uri}
 }
 
+// Database returns a name that no other test uses; the database is dropped when
+// the test ends.
+func Database(t testing.TB) string {
+	name := fmt.Sprintf("test_%016x", rand.Uint64())
+	t.Cleanup(func() { Drop(t, name) })
+	return name
+}
+
+// Drop removes a database.
+func Drop(t testing.TB, name string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	client, err := mongodb.Connect(config.Secret(Find(t).URI))
+	require.NoError(t, err)
+	require.NoError(t, client.Database(name).Drop(ctx))
+	require.NoError(t, client.Disconnect(ctx))
+}
+
 // running keeps the pipe to the server open: it ends when that is closed, which
 // the end of this process does.
-var running *exec.Cmd
+var running *exec.Cmd //nolint:unused // Only held, never read.
 
 var start = sync.OnceValues(func() (string, error) {
 	program, err := find()

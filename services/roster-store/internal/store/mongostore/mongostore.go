@@ -28,19 +28,16 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/securly/sync/services/platform/config"
+	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
 // Config of the engine. Zero values mean the defaults stated.
 type Config struct {
-	// URI of the cluster. Its read and write concerns are overruled, see Options.
+	// URI of the cluster. Its read and write concerns are those of mongodb.Options.
 	URI config.Secret
 	// Database to use ("rosters"). Only this engine may write to it.
 	Database string
@@ -70,33 +67,13 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// callTimeout ends a call to the server that has no deadline of its own.
-const callTimeout = 2 * time.Minute
-
-// Options are those of the client for a cluster. What is acknowledged is in the
-// journals of a majority, and only what a majority has is read, from the
-// primary: so that neither a crash nor an election takes back what someone was
-// told, and a unique insert has one winner.
-func Options(uri config.Secret) *options.ClientOptions {
-	journal := true
-	return options.Client().
-		SetTimeout(callTimeout).
-		ApplyURI(uri.Reveal()).
-		SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journal}).
-		SetReadConcern(readconcern.Majority()).
-		SetReadPreference(readpref.Primary()).
-		SetRetryWrites(true).
-		SetRetryReads(true)
-}
-
 // Open connects, creates what indexes are missing, and finishes what a crash
 // has interrupted.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg.setDefaults()
-	client, err := mongo.Connect(Options(cfg.URI))
+	client, err := mongodb.Connect(cfg.URI)
 	if err != nil {
-		// The driver's error may quote the address with its password.
-		return nil, errors.New("open roster store: the address of MongoDB is not valid: want mongodb://host:port/")
+		return nil, fmt.Errorf("open roster store: %w", err)
 	}
 	s, err := open(ctx, client, cfg)
 	if err != nil {
@@ -136,7 +113,7 @@ func open(ctx context.Context, client *mongo.Client, cfg Config) (*Store, error)
 // Close implements store.Store.
 func (s *Store) Close() error {
 	if s.ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // Closed already.
 	}
 	s.cancel(store.ErrClosed)
 	if err := s.client.Disconnect(context.Background()); err != nil {
