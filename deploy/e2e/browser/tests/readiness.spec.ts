@@ -76,7 +76,7 @@ test('a check explains itself and leads to its records', async ({ page, hub }) =
   await expect(line.getByText('How to fix', { exact: true })).toBeVisible();
 });
 
-test('a report that is gone says so', async ({ page, hub }) => {
+test('a refusal is shown and can be tried again', async ({ page, hub }) => {
   await page.route('**/readinessReports?*', (route) =>
     route.fulfill({
       status: 503,
