@@ -69,6 +69,11 @@ fix-format: tools-proto $(tools)/golangci-lint $(web)/node_modules/.stamp $(brow
 	$(npm_run) $(web) format
 	$(npm_run) $(browser) format
 
+# Left to right: each reads the go.mod of those before it.
+.PHONY: fix-modules
+fix-modules:
+	for m in $(modules) deploy/bench; do (cd $$m && GOWORK=off go mod tidy); done
+
 # --- Check ---
 
 .PHONY: check
