@@ -2,7 +2,9 @@ package ingest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -212,6 +214,19 @@ func TestHolds(t *testing.T) {
 	changes, err := h.syncs.ListSyncChanges(h.ctx, &ingestv1.ListSyncChangesRequest{District: "d", Sync: held.GetSyncId(), Kind: "removed"})
 	require.NoError(t, err)
 	require.EqualValues(t, 200, changes.GetTotalSize())
+	export, err := h.syncs.ExportSyncChanges(h.ctx, &ingestv1.ListSyncChangesRequest{District: "d", Sync: held.GetSyncId(), Kind: "removed"})
+	require.NoError(t, err)
+	var text strings.Builder
+	for {
+		part, err := export.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		text.Write(part.GetData())
+	}
+	require.Equal(t, 1+200, strings.Count(text.String(), "\n"))
+	require.Contains(t, text.String(), "users,st-0200,removed,,,\n")
 
 	t.Run("a newer sync supersedes it", func(t *testing.T) {
 		next := h.sync("sis", large(201))

@@ -91,12 +91,8 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 			return err
 		}
 		stop()
-		current, err := r.deps.Store.Layer(ctx, s.GetDistrict(), s.GetSync().GetSource())
-		if err != nil {
-			return err
-		}
 		var reasons []*ingestv1.HoldReason
-		if current.GetSync() != "" { // the first sync has nothing to lose
+		if p.GetBaseRevision() != 0 { // an empty district has nothing to lose
 			schools, err := r.removedSchools(ctx, s, p)
 			if err != nil {
 				return err

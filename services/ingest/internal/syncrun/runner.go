@@ -245,7 +245,8 @@ func (r *Runner) advance(ctx context.Context, open *ingestv1.OpenSyncDocument) (
 		now := s.GetSync().GetState()
 		switch {
 		case state.Final(now):
-			return true, r.settle(ctx, s)
+			err := r.settle(ctx, s)
+			return err == nil, err
 		case now == ingestv1.SyncState_ON_HOLD:
 			return progress, r.announce(ctx, s)
 		}

@@ -67,10 +67,14 @@ func IsMoved(err error) bool { return errors.Is(err, errMoved) }
 // enter is Enter on the document, with other changes in the same write.
 func (r *Runner) enter(ctx context.Context, s *ingestv1.SyncDocument, to ingestv1.SyncState, change func(*ingestv1.SyncDocument), from ...ingestv1.SyncState) error {
 	doc, err := r.deps.Store.Syncs.Modify(ctx, state.Key(s.GetDistrict(), s.GetSync().GetSyncId()), func(d *ingestv1.SyncDocument) error {
+		was := d.GetSync().GetState()
 		if err := Enter(d.GetSync(), r.deps.Now(), to, from...); err != nil {
 			return err
 		}
-		d.Tries = 0
+		// Only what gets further counts: a step that is begun again has failed.
+		if was < to && to >= ingestv1.SyncState_PLANNING {
+			d.Tries = 0
+		}
 		if change != nil {
 			change(d)
 		}
