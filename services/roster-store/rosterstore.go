@@ -6,21 +6,28 @@ package rosterstore
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc"
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/platform/lifecycle"
 	"github.com/securly/sync/services/platform/pagetoken"
 	"github.com/securly/sync/services/roster-store/internal/api"
 	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/mongostore"
 	"github.com/securly/sync/services/roster-store/internal/store/pebblestore"
 	"github.com/securly/sync/services/roster-store/internal/watch"
 )
 
 // Config of the service.
 type Config struct {
+	// MongoDB is where rosters are kept; if it is empty, DataDir is.
+	MongoDB config.Secret
+	// MongoDatabase is the database in it ("rosters").
+	MongoDatabase string
 	// DataDir holds one folder per district.
 	DataDir string
 	// TokenKey seals page tokens; all replicas share it.
@@ -43,7 +50,7 @@ type Service struct {
 
 // New opens the engine, which Close releases. It starts nothing.
 func New(cfg Config, deps Deps) (*Service, error) {
-	engine, err := pebblestore.Open(pebblestore.Config{Dir: cfg.DataDir, Log: deps.Log})
+	engine, err := openEngine(cfg, deps)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +60,19 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		server: api.New(engine, commits, pagetoken.New(cfg.TokenKey), deps.Log),
 	}, nil
 }
+
+func openEngine(cfg Config, deps Deps) (store.Store, error) {
+	if cfg.MongoDB == "" {
+		return pebblestore.Open(pebblestore.Config{Dir: cfg.DataDir, Log: deps.Log})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	return mongostore.Open(ctx, mongostore.Config{URI: cfg.MongoDB, Database: cfg.MongoDatabase, Log: deps.Log})
+}
+
+// openTimeout is how long MongoDB may take to be reached and to finish what a
+// crash has interrupted.
+const openTimeout = 10 * time.Minute
 
 // Register adds the service to a gRPC server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {

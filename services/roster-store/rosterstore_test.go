@@ -18,9 +18,11 @@ import (
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/platform/testkit"
+	"github.com/securly/sync/services/platform/testkit/mongotest"
 	rosterstore "github.com/securly/sync/services/roster-store"
 )
 
@@ -29,8 +31,13 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // start serves a roster store in a fresh folder and runs it until the test ends.
 func start(t *testing.T) rosterv1.RosterServiceClient {
 	t.Helper()
-	s, err := rosterstore.New(rosterstore.Config{DataDir: t.TempDir(), TokenKey: []byte("test")},
-		rosterstore.Deps{Bus: testkit.Bus(t), Log: testkit.Log(t)})
+	return startOn(t, rosterstore.Config{DataDir: t.TempDir()})
+}
+
+func startOn(t *testing.T, cfg rosterstore.Config) rosterv1.RosterServiceClient {
+	t.Helper()
+	cfg.TokenKey = []byte("test")
+	s, err := rosterstore.New(cfg, rosterstore.Deps{Bus: testkit.Bus(t), Log: testkit.Log(t)})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
@@ -101,7 +108,15 @@ func wantCode(t *testing.T, err error, code codes.Code, reason string) {
 }
 
 func TestPlanThenCommit(t *testing.T) {
-	c := start(t)
+	t.Run("embedded", func(t *testing.T) { planThenCommit(t, start(t)) })
+	t.Run("MongoDB", func(t *testing.T) {
+		planThenCommit(t, startOn(t, rosterstore.Config{
+			MongoDB: config.Secret(mongotest.Find(t).URI), MongoDatabase: mongotest.Database(t),
+		}))
+	})
+}
+
+func planThenCommit(t *testing.T, c rosterv1.RosterServiceClient) {
 	ctx := testkit.As(t, t.Context(), testkit.Service())
 	_, err := c.OpenDistrict(ctx, &rosterv1.OpenDistrictRequest{District: "d"})
 	require.NoError(t, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/docstore/mongodocs"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/platform/health"
 	"github.com/securly/sync/services/platform/lifecycle"
@@ -28,6 +29,7 @@ type Settings struct {
 	GRPCAddr, AdminAddr string
 	DataDir             string
 	NATSURL             config.Secret // May hold a password.
+	MongoDBURI          config.Secret // Empty: the data folder.
 	AuthAddr            string
 	RosterAddr          string
 	IngestAddr          string
@@ -43,6 +45,7 @@ func (s *Settings) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.DataDir, "data-dir", "data", "`folder` for what the program keeps")
 	f.Var(&s.NATSURL, "nats-url", "where the event servers are (default nats://nats:4222)")
 	s.NATSURL = "nats://nats:4222" // After Var, which would print it as redacted.
+	f.Var(&s.MongoDBURI, "mongodb-uri", "where MongoDB is: documents and rosters are kept there instead of in the data folder")
 	f.StringVar(&s.AuthAddr, "auth-addr", "dns:///auth:9090", "gRPC `target` of auth")
 	f.StringVar(&s.RosterAddr, "roster-addr", "dns:///roster-store:9090", "gRPC `target` of roster-store")
 	f.StringVar(&s.IngestAddr, "ingest-addr", "dns:///ingest:9090", "gRPC `target` of ingest")
@@ -69,15 +72,27 @@ type Env struct {
 	auth   authv1.AuthServiceClient
 }
 
-// Docs opens the program's documents in the data folder.
+// Docs opens the program's documents, in MongoDB or else in the data folder.
 func (e *Env) Docs() (docstore.Store, error) {
-	store, err := docstore.OpenPebble(filepath.Join(e.Settings.DataDir, "documents"))
+	store, err := e.openDocs()
 	if err != nil {
 		return nil, err
 	}
 	e.Opened.Push("documents", store.Close)
 	return store, nil
 }
+
+func (e *Env) openDocs() (docstore.Store, error) {
+	if e.Settings.MongoDBURI == "" {
+		return docstore.OpenPebble(filepath.Join(e.Settings.DataDir, "documents"))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	return mongodocs.Open(ctx, mongodocs.Config{URI: e.Settings.MongoDBURI, Database: e.name})
+}
+
+// openTimeout is how long a server may take to be reached when a program starts.
+const openTimeout = time.Minute
 
 // Bus connects to the event servers.
 func (e *Env) Bus(ctx context.Context) (*events.Bus, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -16,9 +17,12 @@ import (
 
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/config"
+	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/lifecycle"
 	"github.com/securly/sync/services/platform/rpc"
 	"github.com/securly/sync/services/platform/testkit"
+	"github.com/securly/sync/services/platform/testkit/mongotest"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -177,4 +181,22 @@ func TestCommandLine(t *testing.T) {
 	require.Equal(t, "redacted", all["service-secret"])
 	require.Equal(t, "redacted", all["nats-url"])
 	require.NotContains(t, cmd.UsageString(), "redacted")
+}
+
+func TestDocsAreKeptInMongoDB(t *testing.T) {
+	settings := &Settings{MongoDBURI: config.Secret(mongotest.Find(t).URI), DataDir: filepath.Join(t.TempDir(), "unused")}
+	name := mongotest.Database(t)
+	for _, created := range []bool{true, false} {
+		env := &Env{Settings: settings, name: name}
+		docs, err := env.Docs()
+		require.NoError(t, err)
+		_, err = docs.Put(t.Context(), "c", docstore.Row{ID: "1"})
+		if created {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, docstore.ErrExists)
+		}
+		require.NoError(t, env.Opened.Close())
+	}
+	require.NoDirExists(t, settings.DataDir)
 }

@@ -1,9 +1,6 @@
 package mongodocs_test
 
 import (
-	"context"
-	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,7 +10,6 @@ import (
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/docstore/docstoretest"
 	"github.com/securly/sync/services/platform/docstore/mongodocs"
-	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/platform/testkit/mongotest"
 )
 
@@ -35,14 +31,7 @@ func (s *server) Open(t testing.TB) docstore.Store {
 func (s *server) Crash(t testing.TB) { require.NoError(t, s.store.Close()) }
 
 func newServer(t testing.TB) docstoretest.Disk {
-	cfg := mongodocs.Config{URI: config.Secret(mongotest.Find(t).URI), Database: fmt.Sprintf("documents_%x", rand.Uint64())}
-	t.Cleanup(func() {
-		client, err := mongodb.Connect(cfg.URI)
-		require.NoError(t, err)
-		require.NoError(t, client.Database(cfg.Database).Drop(context.Background()))
-		require.NoError(t, client.Disconnect(context.Background()))
-	})
-	return &server{cfg: cfg}
+	return &server{cfg: mongodocs.Config{URI: config.Secret(mongotest.Find(t).URI), Database: mongotest.Database(t)}}
 }
 
 func TestConformance(t *testing.T) {

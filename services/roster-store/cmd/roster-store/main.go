@@ -25,6 +25,7 @@ func build(ctx context.Context, env *process.Env) (process.Parts, error) {
 	}
 	service, err := rosterstore.New(
 		rosterstore.Config{
+			MongoDB:  env.Settings.MongoDBURI,
 			DataDir:  filepath.Join(env.Settings.DataDir, "rosters"),
 			TokenKey: []byte(env.Settings.ServiceSecret.Reveal()),
 		},

@@ -1,13 +1,11 @@
 package mongostore_test
 
 import (
-	"context"
 	"fmt"
 	"hash/fnv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/testkit"
@@ -30,17 +28,10 @@ func database(t testing.TB, dir string) string {
 func open(t testing.TB, dir string) store.Store {
 	t.Helper()
 	cfg := mongostore.Config{URI: config.Secret(mongotest.Find(t).URI), Database: database(t, dir)}
-	t.Cleanup(func() { drop(t, cfg) })
+	t.Cleanup(func() { mongotest.Drop(t, cfg.Database) })
 	s, err := mongostore.Open(t.Context(), cfg)
 	require.NoError(t, err)
 	return s
-}
-
-func drop(t testing.TB, cfg mongostore.Config) {
-	client, err := mongo.Connect(mongostore.Options(cfg.URI))
-	require.NoError(t, err)
-	require.NoError(t, client.Database(cfg.Database).Drop(context.Background()))
-	require.NoError(t, client.Disconnect(context.Background()))
 }
 
 func TestConformance(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
@@ -198,54 +199,16 @@ func (x index) keys() bson.D {
 
 // ensureIndexes creates what is missing and checks that each can be used.
 func (s *Store) ensureIndexes(ctx context.Context) error {
-	for name, wanted := range indexes() {
-		coll := s.db.Collection(name)
-		have, err := usableIndexes(ctx, coll)
-		if err != nil {
+	for name, list := range indexes() {
+		var keys []bson.D
+		for _, x := range list {
+			keys = append(keys, x.keys())
+		}
+		if err := mongodb.EnsureIndexes(ctx, s.db.Collection(name), keys...); err != nil {
 			return err
-		}
-		for _, x := range wanted {
-			if have[x.String()] {
-				continue
-			}
-			if _, err := coll.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: x.keys()}); err != nil {
-				return fmt.Errorf("create index %v of %s: %w", x, name, err)
-			}
-		}
-		if have, err = usableIndexes(ctx, coll); err != nil {
-			return err
-		}
-		for _, x := range wanted {
-			if !have[x.String()] {
-				return fmt.Errorf("collection %s has no usable index %v: see why, it may be hidden or partial", name, x)
-			}
 		}
 	}
 	return nil
-}
-
-func (x index) String() string { return fmt.Sprint(x.keys()) }
-
-// usableIndexes returns those that any query may use.
-func usableIndexes(ctx context.Context, coll *mongo.Collection) (map[string]bool, error) {
-	var list []struct {
-		Key     bson.D   `bson:"key"`
-		Hidden  bool     `bson:"hidden"`
-		Sparse  bool     `bson:"sparse"`
-		Partial bson.Raw `bson:"partialFilterExpression"`
-	}
-	cursor, err := coll.Indexes().List(ctx)
-	if err == nil {
-		err = cursor.All(ctx, &list)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list indexes of %s: %w", coll.Name(), err)
-	}
-	out := map[string]bool{}
-	for _, x := range list {
-		out[fmt.Sprint(x.Key)] = !x.Hidden && !x.Sparse && x.Partial == nil
-	}
-	return out, nil
 }
 
 // each calls f with every document that a filter finds.
