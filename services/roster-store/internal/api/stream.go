@@ -5,23 +5,31 @@ import (
 	"encoding/binary"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
 const (
 	// batchBytes is about how large a streamed message is.
 	batchBytes = 512 << 10
+	// sendIdle is how long a caller may leave a message untaken.
+	sendIdle = 30 * time.Second
 	// headPoll bounds how late a watcher learns of a commit whose event was lost.
 	headPoll = time.Second
 	// bookmarkEvery is how often an idle watcher hears that nothing came.
 	bookmarkEvery = 15 * time.Second
 )
+
+var errSlow = errs.New(codes.ResourceExhausted, "READER_TOO_SLOW",
+	"nothing was taken from the stream for a while: call again and resume after what has arrived")
 
 // batch collects stored bodies as the encoded field `records` of a message. The
 // message takes them as they are (as unknown fields), so that an export copies
@@ -73,29 +81,47 @@ func (s *Server) Export(req *rosterv1.ExportRequest, stream rosterv1.RosterServi
 		rev = head.Revision
 	}
 	records := newBatch(&rosterv1.ExportResponse{})
-	send := func(last store.Position) error {
+	snapshot := s.store.Snapshot(d, rev, scopeOf(ctx))
+	for last := after; ; {
+		// The scan ends before the batch is sent: a caller that takes its time
+		// must not keep the store busy.
+		for r, err := range snapshot.Scan(ctx, last, entities...) {
+			if err != nil {
+				return outward(req.GetDistrict(), err)
+			}
+			records.add(r.Body)
+			last = store.Position{Entity: r.Entity, ID: r.ID}
+			if records.full() {
+				break
+			}
+		}
+		more := records.full()
 		m := &rosterv1.ExportResponse{
 			Revision: count(rev),
 			Resume:   append(binary.AppendUvarint(nil, uint64(last.Entity)), last.ID...),
 		}
 		records.moveTo(m)
-		return stream.Send(m)
-	}
-	last := after
-	for r, err := range s.store.Snapshot(d, rev, scopeOf(ctx)).Scan(ctx, after, entities...) {
-		if err != nil {
-			return outward(req.GetDistrict(), err)
-		}
-		records.add(r.Body)
-		last = store.Position{Entity: r.Entity, ID: r.ID}
-		if records.full() {
-			if err := send(last); err != nil {
-				return err
-			}
+		// The last one is also sent when it is empty, so that the caller learns
+		// the revision.
+		if err := send(stream, m); err != nil || !more {
+			return err
 		}
 	}
-	// Also sent when empty, so that the caller learns the revision.
-	return send(last)
+}
+
+// send gives up on a caller that takes nothing for a while, which frees what the
+// stream holds.
+func send(stream grpc.ServerStream, m proto.Message) error {
+	sent := make(chan error, 1)
+	go func() { sent <- stream.SendMsg(m) }() // ends at the latest when the handler returns
+	idle := time.NewTimer(sendIdle)
+	defer idle.Stop()
+	select {
+	case err := <-sent:
+		return err
+	case <-idle.C:
+		return errSlow
+	}
 }
 
 func positionOf(req *rosterv1.ExportRequest) (store.Position, error) {
@@ -131,7 +157,7 @@ func (s *Server) Watch(req *rosterv1.WatchRequest, stream rosterv1.RosterService
 		if sent != before || time.Since(bookmarked) >= bookmarkEvery {
 			bookmarked = time.Now()
 			m := &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Bookmark{Bookmark: &rosterv1.Bookmark{Revision: count(sent)}}}
-			if err := stream.Send(m); err != nil {
+			if err := send(stream, m); err != nil {
 				return err
 			}
 		}
@@ -153,7 +179,7 @@ func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_
 		}
 		m := &rosterv1.Changes{}
 		records.moveTo(m)
-		return stream.Send(&rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Changes{Changes: m}})
+		return send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Changes{Changes: m}})
 	}
 	for e, err := range s.store.Changes(ctx, d, *sent) {
 		if err != nil {
@@ -161,7 +187,7 @@ func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_
 		}
 		switch e.Phase {
 		case store.Begin:
-			err = stream.Send(&rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Begin{Begin: &rosterv1.RevisionBegin{
+			err = send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Begin{Begin: &rosterv1.RevisionBegin{
 				Revision: count(e.Revision.Revision), CommitTime: timestamppb.New(e.Revision.CommitTime),
 			}}})
 		case store.Data:
@@ -172,7 +198,7 @@ func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_
 		case store.End:
 			if err = flush(); err == nil {
 				*sent = e.Revision.Revision
-				err = stream.Send(&rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_End{End: &rosterv1.RevisionEnd{Revision: count(*sent)}}})
+				err = send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_End{End: &rosterv1.RevisionEnd{Revision: count(*sent)}}})
 			}
 		}
 		if err != nil {

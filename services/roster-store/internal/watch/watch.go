@@ -118,7 +118,9 @@ func (c *Commits) publish(ctx context.Context, outbox store.Outbox, bus *events.
 			return fmt.Errorf("read the outbox: %w", err)
 		}
 		district, rev := string(p.District), p.Revision
-		id := fmt.Sprintf("%s/%d", district, rev.Revision)
+		// The time tells the revisions of a district apart from those of an
+		// erased one of the same name.
+		id := fmt.Sprintf("%s/%d/%d", district, rev.Revision, rev.CommitTime.UnixNano())
 		c.mu.Lock()
 		span := c.traces[announcement{district, rev.Revision}]
 		c.mu.Unlock()
