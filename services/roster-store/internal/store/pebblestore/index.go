@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -31,7 +32,7 @@ type indexBuilder struct {
 	ends  []uint32
 
 	runs [][]string // table files of each run
-	// lengths of lists that may have more than one block.
+	// lengths of lists with more than one block.
 	lengths map[search.Term]int
 	schools map[string]int
 }
@@ -119,7 +120,9 @@ func (x *indexBuilder) flush() error {
 		for order = order[1:]; len(order) > 0 && x.names[order[0]] == t; order = order[1:] {
 			members = append(members[:len(members):len(members)], records[starts[order[0]]:starts[order[0]+1]]...)
 		}
-		x.lengths[t] += len(members)
+		if len(members) > blockFill {
+			x.lengths[t] = len(members)
+		}
 		if t.Field == search.FieldSchool {
 			x.schools[t.Value] += len(members)
 		}
@@ -158,11 +161,8 @@ func (x *indexBuilder) finish(ctx context.Context) ([]string, error) {
 	}
 	counts := &series{d: x.d, dir: x.dir, name: fmt.Sprintf("count-%d", x.entity)}
 	for _, t := range slices.SortedFunc(maps.Keys(x.lengths), compareTerms) {
-		// Lists of one block need no count; those of two runs have two.
-		if n := x.lengths[t]; n > blockFill || len(x.runs) > 1 {
-			if err := counts.Set(listKey(spaceCount, x.entity, t), binary.AppendUvarint(nil, uint64(n)), nil); err != nil {
-				return nil, errors.Join(err, counts.close())
-			}
+		if err := counts.Set(listKey(spaceCount, x.entity, t), binary.AppendUvarint(nil, uint64(x.lengths[t])), nil); err != nil {
+			return nil, errors.Join(err, counts.close())
 		}
 	}
 	x.lengths = nil
@@ -178,16 +178,27 @@ func (x *indexBuilder) merge(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
+	var list []byte // the beginning of the keys of the list being read
+	blocks, length := 0, 0
+	clear(x.lengths)
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var v []byte
+		n := 0
+		if v, err = it.ValueAndErr(); err == nil {
+			n, err = blockLen(it)
+		}
 		if err == nil {
 			err = out.Set(it.Key(), v, nil)
 		}
-		if err != nil {
-			return nil, errors.Join(err, it.Close(), out.close())
+		value, rest, _ := unescape(it.Key()[3:])
+		if begin := it.Key()[:len(it.Key())-len(rest)]; !bytes.Equal(begin, list) {
+			list, blocks, length = append(list[:0], begin...), 0, 0
+		}
+		if blocks, length = blocks+1, length+n; blocks > 1 {
+			x.lengths[search.Term{Field: search.Field(list[2]), Value: string(value)}] = length
 		}
 	}
-	err = errors.Join(it.Error(), it.Close(), out.close())
+	err = errors.Join(err, it.Error(), it.Close(), out.close())
 	for _, p := range slices.Concat(x.runs...) {
 		err = errors.Join(err, os.Remove(p))
 	}
