@@ -30,7 +30,8 @@ type Config struct {
 	// TokenKey seals page tokens; all engines share it. Without one, tokens are
 	// good until the engine stops.
 	TokenKey []byte
-	// ReplicaBytes is the memory for replicas that are not in use. Default 192 MiB.
+	// ReplicaBytes is the memory for replicas that are not in use. Default 128 MiB:
+	// one district of 100,000 students.
 	ReplicaBytes int
 	// Workers is how many reports are made at a time. Default 2.
 	Workers int
@@ -74,7 +75,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if len(cfg.TokenKey) == 0 {
 		cfg.TokenKey = pagetoken.Key()
 	}
-	cache := replica.NewCache(deps.Roster, cmp.Or(cfg.ReplicaBytes, 192<<20), deps.Log)
+	cache := replica.NewCache(deps.Roster, cmp.Or(cfg.ReplicaBytes, 128<<20), deps.Log)
 	reports := report.Open(deps.Docs, deps.Blobs)
 	s := &Service{deps: deps}
 	s.runner = report.NewRunner(report.RunnerConfig{

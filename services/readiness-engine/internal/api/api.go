@@ -22,11 +22,6 @@ import (
 	"github.com/securly/sync/services/readiness-engine/internal/report"
 )
 
-const (
-	defaultPage = 100
-	maxPage     = 1000
-)
-
 // Server implements ReadinessService.
 type Server struct {
 	readinessv1.UnimplementedReadinessServiceServer
@@ -77,19 +72,15 @@ func (s *Server) CreateReadinessReport(ctx context.Context, req *readinessv1.Cre
 	return queued, nil
 }
 
-// pageSize applies the default and the limit of page sizes.
-func pageSize(asked int32) int {
-	if asked <= 0 {
-		return defaultPage
-	}
-	return int(min(asked, maxPage))
-}
-
 // binding ties a page token to the list that it continues.
 func binding(parts ...string) []byte { return []byte(strings.Join(parts, "\x00")) }
 
 // ListReadinessReports lists reports, newest first.
 func (s *Server) ListReadinessReports(ctx context.Context, req *readinessv1.ListReadinessReportsRequest) (*readinessv1.ListReadinessReportsResponse, error) {
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
 	list := binding("reports", req.GetDistrict())
 	after := ""
 	if req.GetPageToken() != "" {
@@ -101,7 +92,7 @@ func (s *Server) ListReadinessReports(ctx context.Context, req *readinessv1.List
 	} else if err := s.known(ctx, req.GetDistrict()); err != nil {
 		return nil, err
 	}
-	reports, next, err := s.reports.List(ctx, req.GetDistrict(), after, pageSize(req.GetPageSize()))
+	reports, next, err := s.reports.List(ctx, req.GetDistrict(), after, size)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +177,10 @@ func (s *Server) ListReadinessFindings(ctx context.Context, req *readinessv1.Lis
 		}
 		from = int(n)
 	}
-	size := pageSize(req.GetPageSize())
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
 	out := &readinessv1.ListReadinessFindingsResponse{TotalSize: int32(report.Count(stored, filter))}
 	for found, err := range s.reports.Findings(ctx, stored, filter, from) {
 		if err != nil {

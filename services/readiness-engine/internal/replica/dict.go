@@ -20,7 +20,7 @@ var seed = maphash.MakeSeed()
 type dict struct {
 	chunks    [][]byte
 	positions []uint32 // of each entry, by number
-	slots     []uint64 // open addressing: 32 bits of hash, 32 bits of position + 1
+	slots     []uint64 // open addressing: 32 bits of hash, 32 bits of number
 }
 
 // maxLoad is the part of the slots that may be in use.
@@ -62,15 +62,12 @@ func (d *dict) number(b []byte) (n uint32, added bool) {
 		slot := d.slots[i]
 		if slot == 0 {
 			n = uint32(len(d.positions))
-			at := d.store(n, b)
-			d.positions = append(d.positions, at)
-			d.slots[i] = hash<<32 | uint64(at+1)
+			d.positions = append(d.positions, d.store(b))
+			d.slots[i] = hash<<32 | uint64(n)
 			return n, true
 		}
-		if slot>>32 == hash {
-			if n, text := d.entry(uint32(slot) - 1); string(text) == string(b) {
-				return n, false
-			}
+		if slot>>32 == hash && d.text(uint32(slot)) == string(b) {
+			return uint32(slot), false
 		}
 	}
 }
@@ -82,10 +79,8 @@ func (d *dict) find(b []byte) uint32 {
 	}
 	hash := uint64(uint32(maphash.Bytes(seed, b)))
 	for i := d.slot(hash); d.slots[i] != 0; i = d.after(i) {
-		if d.slots[i]>>32 == hash {
-			if n, text := d.entry(uint32(d.slots[i]) - 1); string(text) == string(b) {
-				return n
-			}
+		if slot := d.slots[i]; slot>>32 == hash && d.text(uint32(slot)) == string(b) {
+			return uint32(slot)
 		}
 	}
 	return 0
@@ -96,24 +91,19 @@ func (d *dict) text(n uint32) string {
 	if n == 0 {
 		return ""
 	}
-	_, b := d.entry(d.positions[n])
+	at := d.positions[n]
+	b := d.chunks[at>>chunkBits][at&(chunkSize-1):]
+	size, w := uint64(b[0]), 1
+	if size >= 0x80 {
+		size, w = binary.Uvarint(b)
+	}
+	b = b[w : w+int(size)]
 	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // The bytes never change.
 }
 
-// entry reads number and text at a position: the number comes first, so that a
-// lookup needs to touch one place only.
-func (d *dict) entry(at uint32) (n uint32, text []byte) {
-	b := d.chunks[at>>chunkBits][at&(chunkSize-1):]
-	n = binary.LittleEndian.Uint32(b)
-	if size := int(b[4]); size < 0x80 {
-		return n, b[5 : 5+size]
-	}
-	size, w := binary.Uvarint(b[4:])
-	return n, b[4+w : 4+w+int(size)]
-}
-
-func (d *dict) store(n uint32, b []byte) uint32 {
-	need := len(b) + 4 + binary.MaxVarintLen32
+// store appends a text and returns its position.
+func (d *dict) store(b []byte) uint32 {
+	need := len(b) + binary.MaxVarintLen32
 	last := len(d.chunks) - 1
 	if last < 0 || len(d.chunks[last])+need > chunkSize {
 		// A text longer than a chunk has one of its own, which counts as full. The
@@ -127,7 +117,7 @@ func (d *dict) store(n uint32, b []byte) uint32 {
 	}
 	c := d.chunks[last]
 	at := uint32(last)<<chunkBits | uint32(len(c))
-	d.chunks[last] = append(binary.AppendUvarint(binary.LittleEndian.AppendUint32(c, n), uint64(len(b))), b...)
+	d.chunks[last] = append(binary.AppendUvarint(c, uint64(len(b))), b...)
 	return at
 }
 

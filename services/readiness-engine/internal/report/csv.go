@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/sheet"
 	"github.com/securly/sync/services/readiness-engine/internal/check"
 )
 
@@ -41,10 +42,7 @@ func (r *Reports) CSV(ctx context.Context, stored *readinessv1.StoredReport, fil
 			return ok
 		}
 		write := func(row []string) {
-			for i := range row {
-				row[i] = harmless(row[i])
-			}
-			_ = w.Write(row) // An error stays with the writer until flush.
+			_ = w.Write(sheet.Guard(row)) // An error stays with the writer until flush.
 		}
 		write(append([]string(nil), csvHeader...))
 		for found, err := range r.Findings(ctx, stored, filter, 0) {
@@ -75,13 +73,4 @@ func csvRow(f *readinessv1.ReadinessFinding) []string {
 		f.GetSchoolName(), f.GetSchoolId(), strings.Join(f.GetGrades(), " "), f.GetDisplayName(), f.GetRole(), f.GetEmail(),
 		f.GetEntity(), f.GetSourcedId(), f.GetRelatedName(), f.GetRelatedSourcedId(), howToFix,
 	}
-}
-
-// harmless keeps a spreadsheet from taking a cell for a formula: roster data
-// comes from outside, and a name may begin with "=".
-func harmless(cell string) string {
-	if cell != "" && strings.IndexByte("=+-@\t\r\n", cell[0]) >= 0 {
-		return "'" + cell
-	}
-	return cell
 }
