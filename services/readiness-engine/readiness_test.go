@@ -303,9 +303,14 @@ func TestQueuedReportsSurviveARestart(t *testing.T) {
 		District: "d1", ReportId: r.ReportId, Attempt: 1, ExpireTime: timestamppb.New(time.Now().Add(200 * time.Millisecond)),
 	})
 	require.NoError(t, err)
+	left := "d1/unnamed/" + r.ReportId + "/half"
+	require.NoError(t, e.blobs.WriteAll(e.ctx, left, []byte("half a blob"), nil))
 	stop = e.run()
 	require.Equal(t, readinessv1.ReportState_COMPLETED, e.await("d1", r.ReportId).State)
 	stop()
+	exists, err := e.blobs.Exists(e.ctx, left)
+	require.NoError(t, err)
+	require.False(t, exists, "what it was writing is cleaned up")
 }
 
 func TestTwoEnginesShareTheQueue(t *testing.T) {
