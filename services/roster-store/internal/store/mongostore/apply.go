@@ -20,14 +20,18 @@ type application struct {
 	claim entry
 	gate  func() error
 	summary
-	// dirty are records whose derived terms are worked out anew, by entity.
+	// dirty are records whose derived terms are worked out anew, by entity; of
+	// users those of their relatives and demographics as well.
 	dirty map[store.Entity]map[string]bool
+	// alone are users for whose relatives and demographics nothing changes.
+	alone map[string]bool
 }
 
 func newApplication(c *call, claim entry, base summary) *application {
 	a := &application{
 		c: c, claim: claim, gate: c.gate(claim.Rev),
 		dirty: map[store.Entity]map[string]bool{users: {}, courses: {}, demographics: {}},
+		alone: map[string]bool{},
 	}
 	a.Active, a.Total, a.Families = maps.Clone(base.Active), maps.Clone(base.Total), maps.Clone(base.Families)
 	if a.Total == nil {
@@ -120,7 +124,11 @@ func (a *application) replace(e store.Entity, staged []version) error {
 
 // note remembers whose schools may follow from the change of one record.
 func (a *application) note(e store.Entity, id string, was, now search.Facts) {
-	if search.Derives(e) {
+	switch {
+	case e == users && search.SameRelations(was, now):
+		a.alone[id] = true
+		return
+	case search.Derives(e):
 		a.dirty[e][id] = true
 	}
 	for _, f := range []search.Facts{was, now} {
@@ -162,6 +170,7 @@ func (a *application) derive() error {
 		}
 	}
 	maps.Copy(a.dirty[demographics], a.dirty[users])
+	maps.Copy(a.dirty[users], a.alone)
 	for _, e := range []store.Entity{courses, users, demographics} {
 		for ids := range slices.Chunk(slices.Sorted(maps.Keys(a.dirty[e])), idsPerQuery) {
 			if err := a.gate(); err != nil {

@@ -8,14 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/securly/sync/services/platform/config"
-	"github.com/securly/sync/services/platform/testkit"
 	"github.com/securly/sync/services/platform/testkit/mongotest"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/mongostore"
 	"github.com/securly/sync/services/roster-store/internal/store/storetest"
 )
-
-func TestMain(m *testing.M) { testkit.Main(m) }
 
 // database is a name for what a test keeps in a folder with other engines.
 func database(t testing.TB, dir string) string {
