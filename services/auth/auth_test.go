@@ -106,6 +106,25 @@ func TestTokenForBootstrapClient(t *testing.T) {
 	require.Equal(t, []string{"*"}, me.GetDistricts())
 }
 
+// Each service may do what it calls and no more.
+func TestServicesHaveFewScopes(t *testing.T) {
+	h := start(t, testkit.Docs(t))
+	for id, want := range map[string]string{
+		"service:gateway":          "internal.sessions",
+		"service:ingest":           "internal.import rosters.read",
+		"service:readiness-engine": "rosters.read",
+		"service:cli":              "users.manage internal.sessions",
+	} {
+		issued, err := h.IssueToken(t.Context(), &authv1.IssueTokenRequest{ClientId: id, ClientSecret: serviceSecret})
+		require.NoError(t, err, id)
+		require.Equal(t, want, issued.GetScope(), id)
+	}
+	for _, id := range []string{"service:auth", "service:roster-store"} {
+		_, err := h.IssueToken(t.Context(), &authv1.IssueTokenRequest{ClientId: id, ClientSecret: serviceSecret})
+		require.Error(t, err, "%s calls no other service", id)
+	}
+}
+
 func TestBadClient(t *testing.T) {
 	h := start(t, testkit.Docs(t))
 	made, err := h.CreateClient(h.as(t, bootstrapID, bootstrapSecret, ""), &authv1.CreateClientRequest{

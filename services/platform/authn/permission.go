@@ -3,7 +3,6 @@ package authn
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/resourceid"
 )
 
 // Reasons of PermissionDenied.
@@ -138,13 +138,11 @@ func (m Method) permit(p Principal) error {
 	return nil
 }
 
-var districtID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-
 // CheckDistrictID reports whether id has the form of a district's id.
 func CheckDistrictID(id string) error {
-	if !districtID.MatchString(id) {
+	if !resourceid.Valid(id) {
 		return errs.Errorf(codes.InvalidArgument, "DISTRICT_INVALID",
-			"district %.80q: must be 1 to 63 lower-case letters, digits and hyphens, and not begin with a hyphen", id).
+			"district %.80q: "+resourceid.Form, id).
 			With("field", "district")
 	}
 	return nil

@@ -1,4 +1,5 @@
-// Package pagetoken seals positions in a list into opaque page tokens. A token
+// Package pagetoken holds what all lists have in common: how long their pages are, and tokens for the
+// next one. It seals positions in a list into opaque page tokens. A token
 // can neither be read nor changed nor used with another list: what the list
 // depends on (revision, filter, order) is its binding.
 package pagetoken
@@ -14,6 +15,23 @@ import (
 
 	"github.com/securly/sync/services/platform/errs"
 )
+
+// Sizes of pages: of one that is not asked for, and of the largest.
+const (
+	DefaultSize = 100
+	MaxSize     = 1000
+)
+
+// Size returns how long a page of any list is when asked is the pageSize of its request.
+func Size(asked int32) (int, error) {
+	switch {
+	case asked < 0:
+		return 0, errs.New(codes.InvalidArgument, "PAGE_SIZE_INVALID", "pageSize: must not be negative").With("field", "pageSize")
+	case asked == 0:
+		return DefaultSize, nil
+	}
+	return int(min(asked, MaxSize)), nil
+}
 
 // ErrInvalid is the answer to a token that this list has not given out.
 var ErrInvalid = errs.New(codes.InvalidArgument, "PAGE_TOKEN_INVALID",

@@ -70,3 +70,16 @@ func FuzzOpen(f *testing.F) {
 		require.ErrorIs(t, err, pagetoken.ErrInvalid)
 	})
 }
+
+func TestSize(t *testing.T) {
+	for asked, want := range map[int32]int{0: 100, 1: 1, 1000: 1000, 1001: 1000, 1<<31 - 1: 1000} {
+		size, err := pagetoken.Size(asked)
+		require.NoError(t, err)
+		require.Equal(t, want, size)
+	}
+	_, err := pagetoken.Size(-1)
+	var e *errs.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, "PAGE_SIZE_INVALID", e.Reason)
+	require.Equal(t, "pageSize", e.Detail("field"))
+}

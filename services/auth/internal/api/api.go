@@ -148,12 +148,9 @@ var clientsBinding = []byte("auth.ListClients")
 
 // ListClients lists clients, oldest first.
 func (s *Server) ListClients(ctx context.Context, req *authv1.ListClientsRequest) (*authv1.ListClientsResponse, error) {
-	size := int(req.GetPageSize())
-	switch {
-	case size < 0:
-		return nil, errs.New(codes.InvalidArgument, "PAGE_SIZE_INVALID", "pageSize: must not be negative").With("field", "pageSize")
-	case size == 0:
-		size = 100
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
 	}
 	var after string
 	if req.GetPageToken() != "" {
@@ -163,7 +160,7 @@ func (s *Server) ListClients(ctx context.Context, req *authv1.ListClientsRequest
 		}
 		after = string(position)
 	}
-	clients, next, err := s.Clients.List(ctx, after, min(size, 1000))
+	clients, next, err := s.Clients.List(ctx, after, size)
 	if err != nil {
 		return nil, err
 	}

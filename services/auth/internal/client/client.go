@@ -21,6 +21,7 @@ import (
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/resourceid"
 )
 
 var (
@@ -30,19 +31,14 @@ var (
 	ErrNotFound = errs.New(codes.NotFound, "CLIENT_NOT_FOUND", "there is no such client: list the clients to see their ids")
 )
 
-var (
-	clientID = regexp.MustCompile(`^[!-~]{1,128}$`)
-	// resourceID is the shape of district and product ids.
-	resourceID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-)
+var clientID = regexp.MustCompile(`^[!-~]{1,128}$`)
 
-// services lists the hub's own programs with what each may do. Their secret is the deployment's.
+// services lists the hub's own programs that call others, with what their calls need. Their secret
+// is the deployment's.
 var services = map[string][]string{
 	"service:gateway":          {scope.InternalSessions},
-	"service:ingest":           {scope.InternalImport, scope.RostersRead, scope.DistrictsRead},
-	"service:readiness-engine": {scope.InternalImport, scope.RostersRead, scope.DistrictsRead},
-	"service:roster-store":     {scope.DistrictsRead, scope.RostersRead},
-	"service:auth":             {scope.DistrictsRead},
+	"service:ingest":           {scope.InternalImport, scope.RostersRead},
+	"service:readiness-engine": {scope.RostersRead},
 	// The command line of an operator who can read the deployment's secret.
 	"service:cli": {scope.UsersManage, scope.InternalSessions},
 }
@@ -235,11 +231,11 @@ func stateOf(req *authv1.CreateClientRequest) (*authv1.ClientState, error) {
 		return nil, invalid("districts", "is empty: name the district ids, or \"*\" for all")
 	}
 	for _, d := range req.GetDistricts() {
-		if d != "*" && !resourceID.MatchString(d) {
+		if d != "*" && !resourceid.Valid(d) {
 			return nil, invalid("districts", "%q is no district id: use lower-case letters, digits and hyphens, at most 63, or \"*\" for all", d)
 		}
 	}
-	if p := req.GetProduct(); p != "" && !resourceID.MatchString(p) {
+	if p := req.GetProduct(); p != "" && !resourceid.Valid(p) {
 		return nil, invalid("product", "%q is no product id: use classroom or filter, for example", p)
 	}
 	if slices.Contains(req.GetSchools(), "") {

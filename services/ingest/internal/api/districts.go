@@ -21,6 +21,7 @@ import (
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/pagetoken"
 )
 
 type districts struct {
@@ -103,7 +104,10 @@ func (s *districts) CreateDistrict(ctx context.Context, req *ingestv1.CreateDist
 
 func (s *districts) ListDistricts(ctx context.Context, req *ingestv1.ListDistrictsRequest) (*ingestv1.ListDistrictsResponse, error) {
 	caller := authn.FromContext(ctx)
-	size := pageSize(req.GetPageSize())
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
 	out := &ingestv1.ListDistrictsResponse{}
 	if caller.SeesAllDistricts() {
 		docs, next, err := page(ctx, &s.Deps, s.Store.Districts, "districts", "", req.GetPageToken(), size)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/platform/pagetoken"
+	"github.com/securly/sync/services/platform/resourceid"
 )
 
 // Deps of the handlers.
@@ -51,16 +51,14 @@ func Register(r grpc.ServiceRegistrar, d Deps) {
 	ingestv1.RegisterSyncServiceServer(r, &syncs{Deps: d})
 }
 
-var idForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-
 // invalid is the answer to a field that cannot be accepted.
 func invalid(field, format string, args ...any) error {
 	return errs.Errorf(codes.InvalidArgument, "INVALID_ARGUMENT", field+": "+format, args...).With("field", field)
 }
 
 func checkID(field, id string) error {
-	if !idForm.MatchString(id) {
-		return invalid(field, "must be 1 to 63 lower-case letters, digits and hyphens, and not begin with a hyphen")
+	if !resourceid.Valid(id) {
+		return invalid(field, resourceid.Form)
 	}
 	return nil
 }
@@ -82,16 +80,6 @@ func checkEtag(sent string, version int64) error {
 		return errs.Errorf(codes.Aborted, "ETAG_MISMATCH", "etag: it was changed by someone else in the meantime: read it again and repeat the change").With("field", "etag")
 	}
 	return nil
-}
-
-func pageSize(asked int32) int {
-	switch {
-	case asked <= 0:
-		return 100
-	case asked > 1000:
-		return 1000
-	}
-	return int(asked)
 }
 
 // open returns the position in a page token of the list that binding names.

@@ -18,6 +18,7 @@ import (
 	"github.com/securly/sync/services/ingest/internal/upload"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/pagetoken"
 )
 
 type sources struct {
@@ -113,8 +114,12 @@ func (s *sources) ListSources(ctx context.Context, req *ingestv1.ListSourcesRequ
 	if _, err := s.Store.District(ctx, req.GetDistrict()); err != nil {
 		return nil, err
 	}
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
 	within := state.Within(req.GetDistrict())
-	docs, next, err := page(ctx, &s.Deps, s.Store.Sources, "sources of "+within, within, req.GetPageToken(), pageSize(req.GetPageSize()))
+	docs, next, err := page(ctx, &s.Deps, s.Store.Sources, "sources of "+within, within, req.GetPageToken(), size)
 	if err != nil {
 		return nil, err
 	}

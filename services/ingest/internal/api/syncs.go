@@ -21,6 +21,8 @@ import (
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/events"
+	"github.com/securly/sync/services/platform/pagetoken"
+	"github.com/securly/sync/services/platform/sheet"
 )
 
 type syncs struct {
@@ -87,7 +89,10 @@ func (s *syncs) ListSyncs(ctx context.Context, req *ingestv1.ListSyncsRequest) (
 		return nil, err
 	}
 	out := &ingestv1.ListSyncsResponse{}
-	size := pageSize(req.GetPageSize())
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
 	for len(out.Syncs) < size {
 		// No more than are missing, so that none is read that does not fit.
 		docs, next, err := s.Store.Syncs.List(ctx, docstore.Query{Prefix: within, After: after, Limit: size - len(out.Syncs), Descending: true})
@@ -128,6 +133,10 @@ func (s *syncs) GetSync(ctx context.Context, req *ingestv1.GetSyncRequest) (*ing
 }
 
 func (s *syncs) ListSyncChanges(ctx context.Context, req *ingestv1.ListSyncChangesRequest) (*ingestv1.ListSyncChangesResponse, error) {
+	// The roster store is not asked when there is no plan.
+	if _, err := pagetoken.Size(req.GetPageSize()); err != nil {
+		return nil, err
+	}
 	doc, err := s.sync(ctx, req.GetDistrict(), req.GetSync())
 	if err != nil {
 		return nil, err
@@ -168,7 +177,7 @@ func (s *syncs) ExportSyncChanges(req *ingestv1.ListSyncChangesRequest, stream g
 	}
 	var buf bytes.Buffer
 	w := csv.NewWriter(&buf)
-	write := func(row ...string) error { return w.Write(row) }
+	write := func(row ...string) error { return w.Write(sheet.Guard(row)) }
 	if err := write("entity", "sourcedId", "kind", "field", "before", "after"); err != nil {
 		return err
 	}
@@ -204,6 +213,10 @@ func (s *syncs) ExportSyncChanges(req *ingestv1.ListSyncChangesRequest, stream g
 }
 
 func (s *syncs) ListSyncFindings(ctx context.Context, req *ingestv1.ListSyncFindingsRequest) (*ingestv1.ListSyncFindingsResponse, error) {
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
 	doc, err := s.sync(ctx, req.GetDistrict(), req.GetSync())
 	if err != nil {
 		return nil, err
@@ -223,7 +236,6 @@ func (s *syncs) ListSyncFindings(ctx context.Context, req *ingestv1.ListSyncFind
 	if doc.GetFindingsKey() == "" {
 		return out, nil
 	}
-	size := pageSize(req.GetPageSize())
 	if out.Findings, err = finding.Load(ctx, s.Blobs, doc.GetFindingsKey(), offset, size); err != nil {
 		return nil, err
 	}

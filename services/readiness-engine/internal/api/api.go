@@ -159,6 +159,10 @@ func (s *Server) completed(ctx context.Context, district, id string, filter repo
 
 // ListReadinessFindings pages through findings.
 func (s *Server) ListReadinessFindings(ctx context.Context, req *readinessv1.ListReadinessFindingsRequest) (*readinessv1.ListReadinessFindingsResponse, error) {
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
 	filter := report.Filter{CheckID: req.GetCheckId(), Product: req.GetProduct()}
 	stored, err := s.completed(ctx, req.GetDistrict(), req.GetReport(), filter)
 	if err != nil {
@@ -176,10 +180,6 @@ func (s *Server) ListReadinessFindings(ctx context.Context, req *readinessv1.Lis
 			return nil, pagetoken.ErrInvalid
 		}
 		from = int(n)
-	}
-	size, err := pagetoken.Size(req.GetPageSize())
-	if err != nil {
-		return nil, err
 	}
 	out := &readinessv1.ListReadinessFindingsResponse{TotalSize: int32(report.Count(stored, filter))}
 	for found, err := range s.reports.Findings(ctx, stored, filter, from) {

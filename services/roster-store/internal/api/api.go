@@ -50,19 +50,6 @@ func scopeOf(ctx context.Context) store.Scope {
 	return store.Scope{Schools: p.Schools}
 }
 
-// pageSize applies the limits that every list states.
-func pageSize(n int32) (int, error) {
-	switch {
-	case n < 0:
-		return 0, invalid("pageSize", "must not be negative")
-	case n == 0:
-		return 100, nil
-	case n > 1000:
-		return 1000, nil
-	}
-	return int(n), nil
-}
-
 func entityOf(name string) (typev1.Entity, error) {
 	e, err := record.ParseEntity(name)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/record"
+	"github.com/securly/sync/services/platform/sheet"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
@@ -47,7 +48,7 @@ func (s *Server) ExportRecordsCsv(req *rosterv1.ListRecordsRequest, stream roste
 			if err != nil {
 				return err
 			}
-			if err := w.Write(safe(row(rec))); err != nil {
+			if err := w.Write(sheet.Guard(row(rec))); err != nil {
 				return fmt.Errorf("write CSV: %w", err)
 			}
 			after = r.ID
@@ -60,16 +61,6 @@ func (s *Server) ExportRecordsCsv(req *rosterv1.ListRecordsRequest, stream roste
 		buf.Reset()
 	}
 	return nil
-}
-
-// safe keeps spreadsheets from taking a cell for a formula.
-func safe(cells []string) []string {
-	for i, c := range cells {
-		if c != "" && strings.ContainsRune("=+-@\t\r", rune(c[0])) {
-			cells[i] = "'" + c
-		}
-	}
-	return cells
 }
 
 var columns = map[typev1.Entity][]string{

@@ -14,6 +14,7 @@ import (
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/pagetoken"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
@@ -149,7 +150,7 @@ var kindNames = map[store.Kind]string{store.Created: "created", store.Updated: "
 
 // ListPlanChanges implements RosterService.
 func (s *Server) ListPlanChanges(ctx context.Context, req *rosterv1.ListPlanChangesRequest) (*rosterv1.ListPlanChangesResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := pagetoken.Size(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}

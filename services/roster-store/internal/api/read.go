@@ -10,13 +10,14 @@ import (
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/pagetoken"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
 // ListRecords implements RosterService.
 func (s *Server) ListRecords(ctx context.Context, req *rosterv1.ListRecordsRequest) (*rosterv1.ListRecordsResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := pagetoken.Size(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +235,7 @@ func fieldChanges(before, after *typev1.Record) ([]*rosterv1.FieldChange, error)
 
 // ListRevisions implements RosterService.
 func (s *Server) ListRevisions(ctx context.Context, req *rosterv1.ListRevisionsRequest) (*rosterv1.ListRevisionsResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := pagetoken.Size(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}

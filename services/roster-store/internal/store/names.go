@@ -2,12 +2,12 @@ package store
 
 import (
 	"fmt"
-	"regexp"
 
 	"google.golang.org/grpc/codes"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/resourceid"
 )
 
 // Names and numbers that must not be mixed up.
@@ -49,13 +49,11 @@ var (
 	ErrClosed       = errs.New(codes.Unavailable, "STORE_CLOSED", "store is closed")
 )
 
-var districtName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-
 // CheckDistrict returns ErrInvalid for what is no name of a district. A valid
 // one is safe as the name of a file.
 func CheckDistrict(d DistrictID) error {
-	if !districtName.MatchString(string(d)) {
-		return fmt.Errorf("district %q: want 1 to 63 of a-z, 0-9 and -, not first a dash: %w", d, ErrInvalid)
+	if !resourceid.Valid(string(d)) {
+		return fmt.Errorf("district %q: "+resourceid.Form+": %w", d, ErrInvalid)
 	}
 	return nil
 }
