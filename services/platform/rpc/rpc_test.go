@@ -23,6 +23,7 @@ import (
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/rpc"
 	"github.com/securly/sync/services/platform/testkit"
 )
@@ -122,6 +123,19 @@ func TestCausesAreLoggedAndNotShown(t *testing.T) {
 	require.Equal(t, cause.Error(), lines[0]["grpc.error"])
 	require.Equal(t, "GetKeys", lines[0]["grpc.method"])
 	require.Equal(t, "Internal", lines[0]["grpc.code"])
+}
+
+func TestMistakesAreLoggedByReason(t *testing.T) {
+	h := start(t)
+	h.keys = func(context.Context) (*authv1.GetKeysResponse, error) {
+		return nil, errs.New(codes.NotFound, "RECORD_NOT_FOUND", `users "MADE-UP-STUDENT-1": unknown record`)
+	}
+	require.ErrorContains(t, h.getKeys(t.Context()), "MADE-UP-STUDENT-1", "the caller may know what it asked for")
+	lines := h.log.lines(t)
+	require.Len(t, lines, 1)
+	require.Equal(t, "RECORD_NOT_FOUND", lines[0]["grpc.reason"])
+	require.Equal(t, "NotFound", lines[0]["grpc.code"])
+	require.NotContains(t, h.log.text.String(), "STUDENT")
 }
 
 func TestPanicIsAnError(t *testing.T) {

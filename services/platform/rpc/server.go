@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
@@ -58,6 +59,7 @@ func NewServer(o ServerOptions) *grpc.Server {
 		logging.WithLogOnEvents(logging.FinishCall),
 		logging.WithCodes(func(err error) codes.Code { return errs.Status(err).Code() }),
 		logging.WithLevels(level),
+		logging.WithErrorFields(reason),
 		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey),
 	}
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
@@ -141,9 +143,22 @@ func level(code codes.Code) logging.Level {
 	}
 }
 
-// logTo works because the levels of the library are those of slog.
+// reason is what the log tells of a caller's mistake.
+func reason(err error) logging.Fields {
+	var e *errs.Error
+	if !errors.As(err, &e) || e.Reason == "" {
+		return nil
+	}
+	return logging.Fields{"grpc.reason", e.Reason}
+}
+
+// logTo works because the levels of the library are those of slog. The text of a caller's mistake
+// repeats what was asked for, the id of a student for example, and so is not logged.
 func logTo(log *slog.Logger) logging.LoggerFunc {
 	return func(ctx context.Context, level logging.Level, text string, fields ...any) {
+		if i := slices.Index(fields, any("grpc.error")); i >= 0 && level < logging.LevelWarn {
+			fields = slices.Delete(fields, i, i+2)
+		}
 		log.Log(ctx, slog.Level(level), text, fields...) //nolint:sloglint // The library's constant, "finished call".
 	}
 }

@@ -53,7 +53,7 @@ func Setup(ctx context.Context, service, version string) (*Telemetry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("set up traces by the OTEL_* variables: %w", err)
 		}
-		options = append(options, sdktrace.WithBatcher(exporter))
+		options = append(options, sdktrace.WithBatcher(redacted{exporter}))
 	}
 	t.traces = sdktrace.NewTracerProvider(options...)
 	otel.SetTracerProvider(t.traces)

@@ -62,7 +62,7 @@ func entityOf(name string) (typev1.Entity, error) {
 func decode(r store.Record) (*typev1.Record, error) {
 	var out typev1.Record
 	if err := proto.Unmarshal(r.Body, &out); err != nil {
-		return nil, fmt.Errorf("decode %s %q of revision %d: %w", record.EntityName(r.Entity), r.ID, r.From, err)
+		return nil, fmt.Errorf("decode one of the %s of revision %d: %w", record.EntityName(r.Entity), r.From, err)
 	}
 	return &out, nil
 }

@@ -203,7 +203,7 @@ func changeMessage(c store.Change) (*rosterv1.Change, error) {
 		}
 		bodies[i] = &typev1.Record{}
 		if err := proto.Unmarshal(body, bodies[i]); err != nil {
-			return nil, fmt.Errorf("decode a change of %s %q: %w", record.EntityName(c.Entity), c.ID, err)
+			return nil, fmt.Errorf("decode a change of %s: %w", record.EntityName(c.Entity), err)
 		}
 	}
 	fields, err := fieldChanges(bodies[0], bodies[1])
