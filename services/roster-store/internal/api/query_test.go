@@ -42,4 +42,3 @@ func TestBindingIsUnambiguous(t *testing.T) {
 	require.NotEqual(t, binding("a", "bc"), binding("ab", "c"))
 	require.NotEqual(t, binding("", "1:a"), binding("1:a", ""))
 }
-
