@@ -36,6 +36,9 @@ type Config struct {
 	ServiceSecret config.Secret
 	// MaxUpload bounds an upload in bytes; 0 means DefaultMaxUpload.
 	MaxUpload int64
+	// BodyTimeout is how long the body of a request may take, except that of an upload; 0 means 30
+	// seconds.
+	BodyTimeout time.Duration
 	// Grace is how long requests may take to end when the gateway stops; 0 means 10 seconds.
 	Grace time.Duration
 }
@@ -60,6 +63,9 @@ type Gateway struct {
 func New(cfg Config, deps Deps) (*Gateway, error) {
 	if cfg.MaxUpload == 0 {
 		cfg.MaxUpload = DefaultMaxUpload
+	}
+	if cfg.BodyTimeout == 0 {
+		cfg.BodyTimeout = 30 * time.Second
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 10 * time.Second
@@ -104,7 +110,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		mux.Handle("GET /metrics", deps.Metrics)
 	}
 	mux.Handle("/", pages)
-	g.handler = otelhttp.NewHandler(identified(ui.Secure(withoutTrailingSlash(mux))), "http",
+	g.handler = otelhttp.NewHandler(impatient(cfg.BodyTimeout, identified(ui.Secure(withoutTrailingSlash(mux)))), "http",
 		otelhttp.WithFilter(isTraced),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + route(r.URL.Path) }))
 	return g, nil

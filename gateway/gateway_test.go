@@ -55,7 +55,7 @@ func start(t *testing.T) *edge {
 }
 
 // startWith is start with a bootstrap client, whose secret takes long to check on purpose.
-func startWith(t *testing.T, bootstrap config.Secret) *edge {
+func startWith(t *testing.T, bootstrap config.Secret, change ...func(*gateway.Config)) *edge {
 	t.Helper()
 	e := &edge{districts: &districts{}, sources: &sources{}, syncs: &syncs{}, rosters: &rosters{}, readiness: &readiness{}}
 	service, err := auth.New(
@@ -75,8 +75,12 @@ func startWith(t *testing.T, bootstrap config.Secret) *edge {
 	conn, err := network.Dial()
 	require.NoError(t, err)
 	e.auth = authv1.NewAuthServiceClient(conn)
+	cfg := gateway.Config{ServiceSecret: serviceSecret, MaxUpload: maxUpload}
+	for _, f := range change {
+		f(&cfg)
+	}
 	g, err := gateway.New(
-		gateway.Config{ServiceSecret: serviceSecret, MaxUpload: maxUpload},
+		cfg,
 		gateway.Deps{
 			Auth: conn, Ingest: conn, Roster: conn, Readiness: conn,
 			Log: testkit.Log(t), Health: (&health.Checks{}).Handler(),
@@ -169,10 +173,16 @@ type districts struct {
 	ingestv1.UnimplementedDistrictServiceServer
 	created *ingestv1.CreateDistrictRequest
 	updated *ingestv1.UpdateDistrictRequest
+	create  func(context.Context) error
 }
 
-func (d *districts) CreateDistrict(_ context.Context, req *ingestv1.CreateDistrictRequest) (*ingestv1.District, error) {
+func (d *districts) CreateDistrict(ctx context.Context, req *ingestv1.CreateDistrictRequest) (*ingestv1.District, error) {
 	d.created = req
+	if d.create != nil {
+		if err := d.create(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return &ingestv1.District{Name: "districts/" + req.GetDistrictId(), DistrictId: req.GetDistrictId(), DisplayName: req.GetDistrict().GetDisplayName()}, nil
 }
 

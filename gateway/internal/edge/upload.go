@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/platform/errs"
 )
@@ -23,6 +24,7 @@ const (
 	// drainLimit is how much of a refused upload is still read, so that clients which send all
 	// before they listen get to see why.
 	drainLimit = 64 << 20
+	drainTime  = 30 * time.Second
 )
 
 var (
@@ -35,6 +37,11 @@ var (
 // upload passes a package on to the ingest service while it arrives. Only an upload that arrived
 // completely is told to be complete; ingest drops every other.
 func (a *API) upload(w http.ResponseWriter, r *http.Request, params map[string]string) error {
+	// A stream tells only with its end whether the caller may open it, and the gateway waits for
+	// nobody's body who has not signed in.
+	if _, err := a.auth.GetMe(r.Context(), &authv1.GetMeRequest{}); err != nil {
+		return err
+	}
 	// A stream that is not ended in order is cancelled, at the latest here.
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -45,7 +52,9 @@ func (a *API) upload(w http.ResponseWriter, r *http.Request, params map[string]s
 			err = errCutOff
 		}
 		cancel()
-		io.Copy(io.Discard, io.LimitReader(body, drainLimit)) //nolint:errcheck // the answer is the error already
+		if deadlineErr := body.allow(drainTime); deadlineErr == nil {
+			io.Copy(io.Discard, io.LimitReader(body.reader, drainLimit)) //nolint:errcheck // the answer is the error already
+		}
 		return err
 	}
 	text, err := newAPIJSON().Marshal(stored)
@@ -163,9 +172,17 @@ type uploadBody struct {
 }
 
 func (b *uploadBody) Read(p []byte) (int, error) {
-	// A writer without deadlines, in a test, is no reason to refuse an upload.
-	if err := b.control.SetReadDeadline(time.Now().Add(uploadIdle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, fmt.Errorf("set a read deadline: %w", err)
+	if err := b.allow(uploadIdle); err != nil {
+		return 0, err
 	}
 	return b.reader.Read(p)
+}
+
+// allow has the client send something, or all, within d.
+func (b *uploadBody) allow(d time.Duration) error {
+	// A writer without deadlines, in a test, is no reason to refuse an upload.
+	if err := b.control.SetReadDeadline(time.Now().Add(d)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("set a read deadline: %w", err)
+	}
+	return nil
 }

@@ -4,8 +4,10 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -19,9 +21,13 @@ func Copy[M proto.Message](w http.ResponseWriter, recv func() (M, error), header
 		return err
 	}
 	header(message)
+	control := http.NewResponseController(w)
 	for err == nil {
 		var text []byte
 		if text, err = encode(message); err != nil {
+			break
+		}
+		if err = extend(control); err != nil {
 			break
 		}
 		if _, err = w.Write(text); err != nil {
@@ -29,8 +35,21 @@ func Copy[M proto.Message](w http.ResponseWriter, recv func() (M, error), header
 		}
 		message, err = recv()
 	}
-	if !errors.Is(err, io.EOF) {
+	// The server still holds the end of the answer.
+	if !errors.Is(err, io.EOF) || extend(control) != nil {
 		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// writeTimeout ends the connection of a client that no longer reads.
+const writeTimeout = time.Minute
+
+// extend gives the client time for what is written next. A writer without deadlines, in a test, is
+// no reason to write nothing.
+func extend(control *http.ResponseController) error {
+	if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("set a write deadline: %w", err)
 	}
 	return nil
 }

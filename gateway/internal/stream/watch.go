@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -23,8 +22,6 @@ const (
 	beat = 15 * time.Second
 	// refusal is how long the store may take to refuse a watch.
 	refusal = time.Second
-	// writeTimeout ends the connection of a client that no longer reads.
-	writeTimeout = time.Minute
 )
 
 // Watch answers with what changes after a revision, as server-sent events:
@@ -161,8 +158,7 @@ func (e *eventWriter) write(text string) {
 	if e.err != nil {
 		return
 	}
-	if err := e.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		e.err = err
+	if e.err = extend(e.control); e.err != nil {
 		return
 	}
 	if _, e.err = e.w.Write([]byte(text)); e.err != nil {
