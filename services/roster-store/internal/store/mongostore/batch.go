@@ -41,7 +41,7 @@ func in[T any](field string, values []T) bson.E {
 // after the given one; at most one version of each id may match. Each batch is
 // a query of its own, so the caller may take its time.
 func (s *Store) batches(ctx context.Context, e store.Entity, filter bson.D, after string, without ...string) iter.Seq2[[]version, error] {
-	opts := options.Find().SetSort(bson.D{{Key: "id", Value: 1}}).SetLimit(batchCount).SetBatchSize(batchCount)
+	opts := find(indexFor(filter)).SetSort(bson.D{{Key: "id", Value: 1}}).SetLimit(batchCount).SetBatchSize(batchCount)
 	if len(without) > 0 {
 		drop := bson.D{}
 		for _, field := range without {
@@ -79,8 +79,11 @@ func idAfter(after string) bson.E {
 }
 
 // ofIDs calls f with the versions that filter finds among records with these
-// ids.
+// ids. Options are based on find(indexRecord).
 func (s *Store) ofIDs(ctx context.Context, e store.Entity, filter bson.D, ids []string, f func(version) error, opts ...options.Lister[options.FindOptions]) error {
+	if len(opts) == 0 {
+		opts = append(opts, find(indexRecord))
+	}
 	for len(ids) > 0 {
 		n := min(idsPerQuery, len(ids))
 		if err := each(ctx, s.versions(e), append(filter[:len(filter):len(filter)], in("id", ids[:n])), f, opts...); err != nil {

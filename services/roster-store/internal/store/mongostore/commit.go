@@ -78,7 +78,7 @@ func (c *call) commit(id store.PlanID, fence store.Fence) (store.Outcome, error)
 	case kindDiscard:
 		return none, store.ErrPlanUnknown
 	case kindNothing:
-		return store.Outcome{Revision: claimed.Rev}, remove(c.ctx, c.s.db.Collection(collStagings), bson.D{{Key: "_id", Value: doc.Token}})
+		return store.Outcome{Revision: claimed.Rev}, remove(c.ctx, c.s.db.Collection(collStagings), c.byID(doc.Token))
 	}
 	if err := c.rollForward(claimed); err != nil {
 		return none, err
@@ -93,7 +93,7 @@ func (c *call) checkFresh(plan *store.Plan, token string, head store.Revision) e
 	staged := 0
 	for _, e := range record.Entities() {
 		if plan.Base == head {
-			n, err := c.s.versions(e).CountDocuments(c.ctx, bson.D{{Key: "d", Value: owner}})
+			n, err := c.s.versions(e).CountDocuments(c.ctx, bson.D{{Key: "d", Value: owner}}, options.Count().SetHint(indexRecord.keys()))
 			if err != nil {
 				return err
 			}
@@ -109,7 +109,7 @@ func (c *call) checkFresh(plan *store.Plan, token string, head store.Revision) e
 			if err := c.s.ofIDs(c.ctx, e, at(c.key, head), idsOf(batch), func(v version) error {
 				since[v.Record] = v.Since
 				return nil
-			}, options.Find().SetProjection(bson.D{{Key: "id", Value: 1}, {Key: "s", Value: 1}})); err != nil {
+			}, find(indexRecord).SetProjection(bson.D{{Key: "id", Value: 1}, {Key: "s", Value: 1}})); err != nil {
 				return err
 			}
 			for _, v := range batch {
@@ -260,5 +260,5 @@ func (c *call) dropPlan(doc *planDoc) error {
 	if err := c.s.dropStaged(c.ctx, c.key, doc.Token); err != nil {
 		return err
 	}
-	return remove(c.ctx, c.s.db.Collection(collPlans), bson.D{{Key: "_id", Value: doc.ID}, {Key: "p", Value: doc.Token}})
+	return remove(c.ctx, c.s.db.Collection(collPlans), append(c.byID(doc.ID), bson.E{Key: "p", Value: doc.Token}))
 }

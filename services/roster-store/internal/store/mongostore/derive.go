@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/record"
@@ -33,9 +32,7 @@ type deriver struct {
 	rev   store.Revision
 }
 
-var onlyTerms = options.Find().SetProjection(bson.D{
-	{Key: "id", Value: 1}, {Key: "f", Value: 1}, {Key: "t", Value: 1}, {Key: "x", Value: 1},
-})
+var onlyTerms = bson.D{{Key: "id", Value: 1}, {Key: "f", Value: 1}, {Key: "t", Value: 1}, {Key: "x", Value: 1}}
 
 // found collects the newest visible terms by id: for a moment a document and
 // the one with its new terms are both visible.
@@ -68,7 +65,7 @@ func (d *deriver) byTerm(ctx context.Context, e store.Entity, prefix string, val
 	for len(values) > 0 {
 		n := min(idsPerQuery, len(values))
 		filter := append(at(d.owner, d.rev), in("t", withPrefix(prefix, values[:n])))
-		if err := each(ctx, d.s.versions(e), filter, f, onlyTerms); err != nil {
+		if err := each(ctx, d.s.versions(e), filter, f, find(indexTerms).SetProjection(onlyTerms)); err != nil {
 			return fmt.Errorf("read %s: %w", record.EntityName(e), err)
 		}
 		values = values[n:]
@@ -106,7 +103,7 @@ func (d *deriver) related(ctx context.Context, ids []string, self found) (map[st
 }
 
 func (d *deriver) terms(ctx context.Context, e store.Entity, ids []string, into found) error {
-	return d.s.ofIDs(ctx, e, at(d.owner, d.rev), ids, into.add, onlyTerms)
+	return d.s.ofIDs(ctx, e, at(d.owner, d.rev), ids, into.add, find(indexRecord).SetProjection(onlyTerms))
 }
 
 func (d *deriver) people(ctx context.Context, ids []string) (*people, error) {

@@ -138,7 +138,7 @@ func (c *call) checkFence(e *entry, fence store.Fence) (raised bool, err error) 
 
 // complete tells whether readers may see a revision.
 func (c *call) complete(rev store.Revision) (bool, error) {
-	doc, err := one[struct{}](c.ctx, c.s.db.Collection(collRevisions), bson.D{{Key: "_id", Value: numbered(c.key, int64(rev))}},
+	doc, err := one[struct{}](c.ctx, c.s.db.Collection(collRevisions), c.byID(numbered(c.key, int64(rev))),
 		options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	return doc != nil, err
 }
@@ -149,7 +149,7 @@ func (c *call) revision(rev store.Revision) (revisionInfo, error) {
 	if rev == 0 {
 		return info, nil
 	}
-	doc, err := one[revisionDoc](c.ctx, c.s.db.Collection(collRevisions), bson.D{{Key: "_id", Value: numbered(c.key, int64(rev))}})
+	doc, err := one[revisionDoc](c.ctx, c.s.db.Collection(collRevisions), c.byID(numbered(c.key, int64(rev))))
 	if err == nil && doc == nil {
 		// Only Prune and EraseDistrict take one away.
 		if err = c.still(rev); err == nil {
@@ -174,7 +174,7 @@ func (c *call) planEntry(token string) (*entry, error) {
 // plan returns a finished plan and the entry that decided about it; nil if
 // there is no such plan.
 func (c *call) plan(id store.PlanID) (*store.Plan, *planDoc, *entry, error) {
-	doc, err := one[planDoc](c.ctx, c.s.db.Collection(collPlans), bson.D{{Key: "_id", Value: planKey(c.key, id)}})
+	doc, err := one[planDoc](c.ctx, c.s.db.Collection(collPlans), c.byID(planKey(c.key, id)))
 	if err != nil || doc == nil {
 		return nil, nil, nil, err
 	}
@@ -193,6 +193,11 @@ func (c *call) plan(id store.PlanID) (*store.Plan, *planDoc, *entry, error) {
 		}
 	}
 	return plan, doc, decided, err
+}
+
+// byID selects one of the district's documents, and its shard.
+func (c *call) byID(id string) bson.D {
+	return bson.D{{Key: "_id", Value: id}, {Key: "d", Value: c.key}}
 }
 
 func planKey(key string, id store.PlanID) string { return key + "/" + string(id) }

@@ -56,7 +56,7 @@ func (s *Store) MarkPublished(ctx context.Context, id store.DistrictID, rev stor
 	}
 	defer end()
 	_, err = s.db.Collection(collRevisions).UpdateOne(c.ctx,
-		bson.D{{Key: "_id", Value: numbered(c.key, int64(rev))}, {Key: "d", Value: c.key}},
+		c.byID(numbered(c.key, int64(rev))),
 		bson.D{{Key: "$set", Value: bson.D{{Key: "pending", Value: false}}}})
 	return c.fail(err, "announcement of revision %d", rev)
 }

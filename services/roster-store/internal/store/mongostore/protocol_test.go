@@ -213,6 +213,7 @@ func TestSearchesAreIntervalsOfTheIndex(t *testing.T) {
 			require.NoError(t, err, name)
 			require.Equal(t, indexTerms[0], filter[0].Key)
 			require.Equal(t, doc.Key, filter[0].Value)
+			require.Equal(t, indexTerms, indexOf(q, filter))
 			parts, ok := filter[len(filter)-1].Value.([]bson.D)
 			require.True(t, ok, name)
 			for _, part := range parts {
@@ -273,13 +274,61 @@ func (p *process) requireIndex(t *testing.T, e store.Entity, filter bson.D) {
 	var plan bson.Raw
 	require.NoError(t, p.db.RunCommand(t.Context(), bson.D{
 		{Key: "explain", Value: bson.D{
-			{Key: "find", Value: name}, {Key: "filter", Value: filter},
-			{Key: "sort", Value: bson.D{{Key: "id", Value: 1}}}, {Key: "limit", Value: 101},
+			{Key: "find", Value: name},
+			{Key: "filter", Value: filter},
+			{Key: "sort", Value: bson.D{{Key: "id", Value: 1}}},
+			{Key: "limit", Value: 101},
 		}},
 		{Key: "verbosity", Value: "queryPlanner"},
 	}, options.RunCmd()).Decode(&plan))
-	winner := plan.Lookup("queryPlanner", "winningPlan").String()
-	require.NotContains(t, winner, "COLLSCAN", "%s: %v", name, filter)
-	require.Contains(t, winner, "IXSCAN", "%s: %v", name, filter)
-	require.Contains(t, winner, `"d_1_t_1_id_1_f_1"`, "%s: %v", name, filter)
+	require.NotContains(t, plan.String(), "COLLSCAN", "%s: %v", name, filter)
+	scans := indexScans(plan)
+	require.NotEmpty(t, scans, "%s: %v", name, filter)
+	for _, scan := range scans {
+		var bounds map[string][]string
+		require.NoError(t, scan.Lookup("indexBounds").Unmarshal(&bounds))
+		require.NotContains(t, bounds[indexTerms[0]], "[MinKey, MaxKey]", "%s: %v", name, filter)
+		require.NotContains(t, bounds[indexTerms[1]], "[MinKey, MaxKey]", "%s: %v", name, filter)
+	}
+}
+
+// indexScans finds the scans of an index in an explained plan, however deep.
+func indexScans(plan bson.Raw) []bson.Raw {
+	if stage, ok := plan.Lookup("stage").StringValueOK(); ok && stage == "IXSCAN" {
+		return []bson.Raw{plan}
+	}
+	var out []bson.Raw
+	elements, _ := plan.Elements()
+	for _, e := range elements {
+		if e.Key() == "rejectedPlans" {
+			continue
+		}
+		if doc, ok := e.Value().DocumentOK(); ok {
+			out = append(out, indexScans(doc)...)
+		} else if list, ok := e.Value().ArrayOK(); ok {
+			values, _ := list.Values()
+			for _, v := range values {
+				if doc, ok := v.DocumentOK(); ok {
+					out = append(out, indexScans(doc)...)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func TestIndexScansAreFoundInPlans(t *testing.T) {
+	scan := bson.D{{Key: "stage", Value: "IXSCAN"}, {Key: "indexBounds", Value: bson.D{{Key: "t", Value: bson.A{`["1active", "1active"]`}}}}}
+	plan, err := bson.Marshal(bson.D{{Key: "queryPlanner", Value: bson.D{
+		{Key: "winningPlan", Value: bson.D{{Key: "stage", Value: "FETCH"}, {Key: "inputStage", Value: bson.D{
+			{Key: "stage", Value: "SORT_MERGE"}, {Key: "inputStages", Value: bson.A{scan, scan}},
+		}}}},
+		{Key: "rejectedPlans", Value: bson.A{scan}},
+	}}})
+	require.NoError(t, err)
+	scans := indexScans(plan)
+	require.Len(t, scans, 2)
+	var bounds map[string][]string
+	require.NoError(t, scans[0].Lookup("indexBounds").Unmarshal(&bounds))
+	require.Equal(t, []string{`["1active", "1active"]`}, bounds["t"])
 }

@@ -190,7 +190,8 @@ func (v *view) get(e store.Entity, id string) (*version, error) {
 	if record.EntityName(e) == "" {
 		return nil, fmt.Errorf("entity %d: no such entity: %w", e, store.ErrInvalid)
 	}
-	doc, err := one[version](v.ctx, v.s.versions(e), append(at(v.key, v.rev), bson.E{Key: "id", Value: id}))
+	doc, err := one[version](v.ctx, v.s.versions(e), append(at(v.key, v.rev), bson.E{Key: "id", Value: id}),
+		options.FindOne().SetHint(indexRecord.keys()))
 	if err == nil {
 		err = v.still(v.rev)
 	}
@@ -235,7 +236,7 @@ func (v *view) history(e store.Entity, id string) ([]store.Record, error) {
 		}
 		out = append(out, rec)
 		return nil
-	}, options.Find().SetSort(bson.D{{Key: "f", Value: -1}}))
+	}, find(indexRecord).SetSort(bson.D{{Key: "f", Value: -1}}))
 	if err != nil {
 		return nil, err
 	}
@@ -360,7 +361,7 @@ func (v *view) page(q store.Query, after string, limit int) (store.Page, error) 
 			ids.Value = append(ids.Value.(bson.D), bson.E{Key: "$eq", Value: q.SourcedID})
 		}
 		docs, err := all[version](v.ctx, v.s.versions(q.Entity), append(filter[:len(filter):len(filter)], ids),
-			options.Find().SetSort(bson.D{{Key: "id", Value: 1}}).SetLimit(int64(limit)+1).
+			find(indexOf(q, filter)).SetSort(bson.D{{Key: "id", Value: 1}}).SetLimit(int64(limit)+1).
 				SetProjection(bson.D{{Key: "h", Value: 0}, {Key: "t", Value: 0}}))
 		if err != nil {
 			return p, err
@@ -381,6 +382,15 @@ func (v *view) page(q store.Query, after string, limit int) (store.Page, error) 
 		p.More = p.Total > 0
 	}
 	return p, err
+}
+
+// indexOf returns the index for a query: a query that names the record needs no
+// terms.
+func indexOf(q store.Query, filter bson.D) index {
+	if q.SourcedID != "" {
+		return indexRecord
+	}
+	return indexFor(filter)
 }
 
 // total counts what matches a query; the answer is remembered. A revision does
@@ -405,7 +415,7 @@ func (v *view) total(q store.Query) (int, error) {
 	if n, ok := v.s.totals.Get(key); ok {
 		return n, nil
 	}
-	n, err := v.s.versions(q.Entity).CountDocuments(v.ctx, filter)
+	n, err := v.s.versions(q.Entity).CountDocuments(v.ctx, filter, options.Count().SetHint(indexOf(q, filter).keys()))
 	if err == nil {
 		// What prune takes away meanwhile must not be remembered as missing.
 		err = v.still(v.rev)

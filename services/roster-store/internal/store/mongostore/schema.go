@@ -197,6 +197,25 @@ func (x index) keys() bson.D {
 	return out
 }
 
+// find returns the options of a query that uses an index. The planner is told
+// which, because it would guess by trying and remember the guess for other
+// districts.
+func find(x index) *options.FindOptionsBuilder { return options.Find().SetHint(x.keys()) }
+
+// indexFor returns the index for a filter of versions.
+func indexFor(filter bson.D) index {
+	for _, part := range filter {
+		_, bounds := part.Value.(bson.D)
+		switch {
+		case part.Key == "$and", part.Key == "t":
+			return indexTerms
+		case part.Key == "f" && !bounds:
+			return indexChanges
+		}
+	}
+	return indexRecord
+}
+
 // ensureIndexes creates what is missing and checks that each can be used.
 func (s *Store) ensureIndexes(ctx context.Context) error {
 	for name, list := range indexes() {

@@ -118,7 +118,7 @@ func (s *Store) dropStaged(ctx context.Context, key, token string) error {
 	if err := s.removeVersions(ctx, bson.D{{Key: "d", Value: stagedOwner(key, token)}}); err != nil {
 		return err
 	}
-	return remove(ctx, s.db.Collection(collStagings), bson.D{{Key: "_id", Value: token}})
+	return remove(ctx, s.db.Collection(collStagings), bson.D{{Key: "_id", Value: token}, {Key: "d", Value: key}})
 }
 
 // staging compares a candidate with the head and stages the differences. Of
@@ -422,7 +422,7 @@ func (p *staging) finish() (*store.Plan, error) {
 	if first {
 		// An erasure that comes later than this look removes the plan itself.
 		if _, err := p.c.state(); err != nil {
-			return nil, errors.Join(err, remove(p.c.ctx, p.c.s.db.Collection(collPlans), bson.D{{Key: "_id", Value: doc.ID}}))
+			return nil, errors.Join(err, remove(p.c.ctx, p.c.s.db.Collection(collPlans), p.c.byID(doc.ID)))
 		}
 		return &p.plan, nil
 	}
