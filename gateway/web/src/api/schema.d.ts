@@ -1196,6 +1196,8 @@ export interface components {
              */
             rowsRead?: number;
             uploadId?: string;
+            /** @description What a queued sync waits for, when that is a person. */
+            waitingFor?: string;
         };
         SyncChange: {
             entity?: string;

@@ -158,16 +158,12 @@ func (s *districts) GetDistrict(ctx context.Context, req *ingestv1.GetDistrictRe
 	return districtView(doc), nil
 }
 
-var districtFields = []string{
-	"display_name", "time_zone", "email_domains", "name", "district_id", "create_time", "update_time", "etag",
-}
-
 func (s *districts) UpdateDistrict(ctx context.Context, req *ingestv1.UpdateDistrictRequest) (*ingestv1.District, error) {
 	next := proto.CloneOf(req.GetSettings())
 	if next == nil {
 		return nil, invalid("settings", "is required")
 	}
-	changes, err := updated(req.GetUpdateMask().GetPaths(), districtFields)
+	changes, err := updated(req.GetUpdateMask().GetPaths(), next)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +174,7 @@ func (s *districts) UpdateDistrict(ctx context.Context, req *ingestv1.UpdateDist
 	if err != nil {
 		return nil, err
 	}
-	if err := checkEtag(next.GetEtag(), doc.Version); err != nil {
+	if err := checkEtag(next.GetEtag(), etag(doc.Version)); err != nil {
 		return nil, err
 	}
 	d := doc.Value.GetDistrict()
@@ -224,7 +220,7 @@ func Erase(ctx context.Context, d Deps, district string) error {
 	// Without syncs runners stop; with the lease none of them commits any more.
 	lease, err := d.Leases.Acquire(ctx, state.CommitLease(district))
 	if errors.Is(err, state.ErrBusy) {
-		return errs.Errorf(codes.Unavailable, "DISTRICT_BUSY", "a sync of district %s is being committed; the district will be deleted as soon as that has ended", district)
+		return errs.Errorf(codes.Unavailable, "DISTRICT_BUSY", "district %s is hidden from now on; it is still worked on, by a sync that plans or commits changes or by its deletion itself, and will be gone for good soon after that has ended: there is nothing more to do", district)
 	}
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -75,8 +76,8 @@ func checkName(field, name string) error {
 func etag(version int64) string { return strconv.FormatInt(version, 10) }
 
 // checkEtag refuses a write on top of one that the caller has not seen.
-func checkEtag(sent string, version int64) error {
-	if sent != "" && sent != etag(version) {
+func checkEtag(sent, now string) error {
+	if sent != "" && sent != now {
 		return errs.Errorf(codes.Aborted, "ETAG_MISMATCH", "etag: it was changed by someone else in the meantime: read it again and repeat the change").With("field", "etag")
 	}
 	return nil
@@ -112,13 +113,17 @@ func page[T proto.Message](ctx context.Context, d *Deps, c *docstore.Collection[
 }
 
 // updated tells which of the fields that can be changed a request changes: those
-// of the mask, or those that the body has if there is no mask. fields are all
-// that may be named; those that only the service writes are passed over.
-func updated(mask, fields []string) (func(field string, has bool) bool, error) {
-	for _, path := range mask {
-		if !slices.Contains(fields, path) {
+// of the mask, or those that the body has if there is no mask. The mask may have
+// any field of the body, by either of its names, display_name or displayName;
+// those that only the service writes are passed over.
+func updated(mask []string, body proto.Message) (func(field string, has bool) bool, error) {
+	fields := body.ProtoReflect().Descriptor().Fields()
+	for i, path := range mask {
+		f := cmp.Or(fields.ByTextName(path), fields.ByJSONName(path))
+		if f == nil {
 			return nil, invalid("updateMask", "there is no field %q that could be changed", path)
 		}
+		mask[i] = f.TextName()
 	}
 	return func(field string, has bool) bool {
 		if len(mask) == 0 {

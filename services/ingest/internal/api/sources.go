@@ -1,8 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -16,6 +18,7 @@ import (
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
 	"github.com/securly/sync/services/ingest/internal/upload"
+	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/pagetoken"
@@ -26,31 +29,17 @@ type sources struct {
 	Deps
 }
 
-// searchedSyncs is how far back the last sync of a source is looked for.
-const searchedSyncs = 500
+// sourceEtag changes with the settings. The document changes more often, with
+// every sync, which must not get into the way of someone who edits them.
+func sourceEtag(s *ingestv1.Source) string {
+	return strconv.FormatInt(s.GetUpdateTime().AsTime().UnixNano(), 10)
+}
 
-// view shows sources with their last syncs.
-func (s *sources) view(ctx context.Context, district string, docs ...docstore.Doc[*ingestv1.SourceDocument]) ([]*ingestv1.Source, error) {
-	last := map[string]string{}
-	recent, _, err := s.Store.Syncs.List(ctx, docstore.Query{Prefix: state.Within(district), Descending: true, Limit: searchedSyncs})
-	if err != nil {
-		return nil, err
-	}
-	for _, doc := range recent {
-		sync := doc.Value.GetSync()
-		if last[sync.GetSource()] == "" {
-			last[sync.GetSource()] = sync.GetSyncId()
-		}
-	}
-	out := make([]*ingestv1.Source, len(docs))
-	for i, doc := range docs {
-		v := doc.Value.GetSource()
-		v.Name = "districts/" + district + "/sources/" + v.GetSourceId()
-		v.Etag = etag(doc.Version)
-		v.LastSync = last[v.GetSourceId()]
-		out[i] = v
-	}
-	return out, nil
+func sourceView(d *ingestv1.SourceDocument) *ingestv1.Source {
+	v := d.GetSource()
+	v.Name = "districts/" + d.GetDistrict() + "/sources/" + v.GetSourceId()
+	v.Etag = sourceEtag(v)
+	return v
 }
 
 func (s *sources) ListConnectors(context.Context, *ingestv1.ListConnectorsRequest) (*ingestv1.ListConnectorsResponse, error) {
@@ -82,7 +71,8 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if err := checkSettings("source.", req.GetSource().GetSettings()); err != nil {
 		return nil, err
 	}
-	if _, err := s.Store.District(ctx, req.GetDistrict()); err != nil {
+	owner, err := s.Store.District(ctx, req.GetDistrict())
+	if err != nil {
 		return nil, err
 	}
 	now := timestamppb.New(s.Now())
@@ -99,15 +89,19 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if err != nil {
 		return nil, err
 	}
-	return s.one(ctx, req.GetDistrict(), doc)
-}
-
-func (s *sources) one(ctx context.Context, district string, doc docstore.Doc[*ingestv1.SourceDocument]) (*ingestv1.Source, error) {
-	views, err := s.view(ctx, district, doc)
+	// What is written for a district that is deleted meanwhile must not turn up
+	// in the next one of its name.
+	again, err := s.Store.District(ctx, req.GetDistrict())
+	if err == nil && !proto.Equal(again.Value.GetDistrict().GetCreateTime(), owner.Value.GetDistrict().GetCreateTime()) {
+		err = authn.DistrictNotFound(req.GetDistrict())
+	}
 	if err != nil {
+		if undo := s.Store.Sources.DeleteVersion(context.WithoutCancel(ctx), doc); undo != nil && !isNotFound(undo) {
+			err = errors.Join(err, undo)
+		}
 		return nil, err
 	}
-	return views[0], nil
+	return sourceView(doc.Value), nil
 }
 
 func (s *sources) ListSources(ctx context.Context, req *ingestv1.ListSourcesRequest) (*ingestv1.ListSourcesResponse, error) {
@@ -123,11 +117,11 @@ func (s *sources) ListSources(ctx context.Context, req *ingestv1.ListSourcesRequ
 	if err != nil {
 		return nil, err
 	}
-	views, err := s.view(ctx, req.GetDistrict(), docs...)
-	if err != nil {
-		return nil, err
+	out := &ingestv1.ListSourcesResponse{NextPageToken: next}
+	for _, doc := range docs {
+		out.Sources = append(out.Sources, sourceView(doc.Value))
 	}
-	return &ingestv1.ListSourcesResponse{Sources: views, NextPageToken: next}, nil
+	return out, nil
 }
 
 // source returns a source of a district that exists.
@@ -138,16 +132,24 @@ func (d *Deps) source(ctx context.Context, district, source string) (docstore.Do
 	return d.Store.Source(ctx, district, source)
 }
 
+// still fails if a source, or its district, is not the one any more that it was:
+// it may have been deleted, and another created under its name. What was written
+// for it before has to be undone then; what is there now, deleting will find.
+func (d *Deps) still(ctx context.Context, was *ingestv1.SourceDocument) error {
+	id := was.GetSource().GetSourceId()
+	now, err := d.source(ctx, was.GetDistrict(), id)
+	if err == nil && !proto.Equal(now.Value.GetSource().GetCreateTime(), was.GetSource().GetCreateTime()) {
+		return errs.Errorf(state.ErrSourceNotFound.Code, state.ErrSourceNotFound.Reason, "source %q was deleted in the meantime", id).With("source", id)
+	}
+	return err
+}
+
 func (s *sources) GetSource(ctx context.Context, req *ingestv1.GetSourceRequest) (*ingestv1.Source, error) {
 	doc, err := s.source(ctx, req.GetDistrict(), req.GetSource())
 	if err != nil {
 		return nil, err
 	}
-	return s.one(ctx, req.GetDistrict(), doc)
-}
-
-var sourceFields = []string{
-	"display_name", "settings", "name", "source_id", "connector", "create_time", "update_time", "etag", "last_sync",
+	return sourceView(doc.Value), nil
 }
 
 func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRequest) (*ingestv1.Source, error) {
@@ -159,7 +161,7 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	for i, path := range mask { // a part of the settings stands for all of them
 		mask[i], _, _ = strings.Cut(path, ".")
 	}
-	changes, err := updated(mask, sourceFields)
+	changes, err := updated(mask, next)
 	if err != nil {
 		return nil, err
 	}
@@ -174,27 +176,30 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	if err != nil {
 		return nil, err
 	}
-	if err := checkEtag(next.GetEtag(), doc.Version); err != nil {
-		return nil, err
-	}
-	v := doc.Value.GetSource()
-	if next.GetConnector() != "" && next.GetConnector() != v.GetConnector() {
-		return nil, invalid("connector", "cannot be changed: create another source")
-	}
-	if changes("display_name", name != "") {
-		v.DisplayName = name
-		if name == "" {
-			v.DisplayName = v.GetSourceId()
+	doc, err = s.Store.Sources.Modify(ctx, doc.ID, func(d *ingestv1.SourceDocument) error {
+		v := d.GetSource()
+		if err := checkEtag(next.GetEtag(), sourceEtag(v)); err != nil {
+			return err
 		}
+		if next.GetConnector() != "" && next.GetConnector() != v.GetConnector() {
+			return invalid("connector", "cannot be changed: create another source")
+		}
+		if changes("display_name", name != "") {
+			v.DisplayName = cmp.Or(name, v.GetSourceId())
+		}
+		if changes("settings", next.GetSettings() != nil) {
+			v.Settings = next.GetSettings()
+		}
+		v.UpdateTime = timestamppb.New(s.Now())
+		return nil
+	})
+	if isNotFound(err) {
+		return nil, state.ErrSourceNotFound
 	}
-	if changes("settings", next.GetSettings() != nil) {
-		v.Settings = next.GetSettings()
-	}
-	v.UpdateTime = timestamppb.New(s.Now())
-	if doc, err = s.Store.Sources.Update(ctx, doc); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return s.one(ctx, req.GetDistrict(), doc)
+	return sourceView(doc.Value), nil
 }
 
 func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRequest) (*ingestv1.DeleteSourceResponse, error) {
@@ -230,7 +235,7 @@ func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRe
 	}
 	for _, f := range layer.GetFiles() {
 		if f.GetRecords() > 0 {
-			return nil, errs.Errorf(codes.FailedPrecondition, "SOURCE_OWNS_RECORDS", "source %s owns records of the roster and cannot be deleted", source).With("source", source)
+			return nil, errs.Errorf(codes.FailedPrecondition, "SOURCE_OWNS_RECORDS", "source %s owns records of the roster, which would be left without it: keep the source and do not sync it any more, or delete the district with all its records", source).With("source", source)
 		}
 	}
 	for upload, err := range s.Store.Uploads.All(ctx, state.Within(district, source)) {
@@ -268,7 +273,8 @@ func (s *sources) Upload(stream grpc.ClientStreamingServer[ingestv1.UploadReques
 		return errs.New(codes.InvalidArgument, "UPLOAD_ORDER", "the upload does not begin with its header")
 	}
 	district, source := header.GetDistrict(), header.GetSource()
-	if _, err := s.source(ctx, district, source); err != nil {
+	owner, err := s.source(ctx, district, source)
+	if err != nil {
 		return err
 	}
 	p, err := upload.Receive(s.TempDir, s.MaxUpload, stream.Recv)
@@ -284,8 +290,18 @@ func (s *sources) Upload(stream grpc.ClientStreamingServer[ingestv1.UploadReques
 	_, err = s.Store.Uploads.Create(ctx, state.Key(district, source, id), &ingestv1.UploadDocument{
 		District: district, Source: source, UploadId: id, Files: p.Files, Key: key, Size: p.Size, CreateTime: timestamppb.New(s.Now()),
 	})
+	if err == nil {
+		err = s.still(ctx, owner.Value)
+	}
 	if err != nil {
-		return errors.Join(err, syncrun.DeleteBlob(context.WithoutCancel(ctx), s.Blobs, key))
+		ctx := context.WithoutCancel(ctx)
+		if undo := s.Store.Uploads.Delete(ctx, state.Key(district, source, id)); undo != nil && !isNotFound(undo) {
+			err = errors.Join(err, undo)
+		}
+		return errors.Join(err, syncrun.DeleteBlob(ctx, s.Blobs, key))
+	}
+	if err := syncrun.TidyUploads(ctx, s.Store, s.Blobs, district, source); err != nil {
+		s.Log.WarnContext(ctx, "delete old uploads", "district", district, "source", source, "error", err)
 	}
 	return stream.SendAndClose(&ingestv1.UploadResponse{UploadId: id, Files: p.Files})
 }

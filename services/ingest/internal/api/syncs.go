@@ -38,7 +38,8 @@ func syncView(d *ingestv1.SyncDocument) *ingestv1.Sync {
 
 func (s *syncs) StartSync(ctx context.Context, req *ingestv1.StartSyncRequest) (*ingestv1.Sync, error) {
 	district, source := req.GetDistrict(), req.GetSource()
-	if _, err := s.source(ctx, district, source); err != nil {
+	owner, err := s.source(ctx, district, source)
+	if err != nil {
 		return nil, err
 	}
 	if len(req.GetReason()) > 1000 {
@@ -62,11 +63,35 @@ func (s *syncs) StartSync(ctx context.Context, req *ingestv1.StartSyncRequest) (
 			Steps: []*ingestv1.SyncStep{{State: ingestv1.SyncState_QUEUED, StartTime: now}},
 		},
 	})
+	if err == nil {
+		err = s.setLast(ctx, owner.Value, id)
+	}
 	if err != nil {
+		ctx := context.WithoutCancel(ctx)
+		for _, undo := range []error{s.Store.Syncs.Delete(ctx, key), s.Store.Open.Delete(ctx, key)} {
+			if undo != nil && !isNotFound(undo) {
+				err = errors.Join(err, undo)
+			}
+		}
 		return nil, err
 	}
 	s.wake(ctx, district, id, "queued")
 	return syncView(doc.Value), nil
+}
+
+// setLast keeps the last sync of a source that is still there.
+func (s *syncs) setLast(ctx context.Context, source *ingestv1.SourceDocument, sync string) error {
+	if err := s.still(ctx, source); err != nil {
+		return err
+	}
+	_, err := s.Store.Sources.Modify(ctx, state.Key(source.GetDistrict(), source.GetSource().GetSourceId()), func(d *ingestv1.SourceDocument) error {
+		d.Source.LastSync = max(d.GetSource().GetLastSync(), sync)
+		return nil
+	})
+	if isNotFound(err) {
+		return state.ErrSourceNotFound
+	}
+	return err
 }
 
 // wake has a runner look at a sync. An event that is lost costs time only.
@@ -268,7 +293,6 @@ func (s *syncs) decide(ctx context.Context, district, sync string, to ingestv1.S
 	var found ingestv1.SyncState
 	doc, err := s.Store.Syncs.Modify(ctx, state.Key(district, sync), func(d *ingestv1.SyncDocument) error {
 		found = d.GetSync().GetState()
-		d.Approved = to == ingestv1.SyncState_COMMITTING
 		return syncrun.Enter(d.GetSync(), s.Now(), to, from...)
 	})
 	if syncrun.IsMoved(err) {

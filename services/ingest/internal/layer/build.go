@@ -244,7 +244,7 @@ func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 	next := Entry{ID: g.id}
 	if prev != nil {
 		if err := decode(prev.entry.Body, &was); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		next.WorkedOutOrg, next.mark = prev.entry.WorkedOutOrg, prev.entry.mark
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
 
 	"github.com/securly/sync/services/ingest/internal/durable"
 	"github.com/securly/sync/services/platform/record"
@@ -47,8 +48,20 @@ const magic = "securly-sync layer 2\n"
 // maxEntry bounds what a damaged file can make a reader allocate.
 const maxEntry = 64 << 20
 
-// ErrDamaged means that a layer file cannot be read.
+// ErrDamaged means that a layer file is gone, or not as it was written.
 var ErrDamaged = errors.New("the layer file is damaged")
+
+// Damage says which layer file is damaged.
+type Damage struct {
+	// Source is empty for the one whose package is read.
+	Source, Entity string
+	Err            error
+}
+
+func (d *Damage) Error() string { return fmt.Sprintf("layer of %s: %v", d.Entity, d.Err) }
+
+// Unwrap returns the cause.
+func (d *Damage) Unwrap() error { return d.Err }
 
 // Writer writes a layer file. Entries must come in ascending order of their ids.
 type Writer struct {
@@ -131,48 +144,65 @@ func (w *Writer) Abort() {
 	w.file.Abort()
 }
 
-// Read yields the entries of a layer file in order. An entry is valid until the
-// next one.
-func Read(ctx context.Context, bucket *blob.Bucket, key string) iter.Seq2[Entry, error] {
+// Read yields the entries of a layer file, so many as records says, in order. An
+// entry is valid until the next one.
+func Read(ctx context.Context, bucket *blob.Bucket, key string, records int64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		fail := func(err error) { yield(Entry{}, fmt.Errorf("read layer file %s: %w", key, err)) }
 		r, err := bucket.NewReader(ctx, key, nil)
+		if gcerrors.Code(err) == gcerrors.NotFound {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 		if err != nil {
-			yield(Entry{}, fmt.Errorf("read layer file %s: %w", key, err))
+			fail(err)
 			return
 		}
 		defer func() { _ = r.Close() }()
 		in := bufio.NewReaderSize(s2.NewReader(r), 256<<10)
 		head := make([]byte, len(magic))
-		if _, err := io.ReadFull(in, head); err != nil || !bytes.Equal(head, []byte(magic)) {
-			yield(Entry{}, fmt.Errorf("read layer file %s: %w", key, ErrDamaged))
+		if _, err := io.ReadFull(in, head); err != nil {
+			fail(damage(err))
+			return
+		}
+		if !bytes.Equal(head, []byte(magic)) {
+			fail(ErrDamaged)
 			return
 		}
 		var buf []byte
 		fixed := make([]byte, entryHead)
-		for {
-			e, next, err := readEntry(in, fixed, buf)
-			if errors.Is(err, io.EOF) {
+		for range records {
+			var e Entry
+			if e, buf, err = readEntry(in, fixed, buf); err != nil {
+				fail(err)
 				return
 			}
-			if err != nil {
-				yield(Entry{}, fmt.Errorf("read layer file %s: %w", key, err))
-				return
-			}
-			buf = next
 			if !yield(e, nil) {
 				return
 			}
 		}
+		if _, err := in.Peek(1); err == nil {
+			fail(fmt.Errorf("%w: it has more records than were written", ErrDamaged))
+		} else if !errors.Is(err, io.EOF) {
+			fail(damage(err))
+		}
 	}
+}
+
+// damage tells errors of the content from those of the way to it, which may go
+// away by waiting.
+func damage(err error) error {
+	for _, content := range []error{io.EOF, io.ErrUnexpectedEOF, s2.ErrCorrupt, s2.ErrCRC, s2.ErrTooLarge, s2.ErrUnsupported} {
+		if errors.Is(err, content) {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	}
+	return err
 }
 
 func readEntry(in *bufio.Reader, head, buf []byte) (Entry, []byte, error) {
 	var e Entry
-	if n, err := io.ReadFull(in, head); err != nil {
-		if n == 0 && errors.Is(err, io.EOF) {
-			return e, nil, io.EOF
-		}
-		return e, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	if _, err := io.ReadFull(in, head); err != nil {
+		return e, nil, damage(err)
 	}
 	e.Hash = record.Hash(head[:record.HashSize])
 	flags := head[record.HashSize]
@@ -180,7 +210,10 @@ func readEntry(in *bufio.Reader, head, buf []byte) (Entry, []byte, error) {
 	e.Joined = binary.LittleEndian.Uint64(head[record.HashSize+1:])
 	id, err1 := binary.ReadUvarint(in)
 	body, err2 := binary.ReadUvarint(in)
-	if err1 != nil || err2 != nil || id+body > maxEntry {
+	if err := errors.Join(err1, err2); err != nil {
+		return e, nil, damage(err)
+	}
+	if id > maxEntry || body > maxEntry {
 		return e, nil, ErrDamaged
 	}
 	n := int(id + body)
@@ -189,7 +222,7 @@ func readEntry(in *bufio.Reader, head, buf []byte) (Entry, []byte, error) {
 	}
 	buf = buf[:n]
 	if _, err := io.ReadFull(in, buf); err != nil {
-		return e, nil, fmt.Errorf("%w: the file ends too early", ErrDamaged)
+		return e, nil, damage(err)
 	}
 	e.ID, e.Body = buf[:id:id], buf[id:]
 	return e, buf, nil

@@ -3,12 +3,10 @@ package layer
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // Mark recognises the text of a row, together with all that decides what is
@@ -74,20 +72,15 @@ type knownRow struct {
 }
 
 // LoadKnown reads the marks of a layer file; nil if it has none that can be
-// used, or too many.
-func LoadKnown(ctx context.Context, bucket *blob.Bucket, key string, records int64) (*Known, error) {
+// used, or too many. They save time and nothing else, so no error keeps a sync
+// from going on without them.
+func LoadKnown(ctx context.Context, bucket *blob.Bucket, key string, records int64) *Known {
 	if records > maxKnown {
-		return nil, nil
+		return nil
 	}
 	raw, err := bucket.ReadAll(ctx, MarksKey(key))
-	if gcerrors.Code(err) == gcerrors.NotFound {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read marks of layer file %s: %w", key, err)
-	}
-	if int64(len(raw)) != records*markSize {
-		return nil, nil
+	if err != nil || int64(len(raw)) != records*markSize {
+		return nil
 	}
 	size := 16
 	for size < int(records)*2 {
@@ -106,7 +99,7 @@ func LoadKnown(ctx context.Context, bucket *blob.Bucket, key string, records int
 		}
 		k.slots[at] = uint32(i + 1)
 	}
-	return k, nil
+	return k
 }
 
 func (k *Known) slot(key uint64) int { return int(key & uint64(len(k.slots)-1)) }

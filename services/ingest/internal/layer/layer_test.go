@@ -94,7 +94,7 @@ func TestLayerFile(t *testing.T) {
 	require.EqualValues(t, 10_000, w.Records())
 	require.NoError(t, w.Close())
 	var got []string
-	for e, err := range Read(t.Context(), b, "k") {
+	for e, err := range Read(t.Context(), b, "k", w.Records()) {
 		require.NoError(t, err)
 		got = append(got, fmt.Sprint(e))
 	}
@@ -105,10 +105,20 @@ func TestLayerFile(t *testing.T) {
 	for name, damaged := range map[string][]byte{"empty": nil, "not one": []byte("hello"), "cut": whole[:len(whole)/2], "changed": flipped(whole)} {
 		require.NoError(t, b.WriteAll(t.Context(), "damaged", damaged, nil))
 		var failed error
-		for _, err := range Read(t.Context(), b, "damaged") {
+		for _, err := range Read(t.Context(), b, "damaged", w.Records()) {
 			failed = err
 		}
-		require.Error(t, failed, name)
+		require.ErrorIs(t, failed, ErrDamaged, name)
+	}
+	for name, records := range map[string]int64{"cut behind a record": 10_001, "one too many": 9_999} {
+		var failed error
+		for _, err := range Read(t.Context(), b, "k", records) {
+			failed = err
+		}
+		require.ErrorIs(t, failed, ErrDamaged, name)
+	}
+	for _, err := range Read(t.Context(), b, "gone", 1) {
+		require.ErrorIs(t, err, ErrDamaged)
 	}
 }
 
@@ -133,9 +143,9 @@ func org(id, name, status string) *typev1.Record {
 	return &typev1.Record{Record: &typev1.Record_Org{Org: &typev1.Org{SourcedId: id, Name: name, Status: status}}}
 }
 
-// build writes rows as "id=name", "id" for a bare delete, "id=name!" for a
+// build writes rows, on top of so many records of the blob "previous", as "id=name", "id" for a bare delete, "id=name!" for a
 // delete with values, and returns the layer in the same notation.
-func build(t *testing.T, b *blob.Bucket, mode Mode, previous, rows string) (layer string, rejected []int) {
+func build(t *testing.T, b *blob.Bucket, mode Mode, previous int, rows string) (layer string, rejected []int) {
 	t.Helper()
 	s := NewSorter(t.TempDir(), 1<<10)
 	buf := s.Buffer()
@@ -153,8 +163,8 @@ func build(t *testing.T, b *blob.Bucket, mode Mode, previous, rows string) (laye
 	}
 	buf.Close()
 	plan := Build{Rows: s, Mode: mode, Rejected: func(it Item) { rejected = append(rejected, it.Row) }}
-	if previous != "" {
-		plan.Previous = Read(t.Context(), b, previous)
+	if previous > 0 {
+		plan.Previous = Read(t.Context(), b, "previous", int64(previous))
 	}
 	w, err := Create(t.Context(), b, "next")
 	require.NoError(t, err)
@@ -162,7 +172,7 @@ func build(t *testing.T, b *blob.Bucket, mode Mode, previous, rows string) (laye
 	require.NoError(t, w.Close())
 	require.NoError(t, s.Close())
 	var out []string
-	for e, err := range Read(t.Context(), b, "next") {
+	for e, err := range Read(t.Context(), b, "next", w.Records()) {
 		require.NoError(t, err)
 		var rec typev1.Record
 		require.NoError(t, proto.Unmarshal(e.Body, &rec))
@@ -198,12 +208,12 @@ func TestBuild(t *testing.T) {
 		{"two changes of one record", Delta, "a=1", "a=2 a=3", "a=2", []int{1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b, previous := bucket(t), ""
+			b, previous := bucket(t), 0
 			if test.prev != "" {
-				layer, _ := build(t, b, Bulk, "", test.prev)
+				layer, _ := build(t, b, Bulk, 0, test.prev)
 				require.Equal(t, test.prev, layer)
 				require.NoError(t, b.Copy(t.Context(), "previous", "next", nil))
-				previous = "previous"
+				previous = len(strings.Fields(test.prev))
 			}
 			layer, rejected := build(t, b, test.mode, previous, test.rows)
 			require.Equal(t, test.want, layer)

@@ -129,7 +129,7 @@ func run(t *testing.T, bucket *blob.Bucket, prefix string, files map[string]tabl
 	require.NoError(t, err)
 	res := result{layer: out.Layer, counts: out.Counts}
 	for _, name := range slices.Sorted(maps.Keys(out.Layer)) {
-		for e, err := range layer.Read(t.Context(), bucket, out.Layer[name].GetKey()) {
+		for e, err := range layer.Read(t.Context(), bucket, out.Layer[name].GetKey(), out.Layer[name].GetRecords()) {
 			require.NoError(t, err)
 			res.entries = append(res.entries, fmt.Sprintf("%s %s %x %x", name, e.ID, e.Hash, e.Body))
 		}

@@ -40,6 +40,9 @@ type Input struct {
 	Prefix string
 	// Previous layer files by entity name.
 	Previous map[string]*ingestv1.LayerFile
+	// Rebuild names entities whose previous layer files are damaged: they are
+	// made of the package alone if that has all there is to know of them.
+	Rebuild []string
 	// TempDir is for sorting; it is left as it was.
 	TempDir string
 	// Rows is told how many rows were read.
@@ -88,7 +91,7 @@ func EntityOf(k normalise.Kind) typev1.Entity {
 }
 
 // Run reads the files of a plan. Its error is onerostercsv.Faults when a file
-// cannot be read to its end.
+// cannot be read to its end, and layer.Damage when a previous layer file cannot.
 func Run(ctx context.Context, in Input) (_ *Output, err error) {
 	dir, err := os.MkdirTemp(in.TempDir, "sort-*")
 	if err != nil {
@@ -164,9 +167,7 @@ func (b *build) run(ctx context.Context) (err error) {
 	b.sorter = layer.NewSorter(b.dir, sortMemory)
 	defer func() { err = errors.Join(err, b.sorter.Close()) }()
 	plan := b.layerBuild()
-	if err := b.recognise(ctx, &plan); err != nil {
-		return err
-	}
+	b.recognise(ctx, &plan)
 	for _, f := range b.files {
 		if err := b.read(ctx, f, plan.Join); err != nil {
 			return err
@@ -192,14 +193,28 @@ func (b *build) layerBuild() layer.Build {
 // recognise prepares to pass over rows that the previous layer file was made
 // of. That needs complete copies, and records that follow from their row and
 // their roles alone.
-func (b *build) recognise(ctx context.Context, plan *layer.Build) (err error) {
+func (b *build) recognise(ctx context.Context, plan *layer.Build) {
 	prev := b.in.Previous[record.EntityName(b.entity)]
-	if prev == nil || plan.Mode != layer.Bulk || plan.Join && plan.OwnRoles {
-		return nil
+	if prev == nil || b.rebuild() || plan.Mode != layer.Bulk || plan.Join && plan.OwnRoles {
+		return
 	}
-	b.known, err = layer.LoadKnown(ctx, b.in.Bucket, prev.GetKey(), prev.GetRecords())
+	b.known = layer.LoadKnown(ctx, b.in.Bucket, prev.GetKey(), prev.GetRecords())
 	plan.Known = b.known
-	return err
+}
+
+func (b *build) rebuild() bool { return slices.Contains(b.in.Rebuild, record.EntityName(b.entity)) }
+
+// needsPrevious tells whether records are made of more than the package's rows.
+// What a rebuild cannot know is what went before: what a record was that the
+// package deletes, and the profiles of users if it has none.
+func (b *build) needsPrevious(plan layer.Build) bool {
+	switch {
+	case plan.Mode != layer.Bulk:
+		return true
+	case b.rebuild():
+		return plan.Join && (plan.Roles == layer.Delta || plan.Roles == layer.Absent && !plan.OwnRoles || plan.Profiles == layer.Delta)
+	}
+	return b.known != nil || b.bare.Load() || plan.Join && (plan.Roles != layer.Bulk || plan.Profiles != layer.Bulk)
 }
 
 func (b *build) rejected(it layer.Item) {
@@ -417,8 +432,8 @@ func (b *build) write(ctx context.Context, plan layer.Build) error {
 		b.out = prev // nothing but the order of the rows has changed
 		return nil
 	}
-	if prev != nil && (b.known != nil || plan.Mode != layer.Bulk || b.bare.Load() || plan.Join && (plan.Roles != layer.Bulk || plan.Profiles != layer.Bulk)) {
-		plan.Previous = layer.Read(ctx, b.in.Bucket, prev.GetKey())
+	if prev != nil && b.needsPrevious(plan) {
+		plan.Previous = layer.Read(ctx, b.in.Bucket, prev.GetKey(), prev.GetRecords())
 	}
 	key := b.in.Prefix + name
 	w, err := layer.Create(ctx, b.in.Bucket, key)
@@ -427,6 +442,9 @@ func (b *build) write(ctx context.Context, plan layer.Build) error {
 	}
 	if err := plan.Write(w); err != nil {
 		w.Abort()
+		if errors.Is(err, layer.ErrDamaged) {
+			return &layer.Damage{Entity: name, Err: err}
+		}
 		return fmt.Errorf("build the layer of %s: %w", name, err)
 	}
 	if err := w.Close(); err != nil {

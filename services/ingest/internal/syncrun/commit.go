@@ -18,6 +18,7 @@ import (
 	"github.com/securly/sync/services/ingest/internal/merge"
 	"github.com/securly/sync/services/ingest/internal/plan"
 	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/record"
 )
@@ -49,6 +50,11 @@ func (r *Runner) committing(ctx context.Context, s *ingestv1.SyncDocument, do fu
 			r.deps.Log.WarnContext(ctx, "release commit lease", "district", s.GetDistrict(), "error", err)
 		}
 	}()
+	if _, err := r.deps.Store.District(ctx, s.GetDistrict()); errors.Is(err, authn.ErrDistrictNotFound) {
+		return errLater // it is being deleted, which needs the lease
+	} else if err != nil {
+		return err
+	}
 	open, err := r.open(ctx, s.GetDistrict(), "")
 	if err != nil {
 		return err
@@ -68,6 +74,9 @@ func (r *Runner) committing(ctx context.Context, s *ingestv1.SyncDocument, do fu
 // plan stages what the sync would change and decides what becomes of it.
 func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 	return r.committing(ctx, s, func(ctx context.Context, fence int64) error {
+		if follows, err := r.follows(ctx, s); err != nil || !follows {
+			return err
+		}
 		old := s.GetPlan()
 		err := r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
 			d.Plans++
@@ -112,7 +121,6 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 			}
 		}
 		err = r.enter(ctx, s, to, func(d *ingestv1.SyncDocument) {
-			d.Approved = false
 			d.Sync.HoldReasons = reasons
 			count(d.GetSync(), p)
 		}, ingestv1.SyncState_PLANNING)
@@ -222,7 +230,7 @@ func sendEntity(e typev1.Entity, entries iter.Seq2[layer.Entry, error], send fun
 
 // layers returns the layers of the district's sources in the order in which
 // the sources were created, that of s as the sync has made it.
-func (r *Runner) layers(ctx context.Context, s *ingestv1.SyncDocument) ([]map[string]*ingestv1.LayerFile, error) {
+func (r *Runner) layers(ctx context.Context, s *ingestv1.SyncDocument) ([]*ingestv1.LayerDocument, error) {
 	var sources []*ingestv1.Source
 	for doc, err := range r.deps.Store.Sources.All(ctx, state.Within(s.GetDistrict())) {
 		if err != nil {
@@ -233,29 +241,43 @@ func (r *Runner) layers(ctx context.Context, s *ingestv1.SyncDocument) ([]map[st
 	slices.SortStableFunc(sources, func(a, b *ingestv1.Source) int {
 		return a.GetCreateTime().AsTime().Compare(b.GetCreateTime().AsTime())
 	})
-	var out []map[string]*ingestv1.LayerFile
+	var out []*ingestv1.LayerDocument
 	for _, source := range sources {
 		if source.GetSourceId() == s.GetSync().GetSource() {
-			out = append(out, s.GetLayer())
+			out = append(out, &ingestv1.LayerDocument{Source: source.GetSourceId(), Files: s.GetLayer()})
 			continue
 		}
 		l, err := r.deps.Store.Layer(ctx, s.GetDistrict(), source.GetSourceId())
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, l.GetFiles())
+		out = append(out, l)
 	}
 	return out, nil
 }
 
-func (r *Runner) candidate(ctx context.Context, layers []map[string]*ingestv1.LayerFile, e typev1.Entity) iter.Seq2[layer.Entry, error] {
+func (r *Runner) candidate(ctx context.Context, layers []*ingestv1.LayerDocument, e typev1.Entity) iter.Seq2[layer.Entry, error] {
 	var streams []iter.Seq2[layer.Entry, error]
 	for _, l := range layers {
-		if f := l[record.EntityName(e)]; f != nil {
-			streams = append(streams, layer.Read(ctx, r.deps.Blobs, f.GetKey()))
+		if f := l.GetFiles()[record.EntityName(e)]; f != nil {
+			streams = append(streams, named(l.GetSource(), e, layer.Read(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords())))
 		}
 	}
 	return merge.Layers(streams...)
+}
+
+// named has a stream say whose layer file is damaged, if it is.
+func named(source string, e typev1.Entity, entries iter.Seq2[layer.Entry, error]) iter.Seq2[layer.Entry, error] {
+	return func(yield func(layer.Entry, error) bool) {
+		for entry, err := range entries {
+			if errors.Is(err, layer.ErrDamaged) {
+				err = &layer.Damage{Source: source, Entity: record.EntityName(e), Err: err}
+			}
+			if !yield(entry, err) {
+				return
+			}
+		}
+	}
 }
 
 // removedSchools counts the schools among the orgs that a plan removes.
@@ -287,32 +309,6 @@ func (r *Runner) removedSchools(ctx context.Context, s *ingestv1.SyncDocument, p
 	}
 }
 
-// supersede ends older syncs of the source that wait for a person: what they
-// would do is out of date.
-func (r *Runner) supersede(ctx context.Context, s *ingestv1.SyncDocument) error {
-	open, err := r.open(ctx, s.GetDistrict(), s.GetSync().GetSource())
-	if err != nil {
-		return err
-	}
-	for _, o := range open {
-		if o.GetSync() >= s.GetSync().GetSyncId() {
-			continue
-		}
-		older, err := r.deps.Store.Sync(ctx, s.GetDistrict(), o.GetSync())
-		if errors.Is(err, state.ErrSyncNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = r.enter(ctx, older.Value, ingestv1.SyncState_SUPERSEDED, nil, ingestv1.SyncState_ON_HOLD)
-		if err != nil && !errors.Is(err, errMoved) {
-			return err
-		}
-	}
-	return nil
-}
-
 // commit makes a plan visible that was left to be committed: by a runner that
 // died, or by a person who approved it.
 func (r *Runner) commit(ctx context.Context, s *ingestv1.SyncDocument) error {
@@ -320,6 +316,9 @@ func (r *Runner) commit(ctx context.Context, s *ingestv1.SyncDocument) error {
 }
 
 func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence int64) error {
+	if follows, err := r.follows(ctx, s); err != nil || !follows {
+		return err
+	}
 	answer, err := r.deps.Roster.CommitPlan(ctx, &rosterv1.CommitPlanRequest{District: s.GetDistrict(), Plan: s.GetPlan(), Fence: fence})
 	if errors.Is(err, errPlanStale) || errors.Is(err, errPlanUnknown) {
 		// Something in the plan has changed since: it is made anew, and held

@@ -97,12 +97,17 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 	if err != nil {
 		return r.faulty(ctx, s, plan, err)
 	}
+	if plan.Partial {
+		if held, err := r.held(ctx, s); err != nil || held != "" {
+			return errors.Join(err, r.await(ctx, s, held))
+		}
+	}
 	var rows atomic.Int64
 	work, stop := r.follow(ctx, s, &rows)
 	defer stop()
 	out, err := pipeline.Run(work, pipeline.Input{
 		Plan: plan, Bucket: r.deps.Blobs, Prefix: LayerPrefix(district, sync.GetSource()) + sync.GetSyncId() + "/",
-		Previous: previous.GetFiles(), TempDir: dir, Rows: func(n int) { rows.Add(int64(n)) },
+		Previous: previous.GetFiles(), Rebuild: s.GetRebuild(), TempDir: dir, Rows: func(n int) { rows.Add(int64(n)) },
 	})
 	if err != nil {
 		if work.Err() != nil && ctx.Err() == nil {
@@ -116,7 +121,7 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 		return err
 	}
 	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
-		d.Layer = out.Layer
+		d.Layer, d.Base, d.Partial = out.Layer, previous.GetSync(), plan.Partial
 		d.FindingsKey, d.FindingsKept = FindingsKey(district, sync.GetSyncId()), int32(kept)
 		d.Sync.FindingsCount = int32(total)
 		d.Sync.RowsRead = int32(rows.Load())

@@ -232,11 +232,12 @@ func (r *Runner) open(ctx context.Context, district, source string) ([]*ingestv1
 // advance takes a sync as far as it goes.
 func (r *Runner) advance(ctx context.Context, open *ingestv1.OpenSyncDocument) (progress bool, err error) {
 	district, id := open.GetDistrict(), open.GetSync()
+	defer func() { err = errors.Join(err, r.forget(context.WithoutCancel(ctx), open)) }()
 	ctx = withTrace(ctx, r.deps.Store, district, id)
 	for {
 		doc, err := r.deps.Store.Sync(ctx, district, id)
 		if errors.Is(err, state.ErrSyncNotFound) {
-			return false, r.forget(ctx, open)
+			return false, nil
 		}
 		if err != nil {
 			return progress, err
@@ -249,6 +250,10 @@ func (r *Runner) advance(ctx context.Context, open *ingestv1.OpenSyncDocument) (
 			return err == nil, err
 		case now == ingestv1.SyncState_ON_HOLD:
 			return progress, r.announce(ctx, s)
+		case now == ingestv1.SyncState_QUEUED && s.GetPartial():
+			if held, err := r.held(ctx, s); err != nil || held != "" {
+				return progress, err
+			}
 		}
 		stepCtx, span := r.span(ctx, s)
 		err = r.step(stepCtx, s)
@@ -267,12 +272,29 @@ func (r *Runner) advance(ctx context.Context, open *ingestv1.OpenSyncDocument) (
 	}
 }
 
-// forget drops the mark of a sync that was never written, or was erased.
+// forget removes what there is of a sync that is not there itself: it was never
+// written, or its district was erased while a runner was at it.
 func (r *Runner) forget(ctx context.Context, open *ingestv1.OpenSyncDocument) error {
+	district, source, id := open.GetDistrict(), open.GetSource(), open.GetSync()
+	if _, err := r.deps.Store.Sync(ctx, district, id); !errors.Is(err, state.ErrSyncNotFound) {
+		return err
+	}
+	if doc, err := r.deps.Store.Layers.Get(ctx, state.Key(district, source)); err == nil && doc.Value.GetSync() == id {
+		if err := r.deps.Store.Layers.DeleteVersion(ctx, doc); err != nil && !errors.Is(err, docstore.ErrNotFound) {
+			return err
+		}
+	}
+	err := errors.Join(
+		DeleteBlobs(ctx, r.deps.Blobs, LayerPrefix(district, source)+id+"/", func(string) bool { return true }),
+		DeleteBlob(ctx, r.deps.Blobs, FindingsKey(district, id)),
+	)
+	if err != nil {
+		return err
+	}
 	if r.deps.Now().Sub(open.GetCreateTime().AsTime()) < time.Minute {
 		return nil // it may be about to be written
 	}
-	err := r.deps.Store.Open.Delete(ctx, state.Key(open.GetDistrict(), open.GetSync()))
+	err = r.deps.Store.Open.Delete(ctx, state.Key(district, id))
 	if errors.Is(err, docstore.ErrNotFound) {
 		return nil
 	}

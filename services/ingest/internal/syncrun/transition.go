@@ -1,9 +1,11 @@
 package syncrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -52,7 +54,7 @@ func Enter(s *ingestv1.Sync, now time.Time, to ingestv1.SyncState, from ...inges
 	if last >= 0 && s.GetSteps()[last].GetEndTime() == nil {
 		s.Steps[last].EndTime = at
 	}
-	s.State = to
+	s.State, s.WaitingFor = to, ""
 	if state.Final(to) {
 		s.EndTime = at
 		return nil
@@ -99,7 +101,20 @@ func (r *Runner) failed(ctx context.Context, s *ingestv1.SyncDocument, cause err
 	var faults onerostercsv.Faults
 	text := "internal error: the sync was tried several times; sync again, and tell support the sync's id if it fails again"
 	var known *errs.Error
+	var damage *layer.Damage
 	switch {
+	case errors.As(cause, &damage):
+		source := cmp.Or(damage.Source, s.GetSync().GetSource())
+		r.deps.Log.ErrorContext(ctx, "damaged layer", "district", s.GetDistrict(), "source", source, "sync", s.GetSync().GetSyncId(), "error", cause)
+		if source == s.GetSync().GetSource() && !slices.Contains(s.GetRebuild(), damage.Entity) {
+			// The package may have all that the file had.
+			err := r.enter(ctx, s, ingestv1.SyncState_QUEUED, func(d *ingestv1.SyncDocument) { d.Rebuild = append(d.Rebuild, damage.Entity) }, now)
+			if errors.Is(err, errMoved) {
+				return nil
+			}
+			return err
+		}
+		text = fmt.Sprintf("what is stored of the %s of source %s is damaged: upload a complete package to source %s, with every file it has ever sent as bulk, and sync it", damage.Entity, source, source)
 	case errors.As(cause, &faults):
 		text = faults.Error()
 	case errors.As(cause, &known) && known.Code == codes.InvalidArgument, errors.Is(cause, state.ErrSourceNotFound):
@@ -139,24 +154,80 @@ func transient(err error) bool {
 // off the list of open ones. All of it may be repeated.
 func (r *Runner) settle(ctx context.Context, s *ingestv1.SyncDocument) error {
 	district, id := s.GetDistrict(), s.GetSync().GetSyncId()
-	if s.GetPlan() != "" && s.GetSync().GetState() != ingestv1.SyncState_COMPLETED {
-		_, err := r.deps.Roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: district, Plan: s.GetPlan()})
-		var known *errs.Error
-		gone := errors.As(err, &known) && (known.Code == codes.NotFound || known.Code == codes.FailedPrecondition)
-		if err != nil && !gone {
-			return fmt.Errorf("discard plan: %w", err)
+	if s.GetSync().GetState() != ingestv1.SyncState_COMPLETED {
+		if err := r.discardPlan(ctx, s); err != nil {
+			return err
 		}
+	}
+	if err := r.tidyDryRun(ctx, s); err != nil {
+		return err
 	}
 	if err := r.tidyLayers(ctx, district, s.GetSync().GetSource(), id); err != nil {
 		return err
 	}
-	if err := r.tidyUploads(ctx, district, s.GetSync().GetSource()); err != nil {
+	if err := TidyUploads(ctx, r.deps.Store, r.deps.Blobs, district, s.GetSync().GetSource()); err != nil {
 		return err
 	}
 	if err := r.announce(ctx, s); err != nil {
 		return err
 	}
 	err := r.deps.Store.Open.Delete(ctx, state.Key(district, id))
+	if errors.Is(err, docstore.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (r *Runner) discardPlan(ctx context.Context, s *ingestv1.SyncDocument) error {
+	if s.GetPlan() == "" {
+		return nil
+	}
+	_, err := r.deps.Roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: s.GetDistrict(), Plan: s.GetPlan()})
+	var known *errs.Error
+	gone := errors.As(err, &known) && (known.Code == codes.NotFound || known.Code == codes.FailedPrecondition)
+	if err != nil && !gone {
+		return fmt.Errorf("discard plan: %w", err)
+	}
+	return nil
+}
+
+// tidyDryRun drops the plan of a source's last dry run when a newer sync of it
+// has ended: it can be looked at until then.
+func (r *Runner) tidyDryRun(ctx context.Context, s *ingestv1.SyncDocument) error {
+	district, id := s.GetDistrict(), s.GetSync().GetSyncId()
+	source, err := r.deps.Store.Source(ctx, district, s.GetSync().GetSource())
+	if errors.Is(err, state.ErrSourceNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	last, next := source.Value.GetDryRun(), ""
+	if s.GetSync().GetDryRun() && s.GetSync().GetState() == ingestv1.SyncState_COMPLETED {
+		next = id
+	}
+	if last >= id || last == next {
+		return nil
+	}
+	if last != "" {
+		doc, err := r.deps.Store.Syncs.Get(ctx, state.Key(district, last))
+		if err == nil {
+			err = r.discardPlan(ctx, doc.Value)
+		}
+		if err == nil {
+			_, err = r.deps.Store.Syncs.Modify(ctx, state.Key(district, last), func(d *ingestv1.SyncDocument) error {
+				d.Plan = ""
+				return nil
+			})
+		}
+		if err != nil && !errors.Is(err, docstore.ErrNotFound) {
+			return err
+		}
+	}
+	_, err = r.deps.Store.Sources.Modify(ctx, source.ID, func(d *ingestv1.SourceDocument) error {
+		d.DryRun = next
+		return nil
+	})
 	if errors.Is(err, docstore.ErrNotFound) {
 		return nil
 	}
@@ -218,31 +289,31 @@ func (r *Runner) tidyLayers(ctx context.Context, district, source, ended string)
 	return DeleteBlobs(ctx, r.deps.Blobs, LayerPrefix(district, source), func(key string) bool { return !needed[key] })
 }
 
-// tidyUploads deletes old packages that no open sync needs.
-func (r *Runner) tidyUploads(ctx context.Context, district, source string) error {
-	docs, _, err := r.deps.Store.Uploads.List(ctx, docstore.Query{Prefix: state.Within(district, source), Descending: true, Limit: 1000})
+// TidyUploads deletes old packages of a source that no open sync needs.
+func TidyUploads(ctx context.Context, store *state.Store, bucket *blob.Bucket, district, source string) error {
+	docs, _, err := store.Uploads.List(ctx, docstore.Query{Prefix: state.Within(district, source), Descending: true, Limit: 1000})
 	if err != nil || len(docs) <= keptUploads {
 		return err
 	}
-	open, err := r.open(ctx, district, source)
-	if err != nil {
-		return err
-	}
 	needed := map[string]bool{}
-	for _, o := range open {
-		doc, err := r.deps.Store.Sync(ctx, district, o.GetSync())
-		if err == nil {
-			needed[doc.Value.GetUploadKey()] = true
+	for open, err := range store.Open.All(ctx, state.Within(district)) {
+		if err != nil {
+			return err
 		}
+		doc, err := store.Sync(ctx, district, open.Value.GetSync())
+		if err != nil && !errors.Is(err, state.ErrSyncNotFound) {
+			return err
+		}
+		needed[doc.Value.GetUploadKey()] = true
 	}
 	for _, doc := range docs[keptUploads:] {
 		if needed[doc.Value.GetKey()] {
 			continue
 		}
-		if err := DeleteBlob(ctx, r.deps.Blobs, doc.Value.GetKey()); err != nil {
+		if err := DeleteBlob(ctx, bucket, doc.Value.GetKey()); err != nil {
 			return err
 		}
-		if err := r.deps.Store.Uploads.Delete(ctx, doc.ID); err != nil && !errors.Is(err, docstore.ErrNotFound) {
+		if err := store.Uploads.Delete(ctx, doc.ID); err != nil && !errors.Is(err, docstore.ErrNotFound) {
 			return err
 		}
 	}

@@ -61,6 +61,9 @@ type Plan struct {
 	Files []*File
 	// Findings about the package that belong to no file that is read.
 	Findings []*finding.Report
+	// Partial tells that the package, or some file of it, says only what has
+	// changed since the one before.
+	Partial bool
 }
 
 // File returns the file of a kind, or nil.
@@ -130,6 +133,7 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 			mode = layer.Bulk
 		}
 		mode = c.override(setting, mode, declared, k, report)
+		p.Partial = p.Partial || mode == layer.Delta
 		h, err := readHead(entry)
 		if err != nil {
 			fault(k.File(), "file-unreadable", "%v", err)
@@ -149,6 +153,7 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 		anyDelta = anyDelta || mode == layer.Delta
 	}
 	manifestOnly := len(c.files) == 0 && c.manifest != nil
+	p.Partial = p.Partial || manifestOnly
 	for _, k := range required {
 		if mode, _ := m.mode(k); mode != layer.Absent {
 			continue // what is wrong with it is said already

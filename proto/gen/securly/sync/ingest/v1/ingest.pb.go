@@ -1665,8 +1665,10 @@ type Sync struct {
 	// Why it failed: what, where and what to do.
 	Error string `protobuf:"bytes,15,opt,name=error,proto3" json:"error,omitempty"`
 	// Rows read so far.
-	RowsRead      int32  `protobuf:"varint,16,opt,name=rows_read,json=rowsRead,proto3" json:"rows_read,omitempty"`
-	UploadId      string `protobuf:"bytes,17,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
+	RowsRead int32  `protobuf:"varint,16,opt,name=rows_read,json=rowsRead,proto3" json:"rows_read,omitempty"`
+	UploadId string `protobuf:"bytes,17,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
+	// What a queued sync waits for, when that is a person.
+	WaitingFor    string `protobuf:"bytes,18,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1816,6 +1818,13 @@ func (x *Sync) GetRowsRead() int32 {
 func (x *Sync) GetUploadId() string {
 	if x != nil {
 		return x.UploadId
+	}
+	return ""
+}
+
+func (x *Sync) GetWaitingFor() string {
+	if x != nil {
+		return x.WaitingFor
 	}
 	return ""
 }
@@ -3167,7 +3176,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05files\x18\x02 \x03(\v2$.securly.sync.ingest.v1.UploadedFileR\x05files\"6\n" +
 	"\fUploadedFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x01R\x04size\"\x9f\x06\n" +
+	"\x04size\x18\x02 \x01(\x01R\x04size\"\xc0\x06\n" +
 	"\x04Sync\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\async_id\x18\x02 \x01(\tR\x06syncId\x12\x16\n" +
@@ -3187,7 +3196,9 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\aschools\x18\x0e \x03(\v2%.securly.sync.ingest.v1.SchoolChangesR\aschools\x12\x14\n" +
 	"\x05error\x18\x0f \x01(\tR\x05error\x12\x1b\n" +
 	"\trows_read\x18\x10 \x01(\x05R\browsRead\x12\x1b\n" +
-	"\tupload_id\x18\x11 \x01(\tR\buploadId\x1a_\n" +
+	"\tupload_id\x18\x11 \x01(\tR\buploadId\x12\x1f\n" +
+	"\vwaiting_for\x18\x12 \x01(\tR\n" +
+	"waitingFor\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
 	"\x05value\x18\x02 \x01(\v2$.securly.sync.ingest.v1.EntityCountsR\x05value:\x028\x01\"\xb5\x01\n" +

@@ -78,9 +78,12 @@ func (x *DistrictDocument) GetDeleting() bool {
 
 // SourceDocument is a source as it is kept.
 type SourceDocument struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
-	Source        *Source                `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// With the last sync; its times and its etag are those of its settings.
+	Source *Source `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// The newest dry run whose plan is kept.
+	DryRun        string `protobuf:"bytes,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -127,6 +130,13 @@ func (x *SourceDocument) GetSource() *Source {
 		return x.Source
 	}
 	return nil
+}
+
+func (x *SourceDocument) GetDryRun() string {
+	if x != nil {
+		return x.DryRun
+	}
+	return ""
 }
 
 // LayerDocument names the last good, committed records of one source.
@@ -367,8 +377,6 @@ type SyncDocument struct {
 	Plans int32 `protobuf:"varint,5,opt,name=plans,proto3" json:"plans,omitempty"`
 	// The layer that becomes current when the sync commits.
 	Layer map[string]*LayerFile `protobuf:"bytes,6,rep,name=layer,proto3" json:"layer,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// A person has approved the plan.
-	Approved bool `protobuf:"varint,7,opt,name=approved,proto3" json:"approved,omitempty"`
 	// The blob of findings and how many of them it holds.
 	FindingsKey  string `protobuf:"bytes,8,opt,name=findings_key,json=findingsKey,proto3" json:"findings_key,omitempty"`
 	FindingsKept int32  `protobuf:"varint,9,opt,name=findings_kept,json=findingsKept,proto3" json:"findings_kept,omitempty"`
@@ -377,7 +385,13 @@ type SyncDocument struct {
 	// Failed tries of the current step, for the retry limit.
 	Tries int32 `protobuf:"varint,11,opt,name=tries,proto3" json:"tries,omitempty"`
 	// W3C trace context of the request that started it.
-	TraceParent   string `protobuf:"bytes,12,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
+	TraceParent string `protobuf:"bytes,12,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
+	// The sync whose layer was current when this one was read.
+	Base string `protobuf:"bytes,13,opt,name=base,proto3" json:"base,omitempty"`
+	// The package holds changes, so that it needs what the syncs before it bring.
+	Partial bool `protobuf:"varint,14,opt,name=partial,proto3" json:"partial,omitempty"`
+	// Entities whose previous layer files are damaged and are done without.
+	Rebuild       []string `protobuf:"bytes,15,rep,name=rebuild,proto3" json:"rebuild,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -454,13 +468,6 @@ func (x *SyncDocument) GetLayer() map[string]*LayerFile {
 	return nil
 }
 
-func (x *SyncDocument) GetApproved() bool {
-	if x != nil {
-		return x.Approved
-	}
-	return false
-}
-
 func (x *SyncDocument) GetFindingsKey() string {
 	if x != nil {
 		return x.FindingsKey
@@ -494,6 +501,27 @@ func (x *SyncDocument) GetTraceParent() string {
 		return x.TraceParent
 	}
 	return ""
+}
+
+func (x *SyncDocument) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *SyncDocument) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+func (x *SyncDocument) GetRebuild() []string {
+	if x != nil {
+		return x.Rebuild
+	}
+	return nil
 }
 
 // OpenSyncDocument marks a sync that a runner still has to do something for.
@@ -642,10 +670,11 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\"securly/sync/ingest/v1/state.proto\x12\x16securly.sync.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#securly/sync/ingest/v1/ingest.proto\"l\n" +
 	"\x10DistrictDocument\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1a\n" +
-	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"d\n" +
+	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"}\n" +
 	"\x0eSourceDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x126\n" +
-	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\"\xb9\x02\n" +
+	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\tR\x06dryRun\"\xb9\x02\n" +
 	"\rLayerDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12F\n" +
@@ -668,7 +697,7 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x12\n" +
 	"\x04size\x18\x06 \x01(\x03R\x04size\x12;\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xa7\x04\n" +
+	"createTime\"\xe3\x04\n" +
 	"\fSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x120\n" +
 	"\x04sync\x18\x02 \x01(\v2\x1c.securly.sync.ingest.v1.SyncR\x04sync\x12\x1d\n" +
@@ -676,18 +705,20 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"upload_key\x18\x03 \x01(\tR\tuploadKey\x12\x12\n" +
 	"\x04plan\x18\x04 \x01(\tR\x04plan\x12\x14\n" +
 	"\x05plans\x18\x05 \x01(\x05R\x05plans\x12E\n" +
-	"\x05layer\x18\x06 \x03(\v2/.securly.sync.ingest.v1.SyncDocument.LayerEntryR\x05layer\x12\x1a\n" +
-	"\bapproved\x18\a \x01(\bR\bapproved\x12!\n" +
+	"\x05layer\x18\x06 \x03(\v2/.securly.sync.ingest.v1.SyncDocument.LayerEntryR\x05layer\x12!\n" +
 	"\ffindings_key\x18\b \x01(\tR\vfindingsKey\x12#\n" +
 	"\rfindings_kept\x18\t \x01(\x05R\ffindingsKept\x12?\n" +
 	"\tannounced\x18\n" +
 	" \x01(\x0e2!.securly.sync.ingest.v1.SyncStateR\tannounced\x12\x14\n" +
 	"\x05tries\x18\v \x01(\x05R\x05tries\x12!\n" +
-	"\ftrace_parent\x18\f \x01(\tR\vtraceParent\x1a[\n" +
+	"\ftrace_parent\x18\f \x01(\tR\vtraceParent\x12\x12\n" +
+	"\x04base\x18\r \x01(\tR\x04base\x12\x18\n" +
+	"\apartial\x18\x0e \x01(\bR\apartial\x12\x18\n" +
+	"\arebuild\x18\x0f \x03(\tR\arebuild\x1a[\n" +
 	"\n" +
 	"LayerEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
-	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"\x97\x01\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01J\x04\b\a\x10\bR\bapproved\"\x97\x01\n" +
 	"\x10OpenSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x12\n" +
