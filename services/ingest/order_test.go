@@ -1,0 +1,136 @@
+package ingest_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/testkit"
+)
+
+func (h *hub) approve(id string) {
+	h.t.Helper()
+	_, err := h.syncs.ApproveSync(h.ctx, &ingestv1.ApproveSyncRequest{District: "d", Sync: id})
+	require.NoError(h.t, err)
+}
+
+// addition is a delta with one new student.
+func addition(id string) map[string]string {
+	head, _, _ := strings.Cut(sound()["users.csv"], "\n")
+	return delta(map[string]string{"users.csv": head + "\n" + id + ",active,,true,s,student,name-" + id + ",,New,Student,,," + id + "@made-up.example,,,,05,\n"})
+}
+
+// removals is a delta that deletes so many students of large that it is held,
+// and has a new one.
+func removals(id string) map[string]string {
+	files := addition(id)
+	for i := range 100 {
+		files["users.csv"] += fmt.Sprintf("st-%04d,tobedeleted,,,,,,,,,,,,,,,,\n", i)
+	}
+	return files
+}
+
+// Approved while a newer sync is planned, the older one is committed first, and
+// the newer one is what counts in the end.
+func TestApprovalWhileANewerSyncIsPlanned(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", large(300)))
+	held := h.sync("sis", large(200))
+	require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
+	var once sync.Once
+	h.roster.Fail = func(method string) error {
+		if method == "Import done" {
+			once.Do(func() { h.approve(held.GetSyncId()) })
+		}
+		return nil
+	}
+	newer := h.completed(h.sync("sis", large(310)))
+	held = h.completed(h.get(held.GetSyncId()))
+	require.Equal(t, []int32{2, 3}, []int32{held.GetRevision(), newer.GetRevision()})
+	require.Len(t, h.roster.Active("d", users), 312)
+	require.Zero(t, h.completed(h.wait(h.startSync("sis").GetSyncId())).GetRevision(), "the newer layer is current")
+}
+
+// What a sync was read on top of may not be current any more when it commits.
+func TestALayerThatIsNoLongerTheNextOne(t *testing.T) {
+	for name, test := range map[string]struct {
+		current string
+		want    ingestv1.SyncState
+	}{
+		"a newer sync has committed": {"ffffffff-ffff-7fff-bfff-ffffffffffff", ingestv1.SyncState_SUPERSEDED},
+		"another one has":            {"00000000-0000-7000-8000-000000000000", ingestv1.SyncState_ON_HOLD}, // read and planned anew
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHub(t)
+			h.completed(h.sync("sis", large(300)))
+			held := h.sync("sis", large(200))
+			require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
+			_, err := state.New(h.docs).Layers.Modify(t.Context(), state.Key("d", "sis"), func(l *ingestv1.LayerDocument) error {
+				l.Sync = test.current
+				return nil
+			})
+			require.NoError(t, err)
+			h.approve(held.GetSyncId())
+			after := h.wait(held.GetSyncId())
+			require.Equal(t, test.want, after.GetState())
+			require.EqualValues(t, 1, h.roster.Revision("d"))
+			if test.want == ingestv1.SyncState_ON_HOLD {
+				require.Greater(t, len(after.GetSteps()), len(held.GetSteps())+3)
+				h.approve(held.GetSyncId())
+				require.EqualValues(t, 2, h.completed(h.wait(held.GetSyncId())).GetRevision())
+			}
+		})
+	}
+}
+
+func TestChangesWaitForAnOlderHold(t *testing.T) {
+	for _, decision := range []string{"approved", "discarded"} {
+		t.Run(decision, func(t *testing.T) {
+			h := newHub(t)
+			h.completed(h.sync("sis", large(300)))
+			held := h.sync("sis", removals("new-1"))
+			require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
+			h.upload("sis", addition("new-2"))
+			id := h.startSync("sis").GetSyncId()
+			var waiting *ingestv1.Sync
+			require.Eventually(t, func() bool {
+				waiting = h.get(id)
+				return waiting.GetWaitingFor() != ""
+			}, testkit.Wait, 5*time.Millisecond)
+			require.Equal(t, ingestv1.SyncState_QUEUED, waiting.GetState())
+			require.Contains(t, waiting.GetWaitingFor(), held.GetSyncId())
+			require.Equal(t, ingestv1.SyncState_ON_HOLD, h.get(held.GetSyncId()).GetState())
+			want := 303
+			if decision == "approved" {
+				want = 302 - 100 + 2
+				h.approve(held.GetSyncId())
+			} else {
+				_, err := h.syncs.DiscardSync(h.ctx, &ingestv1.DiscardSyncRequest{District: "d", Sync: held.GetSyncId()})
+				require.NoError(t, err)
+			}
+			done := h.completed(h.wait(id))
+			require.Empty(t, done.GetWaitingFor())
+			active := h.roster.Active("d", users)
+			require.Len(t, active, want)
+			require.Contains(t, active, "new-2")
+			require.Equal(t, decision == "approved", active["new-1"] != nil)
+		})
+	}
+	t.Run("a complete package comes instead of both", func(t *testing.T) {
+		h := newHub(t)
+		h.completed(h.sync("sis", large(300)))
+		held := h.sync("sis", removals("new-1"))
+		h.upload("sis", addition("new-2"))
+		waiting := h.startSync("sis").GetSyncId()
+		h.completed(h.sync("sis", large(301)))
+		require.Equal(t, ingestv1.SyncState_SUPERSEDED, h.get(held.GetSyncId()).GetState())
+		require.Equal(t, ingestv1.SyncState_SUPERSEDED, h.wait(waiting).GetState())
+		require.Len(t, h.roster.Active("d", users), 303)
+	})
+}
