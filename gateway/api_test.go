@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/proto/openapi"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 )
@@ -106,9 +108,19 @@ func TestProblems(t *testing.T) {
 		{"not found", "GET", "/v1/districts/d/users?sourcedId=foreign", "", 404, "DISTRICT_NOT_FOUND", "no such district: d"},
 		{"cause is hidden", "GET", "/v1/districts/d/users", "", 500, "INTERNAL", `"message":"internal error"`},
 		{"bad district id", "GET", "/v1/districts/D_1/users", "", 400, "DISTRICT_INVALID", `"field":"district"`},
-		{"unknown parameter", "GET", "/v1/districts/d/users?sourceId=1", "", 400, "INVALID_ARGUMENT", "sourceId"},
-		{"parameter that is no number", "GET", "/v1/districts/d/users?pageSize=ten", "", 400, "INVALID_ARGUMENT", "pageSize"},
-		{"parameter twice", "GET", "/v1/districts/d/users?role=a&role=b", "", 400, "INVALID_ARGUMENT", "role"},
+		{"unknown parameter", "GET", "/v1/districts/d/users?sourceId=1", "", 400, "PARAMETER_INVALID", `"field":"sourceId"`},
+		{"parameter that is no number", "GET", "/v1/districts/d/users?pageSize=ten", "", 400, "PARAMETER_INVALID", `"field":"pageSize"`},
+		{"parameter twice", "GET", "/v1/districts/d/users?role=a&role=b", "", 400, "PARAMETER_INVALID", `"field":"role"`},
+		{"parameter of the body", "POST", "/v1/districts?districtId=x&district.displayName=x", "{}", 400, "PARAMETER_INVALID", `"field":"district.displayName"`},
+		{"parameter of the path", "GET", "/v1/districts/d/users?district=e", "", 400, "PARAMETER_INVALID", `"field":"district"`},
+		{"query that is not encoded", "GET", "/v1/districts/d/users?q=%zz", "", 400, "PARAMETER_INVALID", "encode"},
+		{"no UTF-8 in the query", "GET", "/v1/districts/d/users?sourcedId=%ff", "", 400, "PARAMETER_INVALID", `"field":"sourcedId"`},
+		{"no UTF-8 in a name", "GET", "/v1/districts/d/users?%ff=1", "", 400, "PARAMETER_INVALID", "no such parameter"},
+		{"no UTF-8 in the query of an export", "GET", "/v1/districts/d:export?asOf=%ff", "", 400, "PARAMETER_INVALID", `"field":"asOf"`},
+		{"no UTF-8 in the query of a download", "GET", "/v1/districts/d/users:export?q=%ff", "", 400, "PARAMETER_INVALID", `"field":"q"`},
+		{"no UTF-8 in the path", "GET", "/v1/districts/%ff", "", 400, "PARAMETER_INVALID", `"field":"district"`},
+		{"no UTF-8 later in the path", "GET", "/v1/districts/d/syncs/%ff", "", 400, "PARAMETER_INVALID", `"field":"sync"`},
+		{"no UTF-8 in an unknown path", "GET", "/v1/%ff", "", 404, "PATH_NOT_FOUND", "/v1/"},
 		{"unknown field", "POST", "/v1/districts?districtId=x", `{"displayname":"x"}`, 400, "INVALID_ARGUMENT", "displayname"},
 		{"wrong type", "POST", "/v1/districts?districtId=x", `{"displayName":1}`, 400, "INVALID_ARGUMENT", "displayName"},
 		{"not JSON", "POST", "/v1/districts?districtId=x", `{"displayName":`, 400, "INVALID_ARGUMENT", "unexpected"},
@@ -133,6 +145,49 @@ func TestProblems(t *testing.T) {
 	a := e.do(t, e.Client(), "GET", "/v1/districts", nil)
 	require.Equal(t, 401, a.StatusCode)
 	require.Contains(t, a.Header.Get("WWW-Authenticate"), "Bearer")
+}
+
+// Whatever a client sends as text is its mistake, not the hub's.
+func TestTextThatIsNone(t *testing.T) {
+	e := start(t)
+	const form = "application/x-www-form-urlencoded"
+	for _, c := range []struct {
+		name   string
+		answer answer
+		status int
+	}{
+		{"token", e.do(t, e.Client(), "GET", "/v1/me", nil, "Authorization", "Bearer \xff"), 401},
+		{"sign-in link", e.do(t, e.Client(), "GET", "/auth/link?code=%ff", nil), 401},
+		{"client id", e.do(t, e.Client(), "POST", "/oauth2/token", strings.NewReader("grant_type=client_credentials&client_id=%ff&client_secret=x"), "Content-Type", form), 401},
+		{"scope", e.do(t, e.Client(), "POST", "/oauth2/token", strings.NewReader("grant_type=client_credentials&client_id=a&client_secret=x&scope=%ff"), "Content-Type", form), 401},
+		{"HTTP Basic", e.do(t, e.Client(), "POST", "/oauth2/token", strings.NewReader("grant_type=client_credentials"), "Content-Type", form, "Authorization", "Basic /zp4"), 401},
+		{"body", e.call(t, "POST", "/v1/districts?districtId=x", "{\"displayName\":\"\xff\"}"), 400},
+		{"name of a file", e.call(t, "POST", uploadPath, "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"\xff\"\r\n\r\n1\r\n--x--\r\n",
+			"Content-Type", "multipart/form-data; boundary=x"), 400},
+	} {
+		require.Equal(t, c.status, c.answer.StatusCode, "%s: %s", c.name, c.answer.body)
+	}
+}
+
+// No operation that is documented takes a parameter that is not.
+func TestUnknownParametersAreRefusedEverywhere(t *testing.T) {
+	e := start(t)
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage `json:"paths"`
+	}
+	require.NoError(t, json.Unmarshal(openapi.JSON, &doc))
+	values := strings.NewReplacer("{entity}", "users", "{", "", "}", "")
+	for path, operations := range doc.Paths {
+		if !strings.HasPrefix(path, "/v1/") {
+			continue
+		}
+		for method := range operations {
+			a := e.call(t, strings.ToUpper(method), values.Replace(path)+"?bogus=1", "{}")
+			require.Equal(t, 400, a.StatusCode, "%s %s: %s", method, path, a.body)
+			require.Contains(t, a.body, `"reason":"PARAMETER_INVALID"`, "%s %s", method, path)
+			require.Contains(t, a.body, `"details":[{"field":"bogus"}]`, "%s %s", method, path)
+		}
+	}
 }
 
 func TestUpdateMaskIsWhatTheBodyHas(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
 	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -67,7 +66,7 @@ func populate(req proto.Message, query url.Values, pathParams ...string) error {
 	for _, p := range pathParams {
 		query.Del(p)
 	}
-	return (&strictQuery{}).Parse(req, query, utilities.NewDoubleArray(nil))
+	return parseQuery(req, query)
 }
 
 var notInFileNames = regexp.MustCompile(`[^A-Za-z0-9._-]+`)

@@ -21,6 +21,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 )
 
@@ -46,6 +47,7 @@ type API struct {
 	asGateway grpc.CallOption
 	crossSite *http.CrossOriginProtection
 	maxUpload int64
+	bindings  map[string]binding
 }
 
 // New returns the API. stopping ends the streams that would keep the server from stopping.
@@ -61,10 +63,14 @@ func New(conns Conns, asGateway credentials.PerRPCCredentials, maxUpload int64, 
 		crossSite: http.NewCrossOriginProtection(),
 		maxUpload: maxUpload,
 	}
+	var err error
+	if a.bindings, err = bindings(); err != nil {
+		return nil, err
+	}
 	a.mux = runtime.NewServeMux(
+		runtime.WithMiddlewares(a.checked),
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newAPIJSON()),
 		runtime.WithForwardResponseRewriter(reshape),
-		runtime.SetQueryParameterParser(&strictQuery{}),
 		runtime.WithErrorHandler(func(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 			problem.Write(w, r, log, err)
 		}),
@@ -138,6 +144,11 @@ func (a *API) Handler() http.Handler {
 	mux.HandleFunc("GET /auth/link", a.redeemLink)
 	mux.HandleFunc("POST /auth/logout", a.logout)
 	v1 := a.withSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// gRPC would fail to carry such a token, and a token it is not.
+		if strings.ContainsFunc(r.Header.Get("Authorization"), func(c rune) bool { return c < ' ' || c > '~' }) {
+			problem.Write(w, r, a.log, authn.ErrUnauthenticated)
+			return
+		}
 		if !strings.HasSuffix(r.URL.Path, ":upload") {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}

@@ -16,16 +16,15 @@ import (
 	"github.com/securly/sync/services/platform/errs"
 )
 
-// strictQuery refuses parameters that a method does not have. Ignoring a mistyped filter would
+// parseQuery refuses parameters that a method does not have. Ignoring a mistyped filter would
 // answer with everything.
-type strictQuery struct{ runtime.DefaultQueryParser }
-
-func (q *strictQuery) Parse(msg proto.Message, values url.Values, filter *utilities.DoubleArray) error {
+func parseQuery(msg proto.Message, values url.Values) error {
+	var parser runtime.DefaultQueryParser
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !hasField(msg.ProtoReflect().Descriptor(), name) {
 			return invalidParameter(name, "there is no such parameter here")
 		}
-		if err := q.DefaultQueryParser.Parse(msg, url.Values{name: values[name]}, filter); err != nil {
+		if err := parser.Parse(msg, url.Values{name: values[name]}, utilities.NewDoubleArray(nil)); err != nil {
 			return invalidParameter(name, "%q is not a value for it", values.Get(name))
 		}
 	}
@@ -37,16 +36,21 @@ func invalidParameter(name, format string, args ...any) error {
 		With("field", name)
 }
 
-// hasField follows a dotted name; JSON and proto names are both good.
+// fieldOf finds a field by its JSON or its proto name.
+func fieldOf(d protoreflect.MessageDescriptor, name string) protoreflect.FieldDescriptor {
+	if f := d.Fields().ByJSONName(name); f != nil {
+		return f
+	}
+	return d.Fields().ByName(protoreflect.Name(name))
+}
+
+// hasField follows a dotted name.
 func hasField(d protoreflect.MessageDescriptor, name string) bool {
 	for part := range strings.SplitSeq(name, ".") {
 		if d == nil {
 			return false
 		}
-		f := d.Fields().ByJSONName(part)
-		if f == nil {
-			f = d.Fields().ByName(protoreflect.Name(part))
-		}
+		f := fieldOf(d, part)
 		if f == nil {
 			return false
 		}

@@ -68,7 +68,7 @@ func (a *API) redeemLink(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	session, err := a.auth.RedeemSignInLink(r.Context(), &authv1.RedeemSignInLinkRequest{Code: r.URL.Query().Get("code")})
+	session, err := a.auth.RedeemSignInLink(r.Context(), &authv1.RedeemSignInLinkRequest{Code: utf8Text(r.URL.Query().Get("code"))})
 	if err != nil {
 		p := problem.From(r.Context(), err)
 		if p.Code != http.StatusUnauthorized {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 
@@ -45,7 +46,7 @@ func (a *API) token(w http.ResponseWriter, r *http.Request) {
 	for _, c := range candidates {
 		var issued *authv1.IssueTokenResponse
 		issued, err = a.auth.IssueToken(r.Context(), &authv1.IssueTokenRequest{
-			ClientId: c.id, ClientSecret: c.secret, Scope: r.Form.Get("scope"),
+			ClientId: utf8Text(c.id), ClientSecret: utf8Text(c.secret), Scope: utf8Text(r.Form.Get("scope")),
 		})
 		if err == nil {
 			writeJSON(w, http.StatusOK, map[string]any{
@@ -76,6 +77,9 @@ func (a *API) token(w http.ResponseWriter, r *http.Request) {
 		oauthError(w, http.StatusServiceUnavailable, "temporarily_unavailable", "no token can be issued now: try again")
 	}
 }
+
+// utf8Text makes what nobody has been given, but gRPC can carry, of what is no text.
+func utf8Text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 type clientCredentials struct{ id, secret string }
 

@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 
@@ -37,6 +38,9 @@ var (
 // upload passes a package on to the ingest service while it arrives. Only an upload that arrived
 // completely is told to be complete; ingest drops every other.
 func (a *API) upload(w http.ResponseWriter, r *http.Request, params map[string]string) error {
+	if err := populate(&authv1.GetMeRequest{}, r.URL.Query()); err != nil { // It has no parameters.
+		return err
+	}
 	// A stream tells only with its end whether the caller may open it, and the gateway waits for
 	// nobody's body who has not signed in.
 	if _, err := a.auth.GetMe(r.Context(), &authv1.GetMeRequest{}); err != nil {
@@ -111,7 +115,7 @@ func (a *API) forward(ctx context.Context, body io.Reader, contentType string, p
 func (a *API) forwardFile(out ingestv1.SourceService_UploadClient, part *multipart.Part) error {
 	// Part.FileName would cut folders off, and hide a hostile name from who judges it.
 	_, disposition, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
-	if err != nil || disposition["name"] != "file" || disposition["filename"] == "" {
+	if err != nil || disposition["name"] != "file" || disposition["filename"] == "" || !utf8.ValidString(disposition["filename"]) {
 		return errUploadForm
 	}
 	file := &ingestv1.UploadFile{Filename: disposition["filename"]}
