@@ -1,0 +1,94 @@
+package ingest_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+)
+
+// damage changes a byte of, or cuts off, the current layer file of an entity.
+func (h *hub) damage(source, entity, how string) {
+	h.t.Helper()
+	found := false
+	for _, name := range h.stored("layers/d/" + source + "/") {
+		path := filepath.Join(h.files, name)
+		text, err := os.ReadFile(path)
+		require.NoError(h.t, err)
+		switch {
+		case how == "marks" && strings.HasSuffix(name, "/"+entity+".marks"):
+			require.NoError(h.t, os.Remove(path))
+			require.NoError(h.t, os.Mkdir(path, 0o700)) // cannot be read
+		case !strings.HasSuffix(name, "/"+entity), how == "marks":
+			continue
+		case how == "changed":
+			text[len(text)/2] ^= 0x10
+			require.NoError(h.t, os.WriteFile(path, text, 0o600))
+		case how == "cut":
+			require.NoError(h.t, os.WriteFile(path, text[:len(text)/2], 0o600))
+		case how == "gone":
+			require.NoError(h.t, os.Remove(path))
+		}
+		found = true
+	}
+	require.True(h.t, found)
+}
+
+func TestACompletePackageHealsADamagedLayer(t *testing.T) {
+	for _, how := range []string{"changed", "cut", "gone", "marks"} {
+		for name, students := range map[string]int{"the same package": 20, "another package": 21} {
+			t.Run(how+", "+name, func(t *testing.T) {
+				h := newHub(t)
+				h.completed(h.sync("sis", large(20)))
+				h.damage("sis", "users", how)
+				h.damage("sis", "enrollments", how)
+				h.completed(h.sync("sis", large(students)))
+				require.Len(t, h.roster.Active("d", users), students+2)
+				require.Len(t, h.roster.Active("d", enrollments), students+2)
+				h.completed(h.sync("sis", addition("new")))
+				require.Len(t, h.roster.Active("d", users), students+3)
+			})
+		}
+	}
+}
+
+func TestADamagedLayerFailsSyncsThatNeedIt(t *testing.T) {
+	h := newHub(t)
+	h.newSource("second", nil)
+	h.completed(h.sync("sis", large(20)))
+	other := with(map[string]string{"manifest.csv": ""})
+	other["users.csv"] = strings.ReplaceAll(other["users.csv"], "\nu", "\nx")
+	h.completed(h.sync("second", other))
+	h.damage("sis", "users", "changed")
+	for source, files := range map[string]map[string]string{"sis": addition("new"), "second": other} {
+		s := h.sync(source, files)
+		require.Equal(t, ingestv1.SyncState_FAILED, s.GetState(), source)
+		require.Contains(t, s.GetError(), "users of source sis is damaged: upload a complete package to source sis", source)
+	}
+	h.completed(h.sync("sis", large(20)))
+	h.completed(h.sync("second", other))
+	require.Len(t, h.roster.Active("d", users), 24)
+}
+
+// Users without the file of their roles keep the roles they had: without these
+// there is no rebuilding them.
+func TestADamagedLayerIsNotRebuiltFromHalfOfIt(t *testing.T) {
+	h := newHub(t)
+	files := with(map[string]string{
+		"manifest.csv": "",
+		"users.csv":    "sourcedId,enabledUser,username,givenName,familyName,email\nu1,true,zoe,Zoé,Müller,zoe@made-up.example\nu2,true,tom,Tom,Tree,tom@made-up.example\n",
+		"roles.csv":    "sourcedId,userSourcedId,roleType,role,beginDate,endDate,orgSourcedId\nr1,u1,primary,student,,,s\nr2,u2,primary,teacher,,,s\n",
+	})
+	h.completed(h.sync("sis", files))
+	h.damage("sis", "users", "cut")
+	roles := files["roles.csv"]
+	delete(files, "roles.csv")
+	require.Equal(t, ingestv1.SyncState_FAILED, h.sync("sis", files).GetState())
+	files["roles.csv"] = roles
+	h.completed(h.sync("sis", files))
+	require.Equal(t, "teacher", h.roster.Active("d", users)["u2"].GetUser().GetRoles()[0].GetRole())
+}
