@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/testkit"
@@ -56,6 +58,10 @@ func TestDistricts(t *testing.T) {
 	next, err = h.districts.UpdateDistrict(h.ctx, &ingestv1.UpdateDistrictRequest{District: "e", Settings: &ingestv1.District{}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"time_zone"}}})
 	require.NoError(t, err)
 	require.Empty(t, next.GetTimeZone())
+	require.Equal(t, "Far East", next.GetDisplayName())
+	next, err = h.districts.UpdateDistrict(h.ctx, &ingestv1.UpdateDistrictRequest{District: "e", Settings: &ingestv1.District{TimeZone: "America/Denver", DisplayName: "x"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"timeZone"}}})
+	require.NoError(t, err)
+	require.Equal(t, "America/Denver", next.GetTimeZone())
 	require.Equal(t, "Far East", next.GetDisplayName())
 	_, err = h.districts.UpdateDistrict(h.ctx, &ingestv1.UpdateDistrictRequest{District: "e", Settings: &ingestv1.District{}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"colour"}}})
 	field(t, "updateMask", err)
@@ -104,6 +110,25 @@ func TestSources(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list.GetSources(), 1)
 	require.Equal(t, done.GetSyncId(), list.GetSources()[0].GetLastSync())
+	for i := range 501 { // of another source
+		id := fmt.Sprintf("ffffffff-%04d", i)
+		_, err := state.New(h.docs).Syncs.Create(t.Context(), state.Key("d", id), &ingestv1.SyncDocument{District: "d", Sync: &ingestv1.Sync{SyncId: id, Source: "x"}})
+		require.NoError(t, err)
+	}
+	get, err := h.sources.GetSource(h.ctx, &ingestv1.GetSourceRequest{District: "d", Source: "sis"})
+	require.NoError(t, err)
+	require.Equal(t, done.GetSyncId(), get.GetLastSync())
+
+	update := &ingestv1.UpdateSourceRequest{
+		District: "d", Source: "sis", Settings: &ingestv1.Source{DisplayName: "Another name", Etag: s.GetEtag()},
+		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"displayName"}},
+	}
+	s, err = h.sources.UpdateSource(h.ctx, update)
+	require.NoError(t, err, "a sync is no change of the settings")
+	require.Equal(t, "Another name", s.GetDisplayName())
+	require.Equal(t, done.GetSyncId(), s.GetLastSync())
+	_, err = h.sources.UpdateSource(h.ctx, update)
+	require.ErrorIs(t, err, errs.New(codes.Aborted, "ETAG_MISMATCH", ""))
 
 	h.newSource("unused", nil)
 	_, err = h.sources.DeleteSource(h.ctx, &ingestv1.DeleteSourceRequest{District: "d", Source: "unused"})
@@ -114,6 +139,7 @@ func TestSources(t *testing.T) {
 		require.ErrorAs(t, err, &e)
 		return e.Reason == "SOURCE_OWNS_RECORDS"
 	}, testkit.Wait, 5*time.Millisecond)
+	require.ErrorContains(t, err, "do not sync it any more, or delete the district")
 }
 
 func TestDeleteDistrictErasesEverything(t *testing.T) {
