@@ -150,6 +150,7 @@ func TestProblems(t *testing.T) {
 // Whatever a client sends as text is its mistake, not the hub's.
 func TestTextThatIsNone(t *testing.T) {
 	e := start(t)
+	e.sources.keep()
 	const form = "application/x-www-form-urlencoded"
 	for _, c := range []struct {
 		name   string
