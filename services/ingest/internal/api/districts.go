@@ -198,10 +198,13 @@ func (s *districts) UpdateDistrict(ctx context.Context, req *ingestv1.UpdateDist
 }
 
 func (s *districts) DeleteDistrict(ctx context.Context, req *ingestv1.DeleteDistrictRequest) (*ingestv1.DeleteDistrictResponse, error) {
-	_, err := s.Store.Districts.Modify(ctx, req.GetDistrict(), func(d *ingestv1.DistrictDocument) error {
-		d.Deleting = true
-		return nil
-	})
+	doc, err := s.Store.Districts.Get(ctx, req.GetDistrict())
+	if err == nil && !doc.Value.GetDeleting() {
+		_, err = s.Store.Districts.Modify(ctx, req.GetDistrict(), func(d *ingestv1.DistrictDocument) error {
+			d.Deleting = true
+			return nil
+		})
+	}
 	if isNotFound(err) {
 		return nil, authn.DistrictNotFound(req.GetDistrict())
 	}
@@ -216,8 +219,9 @@ func (s *districts) DeleteDistrict(ctx context.Context, req *ingestv1.DeleteDist
 
 // Erase removes all that a district owns, and the district last. It may be
 // repeated; a district that is marked as deleting stays so until it succeeds.
-func Erase(ctx context.Context, d Deps, district string) error {
-	// Without syncs runners stop; with the lease none of them commits any more.
+func Erase(ctx context.Context, d Deps, district string) (err error) {
+	// Without syncs runners stop; with the lease none of them commits any more,
+	// and no two erase: the second would find the next district of the name.
 	lease, err := d.Leases.Acquire(ctx, state.CommitLease(district))
 	if errors.Is(err, state.ErrBusy) {
 		return errs.Errorf(codes.Unavailable, "DISTRICT_BUSY", "district %s is hidden from now on; it is still worked on, by a sync that plans or commits changes or by its deletion itself, and will be gone for good soon after that has ended: there is nothing more to do", district)
@@ -226,7 +230,17 @@ func Erase(ctx context.Context, d Deps, district string) error {
 		return err
 	}
 	kept, stop := lease.Keep(ctx)
-	defer stop()
+	defer func() {
+		stop()
+		err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+	}()
+	doc, err := d.Store.Districts.Get(kept, district)
+	if isNotFound(err) || err == nil && !doc.Value.GetDeleting() {
+		return nil // done by someone else
+	}
+	if err != nil {
+		return err
+	}
 	if _, err := d.Roster.EraseDistrict(kept, &rosterv1.EraseDistrictRequest{District: district}); err != nil {
 		return err
 	}
@@ -238,13 +252,12 @@ func Erase(ctx context.Context, d Deps, district string) error {
 	if err := d.Store.Erase(kept, district); err != nil {
 		return err
 	}
-	stop()
 	for _, prefix := range []string{"uploads/", "layers/", "findings/"} {
-		if err := syncrun.DeleteBlobs(ctx, d.Blobs, prefix+district+"/", func(string) bool { return true }); err != nil {
+		if err := syncrun.DeleteBlobs(kept, d.Blobs, prefix+district+"/", func(string) bool { return true }); err != nil {
 			return err
 		}
 	}
-	if err := d.Store.Districts.Delete(ctx, district); err != nil && !isNotFound(err) {
+	if err := d.Store.Districts.DeleteVersion(kept, doc); err != nil && !isNotFound(err) {
 		return err
 	}
 	return nil

@@ -169,6 +169,8 @@ func (s *syncs) ListSyncChanges(ctx context.Context, req *ingestv1.ListSyncChang
 	return s.changes(ctx, doc, req)
 }
 
+var errPlanUnknown = errs.New(codes.NotFound, "PLAN_NOT_FOUND", "")
+
 // changes asks the roster store, which keeps plans and what was made of them.
 func (s *syncs) changes(ctx context.Context, doc *ingestv1.SyncDocument, req *ingestv1.ListSyncChangesRequest) (*ingestv1.ListSyncChangesResponse, error) {
 	out := &ingestv1.ListSyncChangesResponse{}
@@ -180,6 +182,9 @@ func (s *syncs) changes(ctx context.Context, doc *ingestv1.SyncDocument, req *in
 		District: req.GetDistrict(), Plan: doc.GetPlan(), Entity: req.GetEntity(), Kind: req.GetKind(),
 		PageSize: req.GetPageSize(), PageToken: req.GetPageToken(),
 	})
+	if errors.Is(err, errPlanUnknown) {
+		return out, nil // it was dropped: that of a dry run, for a newer sync
+	}
 	if err != nil {
 		return nil, err
 	}

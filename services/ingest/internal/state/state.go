@@ -156,7 +156,8 @@ func Final(s ingestv1.SyncState) bool {
 	return false
 }
 
-// Erase removes all documents of a district but the district's own.
+// Erase removes all documents of a district but the district's own and the
+// lease under which it is called.
 func (s *Store) Erase(ctx context.Context, district string) error {
 	within := Within(district)
 	return errors.Join(
@@ -165,7 +166,7 @@ func (s *Store) Erase(ctx context.Context, district string) error {
 		erase(ctx, s.Uploads, within),
 		erase(ctx, s.Layers, within),
 		erase(ctx, s.Sources, within),
-		erase(ctx, s.Leases, within),
+		erase(ctx, s.Leases, Within(district, "source")),
 	)
 }
 

@@ -214,12 +214,6 @@ func (r *Runner) tidyDryRun(ctx context.Context, s *ingestv1.SyncDocument) error
 		if err == nil {
 			err = r.discardPlan(ctx, doc.Value)
 		}
-		if err == nil {
-			_, err = r.deps.Store.Syncs.Modify(ctx, state.Key(district, last), func(d *ingestv1.SyncDocument) error {
-				d.Plan = ""
-				return nil
-			})
-		}
 		if err != nil && !errors.Is(err, docstore.ErrNotFound) {
 			return err
 		}
