@@ -58,6 +58,11 @@ func (s *interrupted) Put(ctx context.Context, collection string, row docstore.R
 	return s.Store.Put(ctx, collection, row)
 }
 
+func (s *interrupted) List(ctx context.Context, collection string, q docstore.Query) ([]docstore.Row, string, error) {
+	s.access("list", collection)
+	return s.Store.List(ctx, collection, q)
+}
+
 func (h *hub) interruptable() *interrupted {
 	h.stop()
 	docs := &interrupted{Store: h.docs}
@@ -157,7 +162,7 @@ func TestADeletionThatComesLate(t *testing.T) {
 	h := newHub(t)
 	docs := h.interruptable()
 	done := make(chan struct{})
-	docs.on("put", "leases", func() { defer close(done); h.recreate() })
+	docs.on("list", "leases", func() { defer close(done); h.recreate() })
 	_, _ = h.districts.DeleteDistrict(h.ctx, &ingestv1.DeleteDistrictRequest{District: "d"}) // may be busy
 	<-done
 	require.EqualValues(t, 1, h.completed(h.sync("sis", sound())).GetRevision())
