@@ -63,7 +63,7 @@ func (b *Bus) Consume(ctx context.Context, c Consumer, handle Handler) error {
 		return fmt.Errorf("consume %s: subjects begin with %s", c.Filter, subjectRoot)
 	}
 	// Ask once before the workers do: a wrong name is a mistake, not an outage.
-	if _, err := b.consumer(ctx, c); err != nil {
+	if _, err := b.consumer(ctx, c); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("consume %s: %w", c.Filter, err)
 	}
 	group, ctx := errgroup.WithContext(ctx)

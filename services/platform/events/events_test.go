@@ -123,13 +123,15 @@ func (h *hub) stream(name string) jetstream.Stream {
 func (h *hub) settled(durable string) {
 	h.t.Helper()
 	stream := h.stream(events.Stream)
+	last, err := stream.GetLastMsgForSubject(h.t.Context(), committed("*"))
+	require.NoError(h.t, err)
 	require.Eventually(h.t, func() bool {
 		c, err := stream.Consumer(h.t.Context(), durable)
 		if err != nil {
 			return false
 		}
-		info := c.CachedInfo()
-		return info.NumPending == 0 && info.NumAckPending == 0
+		// What is pending does not count: a consumer just made owes nothing yet.
+		return c.CachedInfo().AckFloor.Stream >= last.Sequence
 	}, limit, time.Millisecond)
 }
 
