@@ -54,29 +54,49 @@ func (s *Server) Import(stream rosterv1.RosterService_ImportServer) error {
 	return stream.SendAndClose(out)
 }
 
-// candidate yields the records of an import stream. A stream that breaks is an
-// error, never the end of the candidate.
+// candidate yields the records of an import stream, receiving ahead of what is
+// taken. A stream that breaks is an error, never the end of the candidate.
 func candidate(stream rosterv1.RosterService_ImportServer) iter.Seq2[store.ImportRecord, error] {
+	type received struct {
+		batch *rosterv1.ImportBatch
+		err   error
+	}
 	return func(yield func(store.ImportRecord, error) bool) {
+		stopped := make(chan struct{})
+		defer close(stopped)
+		ahead := make(chan received, 2)
+		go func() { // ends at the latest with the stream
+			for {
+				m, err := stream.Recv()
+				if err == nil && m.GetBatch() == nil {
+					err = invalid("batch", "must follow the header")
+				}
+				select {
+				case ahead <- received{m.GetBatch(), err}:
+				case <-stopped:
+					return
+				}
+				if err != nil {
+					return
+				}
+			}
+		}()
 		for {
-			m, err := stream.Recv()
-			if errors.Is(err, io.EOF) {
+			in := <-ahead
+			if errors.Is(in.err, io.EOF) {
 				return
 			}
-			if err == nil && m.GetBatch() == nil {
-				err = invalid("batch", "must follow the header")
-			}
-			if err != nil {
-				yield(store.ImportRecord{}, err)
+			if in.err != nil {
+				yield(store.ImportRecord{}, in.err)
 				return
 			}
-			for _, r := range m.GetBatch().GetRecords() {
+			for _, r := range in.batch.GetRecords() {
 				if len(r.GetHash()) != record.HashSize {
 					yield(store.ImportRecord{}, invalid("hash", "of %q must have %d bytes", r.GetSourcedId(), record.HashSize))
 					return
 				}
 				if !yield(store.ImportRecord{
-					Entity: m.GetBatch().GetEntity(), ID: r.GetSourcedId(), Hash: record.Hash(r.GetHash()), Body: r.GetBody(),
+					Entity: in.batch.GetEntity(), ID: r.GetSourcedId(), Hash: record.Hash(r.GetHash()), Body: r.GetBody(),
 				}, nil) {
 					return
 				}

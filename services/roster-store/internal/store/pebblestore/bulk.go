@@ -1,13 +1,18 @@
 package pebblestore
 
 import (
+	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
@@ -30,9 +35,36 @@ type bulk struct {
 	hashes  *series
 	indexes map[store.Entity]*indexBuilder
 	links   links
-	paths   []string
-	buf     []byte
+
+	// The indexes of entities that are complete are written meanwhile.
+	indexing errgroup.Group
+	mu       sync.Mutex // of plan.Schools
+
+	// Tables and indexes are written side by side, chunk by chunk, while the
+	// next one is read.
+	chunk   *chunk
+	writers *errgroup.Group
+	failed  context.Context // ends when a writer has failed
+	tables  chan *chunk
+	listing chan *chunk
 }
+
+// chunk holds records that are read and not written yet. Nobody changes it once
+// it is handed on.
+type chunk struct {
+	records []bulkRecord
+	bytes   int
+}
+
+type bulkRecord struct {
+	id    string
+	hash  record.Hash
+	body  []byte
+	facts search.Facts
+}
+
+// chunkBytes is about how large a chunk becomes.
+const chunkBytes = 256 << 10
 
 func newBulk(d *district, plan store.Plan) (staging, error) {
 	b := &bulk{
@@ -51,76 +83,141 @@ func (b *bulk) begin(e store.Entity) error {
 	b.live = &series{d: b.d, dir: b.dir, name: fmt.Sprintf("live-%d", e)}
 	b.hashes = &series{d: b.d, dir: b.dir, name: fmt.Sprintf("hash-%d", e)}
 	b.indexes[e] = newIndexBuilder(b.d, b.dir, e)
+	b.chunk, b.tables, b.listing = &chunk{}, make(chan *chunk, 2), make(chan *chunk, 2)
+	b.writers, b.failed = errgroup.WithContext(b.d.ctx)
+	tables, listing := b.tables, b.listing
+	b.writers.Go(func() error { return each(tables, b.writeTables) })
+	b.writers.Go(func() error { return each(listing, b.list) })
+	return nil
+}
+
+// each takes chunks until there are no more, or until one fails.
+func each(chunks <-chan *chunk, do func(*chunk) error) error {
+	for c := range chunks {
+		if err := do(c); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 func (b *bulk) put(r store.ImportRecord) error {
-	facts, err := search.Read(r.Entity, r.ID, r.Body)
+	body := bytes.Clone(r.Body) // what is read from it may refer to it
+	facts, err := search.Read(r.Entity, r.ID, body)
 	if err != nil {
 		return err
 	}
 	b.counts.Received++
 	b.counts.Created++
 	b.summary.add(r.Entity, facts, 1)
-
-	flags := flagsOf(facts)
-	b.buf = appendVersion(b.buf[:0], 1, flags, r.Body)
-	if err := b.live.Set(recordKey(spaceLive, r.Entity, r.ID), b.buf, nil); err != nil {
-		return err
+	b.chunk.records = append(b.chunk.records, bulkRecord{r.ID, r.Hash, body, facts})
+	if b.chunk.bytes += len(body); b.chunk.bytes < chunkBytes {
+		return nil
 	}
-	b.buf = appendVersion(b.buf[:0], 1, flags, r.Hash[:])
-	if err := b.hashes.Set(recordKey(spaceHash, r.Entity, r.ID), b.buf, nil); err != nil {
-		return err
-	}
+	return b.handOn()
+}
 
-	x := b.indexes[r.Entity]
-	derives := search.Derives(r.Entity)
-	if !derives && x.len() == b.d.runRecords {
-		if err := x.flush(); err != nil {
+// handOn gives the chunk to the writers, or says why they have stopped.
+func (b *bulk) handOn() error {
+	c := b.chunk
+	b.chunk = &chunk{}
+	for _, to := range []chan *chunk{b.tables, b.listing} {
+		select {
+		case to <- c:
+		case <-b.failed.Done():
+			return cmp.Or(b.drain(), context.Cause(b.failed))
+		}
+	}
+	return nil
+}
+
+// drain waits until the writers have written what they were given.
+func (b *bulk) drain() error {
+	if b.writers == nil {
+		return nil
+	}
+	close(b.tables)
+	close(b.listing)
+	err := b.writers.Wait()
+	b.writers = nil
+	return err
+}
+
+func (b *bulk) writeTables(c *chunk) error {
+	var buf []byte
+	for _, r := range c.records {
+		flags := flagsOf(r.facts)
+		buf = appendVersion(buf[:0], 1, flags, r.body)
+		if err := b.live.Set(recordKey(spaceLive, b.entity, r.id), buf, nil); err != nil {
+			return err
+		}
+		buf = appendVersion(buf[:0], 1, flags, r.hash[:])
+		if err := b.hashes.Set(recordKey(spaceHash, b.entity, r.id), buf, nil); err != nil {
 			return err
 		}
 	}
-	n := x.record(r.ID)
-	for _, t := range facts.Terms {
-		x.term(n, t)
-	}
-	if !derives {
-		for _, s := range facts.Schools {
-			x.term(n, search.Term{Field: search.FieldSchool, Value: s})
+	return nil
+}
+
+func (b *bulk) list(c *chunk) error {
+	x := b.indexes[b.entity]
+	derives := search.Derives(b.entity)
+	for _, r := range c.records {
+		if !derives && x.len() == b.d.runRecords {
+			if err := x.flush(); err != nil {
+				return err
+			}
 		}
+		n := x.record(r.id)
+		for _, t := range r.facts.Terms {
+			x.term(n, t)
+		}
+		if !derives {
+			for _, s := range r.facts.Schools {
+				x.term(n, search.Term{Field: search.FieldSchool, Value: s})
+			}
+		}
+		b.links.add(b.entity, r.id, r.facts)
 	}
-	b.links.add(r.Entity, r.ID, facts)
 	return nil
 }
 
 func (b *bulk) end() error {
 	b.plan.Counts[b.entity] = b.counts
+	if err := b.handOn(); err != nil {
+		return err
+	}
+	if err := b.drain(); err != nil {
+		return err
+	}
 	err := errors.Join(b.live.close(), b.hashes.close())
-	b.paths = append(append(b.paths, b.live.paths...), b.hashes.paths...)
 	if err != nil || search.Derives(b.entity) {
 		return err
 	}
-	return b.index(b.entity)
+	b.index(b.entity)
+	return nil
 }
 
-// index writes the index of an entity and lets go of what it was built from.
-func (b *bulk) index(e store.Entity) error {
+// index begins to write the index of an entity, whose builder is complete.
+func (b *bulk) index(e store.Entity) {
 	x := b.indexes[e]
 	delete(b.indexes, e)
-	paths, err := x.finish(b.d.ctx)
-	if err != nil {
-		return err
-	}
-	b.paths = append(b.paths, paths...)
-	for school, n := range x.schools {
-		per := b.plan.Schools[school]
-		if per == nil {
-			per = map[store.Entity]store.Counts{}
-			b.plan.Schools[school] = per
+	b.indexing.Go(func() error {
+		if err := x.finish(b.d.ctx); err != nil {
+			return err
 		}
-		per[e] = store.Counts{Created: n}
-	}
-	return nil
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for school, n := range x.schools {
+			per := b.plan.Schools[school]
+			if per == nil {
+				per = map[store.Entity]store.Counts{}
+				b.plan.Schools[school] = per
+			}
+			per[e] = store.Counts{Created: n}
+		}
+		return nil
+	})
 }
 
 func (b *bulk) finish() (store.Plan, error) {
@@ -135,9 +232,10 @@ func (b *bulk) finish() (store.Plan, error) {
 		if err := b.writeDerived(e); err != nil {
 			return store.Plan{}, err
 		}
-		if err := b.index(e); err != nil {
-			return store.Plan{}, err
-		}
+		b.index(e)
+	}
+	if err := b.indexing.Wait(); err != nil {
+		return store.Plan{}, err
 	}
 	if err := errors.Join(syncDir(b.dir), syncDir(b.d.dir)); err != nil {
 		return store.Plan{}, err
@@ -181,7 +279,6 @@ func (b *bulk) writeTallies() error {
 			}
 		}
 	}
-	b.paths = append(b.paths, out.paths...)
 	return out.close()
 }
 
@@ -201,12 +298,12 @@ func (b *bulk) writeDerived(e store.Entity) error {
 			return errors.Join(err, out.close())
 		}
 	}
-	b.paths = append(b.paths, out.paths...)
 	return out.close()
 }
 
 func (b *bulk) close() error {
 	var errs []error
+	errs = append(errs, b.drain(), b.indexing.Wait())
 	for _, s := range []*series{b.live, b.hashes} {
 		if s != nil {
 			errs = append(errs, s.close())

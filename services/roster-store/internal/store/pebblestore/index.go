@@ -146,37 +146,36 @@ func (x *indexBuilder) flush() error {
 	return out.close()
 }
 
-// finish writes what is left and returns the table files of the index.
-func (x *indexBuilder) finish(ctx context.Context) ([]string, error) {
+// finish writes what is left.
+func (x *indexBuilder) finish(ctx context.Context) error {
 	if x.len() > 0 {
 		if err := x.flush(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	clear(x.terms[:])
 	x.names, x.pairs, x.ids, x.ends = nil, nil, nil, nil
-	paths, err := x.merge(ctx)
-	if err != nil {
-		return nil, err
+	if err := x.merge(ctx); err != nil {
+		return err
 	}
 	counts := &series{d: x.d, dir: x.dir, name: fmt.Sprintf("count-%d", x.entity)}
 	for _, t := range slices.SortedFunc(maps.Keys(x.lengths), compareTerms) {
 		if err := counts.Set(listKey(spaceCount, x.entity, t), binary.AppendUvarint(nil, uint64(x.lengths[t])), nil); err != nil {
-			return nil, errors.Join(err, counts.close())
+			return errors.Join(err, counts.close())
 		}
 	}
 	x.lengths = nil
-	return append(paths, counts.paths...), counts.close()
+	return counts.close()
 }
 
-func (x *indexBuilder) merge(ctx context.Context) ([]string, error) {
+func (x *indexBuilder) merge(ctx context.Context) error {
 	if len(x.runs) <= 1 {
-		return slices.Concat(x.runs...), nil
+		return nil
 	}
 	out := &series{d: x.d, dir: x.dir, name: fmt.Sprintf("index-%d", x.entity)}
 	it, err := x.d.readTables(ctx, slices.Concat(x.runs...), nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var list []byte // the beginning of the keys of the list being read
 	blocks, length := 0, 0
@@ -202,7 +201,7 @@ func (x *indexBuilder) merge(ctx context.Context) ([]string, error) {
 	for _, p := range slices.Concat(x.runs...) {
 		err = errors.Join(err, os.Remove(p))
 	}
-	return out.paths, err
+	return err
 }
 
 func compareTerms(a, b search.Term) int {
