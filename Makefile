@@ -134,7 +134,7 @@ test-short: tools-ferretdb ## Run the Go tests without race detector, end-to-end
 	@p=$$($(unit_packages)); $(step) "Go tests" $(GO_TEST) -short $$p
 
 .PHONY: bench
-bench: ui bin/securly-sync $(tools)/benchstat ## Measure the yardstick against its anchors; takes BENCH_FLAGS
+bench: ui bin/securly-sync ## Measure the yardstick against its anchors; takes BENCH_FLAGS
 	@$(require) gcc g++ sqlite3
 	GOWORK=off go build -C deploy/bench -o $(CURDIR)/bin/bench .
 	bin/bench $(BENCH_FLAGS)
