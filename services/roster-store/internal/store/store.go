@@ -67,13 +67,14 @@ type Reads interface {
 	// what it reads. Its methods fail with ErrRevisionGone if rev was pruned
 	// and with ErrRevisionUnknown if it is not committed.
 	Snapshot(d DistrictID, rev Revision, scope Scope) Reader
-	// Changes yields what revisions after the given one brought, up to the
-	// head at the time of the call: ordered, whole revisions, no gap, no
-	// repeat. Each revision is one Begin, its records by entity and id, one
-	// End. The records are those of that revision, whatever came later. Fails
-	// with ErrRevisionGone if a revision to be sent was pruned, and with
-	// ErrRevisionUnknown if after is beyond the head.
-	Changes(ctx context.Context, d DistrictID, after Revision) iter.Seq2[Event, error]
+	// Changes yields what revisions after the given one brought, up to and
+	// with the last one named, or the head at the time of the call if that is
+	// 0: ordered, whole revisions, no gap, no repeat. Each revision is one
+	// Begin, its records by entity and id, one End. The records are those of
+	// that revision, whatever came later. Fails with ErrRevisionGone if a
+	// revision to be sent was pruned, and with ErrRevisionUnknown if after or
+	// last is beyond the head.
+	Changes(ctx context.Context, d DistrictID, after, last Revision) iter.Seq2[Event, error]
 }
 
 // Plans are the one way to write.
@@ -146,6 +147,15 @@ type PlanHeader struct {
 	Complete []Entity
 	// Fence is refused with ErrFenced if the district has seen a higher one.
 	Fence Fence
+	// Undo marks a plan that takes the district back to an earlier revision;
+	// it is kept with the revision that the plan makes.
+	Undo *Undo
+}
+
+// Undo says to which revision a plan goes back. A plan that goes back to
+// revision 0 removes everything.
+type Undo struct {
+	To Revision
 }
 
 // ImportRecord is one record of a candidate.
@@ -173,6 +183,9 @@ type Plan struct {
 	// Revision is what the commit made; 0 before it and for a plan without
 	// changes.
 	Revision Revision
+	// LastUndo is the newest revision up to Base that went back to an earlier
+	// one, 0 for none.
+	LastUndo Revision
 }
 
 // Changes is how many records the plan touches.
@@ -206,6 +219,8 @@ const (
 type ChangeQuery struct {
 	Entity Entity
 	Kind   Kind
+	// Schools asks for Change.Schools of a plan that is not committed.
+	Schools bool
 	// After is the position of the last change of the page before.
 	After Position
 	Limit int
@@ -217,6 +232,9 @@ type Change struct {
 	ID            string
 	Kind          Kind
 	Before, After []byte
+	// Schools are the sourcedIds that Plan.Schools counts the change under,
+	// in ascending order; only if the query asks for them.
+	Schools []string
 }
 
 // ChangePage is a page of changes; More says that others follow, Total counts
@@ -240,6 +258,11 @@ type RevisionInfo struct {
 	Sync       SyncID
 	Plan       PlanID
 	Counts     map[Entity]Counts
+	// Undo is that of the plan.
+	Undo *Undo
+	// LastUndo is the newest revision up to this one that has an Undo, 0 for
+	// none.
+	LastUndo Revision
 }
 
 // Summary counts what the head holds.
@@ -336,4 +359,33 @@ type Event struct {
 type PendingRevision struct {
 	District DistrictID
 	Revision RevisionInfo
+}
+
+// Upkeep keeps a district sound and forgets what has to be forgotten.
+type Upkeep interface {
+	// ErasePerson blanks what is kept of a user and its demographics, for good
+	// and wherever it is: in every version, in plans, in indexes and in what
+	// the engine keeps of its own past (logs, obsolete files). Ids, hashes,
+	// status and revisions stay, so that a source that still delivers the same
+	// record changes nothing. Other records keep the ids they refer to. It is
+	// done when it returns, may be repeated, and finds its way after a crash.
+	// ErrRecordUnknown if no version was ever kept.
+	ErasePerson(ctx context.Context, d DistrictID, userID string) error
+	// Check looks for what must not be: versions of a record that overlap or
+	// leave a gap, live records whose hash or index entries do not follow from
+	// their body, a head that is not the newest complete revision, counts that
+	// do not add up, staged changes without a plan. What can be made right
+	// from the versions alone it repairs if asked to, and says so.
+	Check(ctx context.Context, d DistrictID, repair bool) iter.Seq2[Problem, error]
+}
+
+// Problem is a broken invariant of a stored district. It names records by id
+// and holds nothing else of them.
+type Problem struct {
+	// Invariant is what does not hold, in words: "versions overlap".
+	Invariant string
+	// Where is the entity and id, plan or revision, for an operator to find.
+	Where string
+	// Repaired tells that it holds now.
+	Repaired bool
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Changes implements store.Reads.
-func (s *Store) Changes(ctx context.Context, id store.DistrictID, after store.Revision) iter.Seq2[store.Event, error] {
+func (s *Store) Changes(ctx context.Context, id store.DistrictID, after, last store.Revision) iter.Seq2[store.Event, error] {
 	return func(yield func(store.Event, error) bool) {
 		c, end, err := s.begin(ctx, id)
 		if err != nil {
@@ -25,11 +25,16 @@ func (s *Store) Changes(ctx context.Context, id store.DistrictID, after store.Re
 			// The first revision to send must be there, not the one before it.
 			err = checkRevision(id, min(after+1, max(newest, after)), newest, st.Floor)
 		}
+		if last == 0 {
+			last = newest
+		} else if err == nil && last > newest {
+			err = checkRevision(id, last, newest, st.Floor)
+		}
 		if err != nil {
 			yield(store.Event{}, c.fail(err, "changes"))
 			return
 		}
-		for rev := after + 1; rev <= newest; rev++ {
+		for rev := after + 1; rev <= last; rev++ {
 			if !c.changes(rev, yield) {
 				return
 			}

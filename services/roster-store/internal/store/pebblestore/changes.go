@@ -13,7 +13,7 @@ import (
 )
 
 // Changes implements store.Reads.
-func (s *Store) Changes(ctx context.Context, id store.DistrictID, after store.Revision) iter.Seq2[store.Event, error] {
+func (s *Store) Changes(ctx context.Context, id store.DistrictID, after, last store.Revision) iter.Seq2[store.Event, error] {
 	return func(yield func(store.Event, error) bool) {
 		d, release, err := s.use(ctx, id)
 		if err != nil {
@@ -29,11 +29,16 @@ func (s *Store) Changes(ctx context.Context, id store.DistrictID, after store.Re
 			// The first revision to send must be there, not the one before it.
 			err = checkRevision(id, min(after+1, max(newest, after)), newest, floor)
 		}
+		if last == 0 {
+			last = newest
+		} else if err == nil && last > newest {
+			err = checkRevision(id, last, newest, floor)
+		}
 		if err != nil {
 			yield(store.Event{}, err)
 			return
 		}
-		for rev := after + 1; rev <= newest; rev++ {
+		for rev := after + 1; rev <= last; rev++ {
 			v := &view{d: d, snap: snap, head: newest, rev: rev, scope: store.Scope{All: true}}
 			doc, err := d.revision(snap, rev)
 			if err != nil {

@@ -64,7 +64,7 @@ func calls(s store.Store, d store.DistrictID) map[string]func(context.Context) e
 		"PlanChanges": func(ctx context.Context) error { _, err := s.PlanChanges(ctx, d, "p", store.ChangeQuery{}); return err },
 		"Commit":      func(ctx context.Context) error { _, err := s.Commit(ctx, d, "p", 0); return err },
 		"Discard":     func(ctx context.Context) error { return s.Discard(ctx, d, "p") },
-		"Changes":     func(ctx context.Context) error { return endOf(s.Changes(ctx, d, 0)) },
+		"Changes":     func(ctx context.Context) error { return endOf(s.Changes(ctx, d, 0, 0)) },
 		"Publish":     func(ctx context.Context) error { return s.MarkPublished(ctx, d, 1) },
 		"Prune":       func(ctx context.Context) error { return s.Prune(ctx, d, 1) },
 		"Get": func(ctx context.Context) error {

@@ -444,7 +444,7 @@ func (w world) compareChanges(t *testing.T, s store.Store, states []state, kinds
 		at := store.Revision(from)
 		open := false
 		var last store.Position
-		for ev, err := range s.Changes(t.Context(), district, store.Revision(from)) {
+		for ev, err := range s.Changes(t.Context(), district, store.Revision(from), 0) {
 			require.NoError(t, err)
 			switch ev.Phase {
 			case store.Begin:

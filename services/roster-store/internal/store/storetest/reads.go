@@ -142,7 +142,7 @@ func changesAtHead(t *testing.T, s suite) {
 	}
 	follow := func(after store.Revision) []step {
 		var got []step
-		for ev, err := range s.Changes(t.Context(), district, after) {
+		for ev, err := range s.Changes(t.Context(), district, after, 0) {
 			require.NoError(t, err)
 			got = append(got, step{ev.Phase, ev.Revision.Revision, ev.Kind, ev.Record.ID})
 		}
@@ -156,7 +156,7 @@ func changesAtHead(t *testing.T, s suite) {
 	all := follow(0)
 	require.Len(t, all, 13+4)
 	require.Equal(t, second, all[13:])
-	require.ErrorIs(t, endOf(s.Changes(t.Context(), district, 3)), store.ErrRevisionUnknown)
+	require.ErrorIs(t, endOf(s.Changes(t.Context(), district, 3, 0)), store.ErrRevisionUnknown)
 }
 
 func scopes(t *testing.T, s suite) {
@@ -222,9 +222,9 @@ func prune(t *testing.T, s suite) {
 		require.ErrorIs(t, err, store.ErrRevisionGone)
 	}
 	for _, after := range []store.Revision{0, 1} {
-		require.ErrorIs(t, endOf(s.Changes(t.Context(), district, after)), store.ErrRevisionGone)
+		require.ErrorIs(t, endOf(s.Changes(t.Context(), district, after, 0)), store.ErrRevisionGone)
 	}
-	require.NoError(t, endOf(s.Changes(t.Context(), district, 2)), "revision 3 is kept")
+	require.NoError(t, endOf(s.Changes(t.Context(), district, 2, 0)), "revision 3 is kept")
 	require.Empty(t, cmp.Diff(want, scanAll(t, s.Snapshot(district, 3, whole), store.Position{}), protocmp.Transform()))
 	infos, err := s.Revisions(t.Context(), district, 0, 10)
 	require.NoError(t, err)
