@@ -1,0 +1,30 @@
+package record
+
+import typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+
+// Blank returns what is kept of a user or of demographics whose person was
+// erased: id, status and time stamp, and of a user the roles and the ids of
+// relatives, without which records of others would change their schools and the
+// counts of every revision would be wrong. Nothing that it keeps says who the
+// person was. Other entities are of no person and are returned as they are.
+func Blank(r *typev1.Record) *typev1.Record {
+	switch v := r.GetRecord().(type) {
+	case *typev1.Record_User:
+		u := &typev1.User{
+			SourcedId: v.User.GetSourcedId(), Status: v.User.GetStatus(), DateLastModified: v.User.GetDateLastModified(),
+		}
+		for _, role := range v.User.GetRoles() {
+			u.Roles = append(u.Roles, &typev1.Role{Role: role.GetRole(), Org: role.GetOrg()})
+		}
+		for _, a := range v.User.GetAgents() {
+			u.Agents = append(u.Agents, &typev1.Relationship{SourcedId: a.GetSourcedId()})
+		}
+		return &typev1.Record{Record: &typev1.Record_User{User: u}}
+	case *typev1.Record_Demographics:
+		return &typev1.Record{Record: &typev1.Record_Demographics{Demographics: &typev1.Demographics{
+			SourcedId: v.Demographics.GetSourcedId(), Status: v.Demographics.GetStatus(),
+			DateLastModified: v.Demographics.GetDateLastModified(),
+		}}}
+	}
+	return r
+}
