@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
-	"github.com/securly/sync/services/ingest/internal/durable"
+	"github.com/securly/sync/services/platform/durable"
 )
 
 // Save keeps findings as one compressed blob.

@@ -14,7 +14,7 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 
-	"github.com/securly/sync/services/ingest/internal/durable"
+	"github.com/securly/sync/services/platform/durable"
 	"github.com/securly/sync/services/platform/record"
 )
 

@@ -18,7 +18,7 @@ import (
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
-	"github.com/securly/sync/services/ingest/internal/durable"
+	"github.com/securly/sync/services/platform/durable"
 	"github.com/securly/sync/services/platform/errs"
 )
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/durable"
 	"github.com/securly/sync/services/readiness-engine/internal/check"
 )
 
@@ -26,7 +27,10 @@ import (
 // than a frame, and a page far back costs one frame to read.
 type findings struct{ bucket *blob.Bucket }
 
-const frameFindings = 1000
+const (
+	frameFindings = 1000
+	contentType   = "application/zstd"
+)
 
 var (
 	encoder = sync.OnceValues(func() (*zstd.Encoder, error) {
@@ -63,9 +67,27 @@ func unnamed(district, report string) string { return district + "/unnamed/" + r
 func (f findings) rename(ctx context.Context, from, to string) error {
 	exists, err := f.bucket.Exists(ctx, to)
 	if err == nil && !exists {
-		err = f.bucket.Copy(ctx, to, from, nil)
+		err = f.copy(ctx, from, to)
 	}
 	return errors.Join(err, f.bucket.Delete(ctx, from))
+}
+
+// copy makes a blob that survives a power cut: a report that is completed names it.
+func (f findings) copy(ctx context.Context, from, to string) (err error) {
+	in, err := f.bucket.NewReader(ctx, from, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := durable.Create(ctx, f.bucket, to, contentType)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Abort()
+		return err
+	}
+	return out.Close()
 }
 
 func (f findings) writeFrames(ctx context.Context, key string, hash io.Writer, v *check.View, found []check.Finding, stored *readinessv1.StoredFindings) (err error) {
@@ -75,7 +97,7 @@ func (f findings) writeFrames(ctx context.Context, key string, hash io.Writer, v
 	}
 	ctx, abandon := context.WithCancel(ctx)
 	defer abandon()
-	object, err := f.bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: "application/zstd"})
+	object, err := f.bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: contentType})
 	if err != nil {
 		return err
 	}
