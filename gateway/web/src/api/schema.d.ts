@@ -258,6 +258,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/districts/{district}/revisions/{revision}:restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes the roster back to an earlier revision, as a new one. The next plan
+         *     of each source then waits for a person, unless it changes nothing.
+         */
+        post: operations["SyncService_RestoreRevision"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/revisions:diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists what two revisions differ in, in either direction. */
+        get: operations["RosterService_DiffRevisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/sources": {
         parameters: {
             query?: never;
@@ -301,6 +338,26 @@ export interface paths {
         get?: never;
         put?: never;
         post: operations["SyncService_StartSync"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/sources/{source}:test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tries a source out: whether it can be reached, and what the package there,
+         *     or the newest upload, has and lacks. Nothing is kept of it.
+         */
+        post: operations["SourceService_TestSource"];
         delete?: never;
         options?: never;
         head?: never;
@@ -415,7 +472,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Commits a plan that is on hold. */
+        /** Commits a plan that is on hold, or a part of it. */
         post: operations["SyncService_ApproveSync"];
         delete?: never;
         options?: never;
@@ -622,8 +679,23 @@ export interface components {
             zip?: string;
         };
         AnyRecord: components["schemas"]["AcademicSession"] | components["schemas"]["Class"] | components["schemas"]["Course"] | components["schemas"]["Demographics"] | components["schemas"]["Enrollment"] | components["schemas"]["Org"] | components["schemas"]["User"];
-        ApproveSyncBody: Record<string, never>;
+        ApproveSyncBody: {
+            /** @description Removals are left out. */
+            withoutRemovals?: boolean;
+            /**
+             * @description Ids of schools. If there are any, a change applies only if all schools that
+             *     it touches are among them; one that touches none applies unless it is a
+             *     removal. What refers to something that is left out is left out too.
+             */
+            schools?: string[];
+        };
         CancelSyncBody: Record<string, never>;
+        Change: {
+            entity?: string;
+            sourcedId?: string;
+            kind?: string;
+            fields?: components["schemas"]["FieldChange"][];
+        };
         /** @description ChangeCounts of one entity. */
         ChangeCounts: {
             /** Format: int32 */
@@ -704,6 +776,8 @@ export interface components {
             settingsSchema?: Record<string, never>;
             required?: components["schemas"]["DataRequirement"][];
             recommended?: components["schemas"]["DataRequirement"][];
+            /** @description What Source.secrets may have. */
+            secrets?: components["schemas"]["SecretField"][];
         };
         /** @description Course is an entry of the course catalogue. */
         Course: {
@@ -761,6 +835,24 @@ export interface components {
             cityOfBirth?: string;
             publicSchoolResidenceStatus?: string;
         };
+        DiffRevisionsResponse: {
+            /** @description By entity and sourcedId. */
+            changes?: components["schemas"]["Change"][];
+            nextPageToken?: string;
+            /** Format: int32 */
+            totalSize?: number;
+            /**
+             * Format: int32
+             * @description The revisions that were compared.
+             */
+            from?: number;
+            /** Format: int32 */
+            to?: number;
+            /** @description All that match, by entity name. */
+            counts?: {
+                [key: string]: components["schemas"]["ChangeCounts"];
+            };
+        };
         DiscardSyncBody: Record<string, never>;
         /** @description District is a tenant. */
         District: {
@@ -779,6 +871,12 @@ export interface components {
             updateTime?: string;
             /** @description Changes with every write; send it back to refuse a lost update. */
             etag?: string;
+            /**
+             * Format: int32
+             * @description For how many days every past state of the roster can be read: 1 or more,
+             *     400 if it was never set.
+             */
+            historyDays?: number;
         };
         /** @description Enrollment puts a user into a class with a role. */
         Enrollment: {
@@ -870,6 +968,7 @@ export interface components {
         };
         ListConnectorsResponse: {
             connectors?: components["schemas"]["Connector"][];
+            vendors?: components["schemas"]["Vendor"][];
         };
         ListDistrictsResponse: {
             districts?: components["schemas"]["District"][];
@@ -1094,6 +1193,32 @@ export interface components {
          * @enum {string}
          */
         ReportState: "REPORT_STATE_UNSPECIFIED" | "QUEUED" | "PROCESSING" | "COMPLETED" | "FAILED";
+        RestoreRevisionBody: {
+            /**
+             * @description Tell what would change, and change nothing. The changes themselves are
+             *     those of revisions:diff from the newest revision to this one.
+             */
+            dryRun?: boolean;
+            /**
+             * Format: int32
+             * @description The newest revision as the caller has seen it, if not 0: the call is
+             *     refused when there is a newer one.
+             */
+            head?: number;
+        };
+        RestoreRevisionResponse: {
+            /**
+             * Format: int32
+             * @description The newest revision now.
+             */
+            revision?: number;
+            /** @description False for a dry run, and when nothing differs. */
+            committed?: boolean;
+            /** @description What changed, or would change, by entity name. */
+            counts?: {
+                [key: string]: components["schemas"]["EntityCounts"];
+            };
+        };
         Revision: {
             /** Format: int32 */
             revision?: number;
@@ -1104,6 +1229,7 @@ export interface components {
             counts?: {
                 [key: string]: components["schemas"]["ChangeCounts"];
             };
+            undo?: components["schemas"]["Undo"];
         };
         /** @description Role is what a user is at one org. `role` keeps the source's token. */
         Role: {
@@ -1124,6 +1250,15 @@ export interface components {
             updated?: number;
             /** Format: int32 */
             removed?: number;
+        };
+        /** @description SecretField is a secret that a connector takes. */
+        SecretField: {
+            /** @description The key in Source.secrets. */
+            name?: string;
+            title?: string;
+            description?: string;
+            /** @description Text of several lines, a private key for example. */
+            multiline?: boolean;
         };
         /**
          * @description Severity of a check.
@@ -1152,6 +1287,15 @@ export interface components {
             etag?: string;
             /** @description The last sync of this source; output only. */
             lastSync?: string;
+            /**
+             * @description By the names in the connector's secrets; input only, never returned. In an
+             *     update, what is left out stays and what is empty is removed.
+             */
+            secrets?: {
+                [key: string]: string;
+            };
+            /** @description The names of the secrets that are kept; output only. */
+            secretsSet?: string[];
         };
         StartSyncBody: {
             /** @description Empty means the newest upload of the source. */
@@ -1196,8 +1340,23 @@ export interface components {
              */
             rowsRead?: number;
             uploadId?: string;
-            /** @description What a queued sync waits for, when that is a person. */
+            /**
+             * @description What a queued sync waits for, when that is a person; or what one that pulls
+             *     waits for, files that are still being written for example.
+             */
             waitingFor?: string;
+            /** @description SFTP_HOST_KEY_CHANGED for example: what error says, for programs. */
+            errorReason?: string;
+            /** @description The source had nothing but the package that it was synced from before. */
+            unchangedInput?: boolean;
+            /**
+             * Format: double
+             * @description What was fetched so far and what there is to fetch, in bytes. Doubles, so
+             *     that they are numbers in JSON.
+             */
+            bytesPulled?: number;
+            /** Format: double */
+            bytesToPull?: number;
         };
         SyncChange: {
             entity?: string;
@@ -1242,6 +1401,44 @@ export interface components {
             startTime?: string;
             /** Format: date-time */
             endTime?: string;
+        };
+        TestMessage: {
+            /** @description error, warning or notice. */
+            level?: string;
+            /** @description SFTP_AUTH_FAILED for example. */
+            code?: string;
+            file?: string;
+            column?: string;
+            /** @description What is so, where, and what to do about it. */
+            message?: string;
+        };
+        TestSourceBody: {
+            /** @description Of a source that takes uploads; empty means the newest. */
+            uploadId?: string;
+        };
+        TestSourceResponse: {
+            /** @description Nothing stands in the way of a sync. */
+            ok?: boolean;
+            /** @description Required data that is missing; a sync would fail. */
+            required?: components["schemas"]["DataRequirement"][];
+            /** @description Recommended data that is missing. */
+            recommended?: components["schemas"]["DataRequirement"][];
+            /** @description Rows by entity name. */
+            counts?: {
+                [key: string]: number;
+            };
+            messages?: components["schemas"]["TestMessage"][];
+            /**
+             * @description Settings that the other side gave and a person has to compare with what is
+             *     known of it, the fingerprint of a host key for example. They count once they
+             *     are written to the settings of the source.
+             */
+            confirm?: Record<string, never>;
+        };
+        /** @description Undo says to which revision another one went back. */
+        Undo: {
+            /** Format: int32 */
+            to?: number;
         };
         /** @description User is a student, a member of staff or a guardian. */
         User: {
@@ -1294,6 +1491,19 @@ export interface components {
             description?: string;
             credentialType?: string;
             username?: string;
+        };
+        /**
+         * @description Vendor is where rosters are exported from: a connector that fits, what its
+         *     settings usually are, and how to have the export made.
+         */
+        Vendor: {
+            vendorId?: string;
+            displayName?: string;
+            connector?: string;
+            /** @description To begin the settings of a source with. */
+            defaultSettings?: Record<string, never>;
+            /** @description Steps for the person who sets the export up. */
+            instructions?: string[];
         };
     };
     responses: {
@@ -1823,6 +2033,74 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    SyncService_RestoreRevision: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                /** @description The revision to go back to; 0 is the empty district. */
+                revision: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestoreRevisionBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestoreRevisionResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    RosterService_DiffRevisions: {
+        parameters: {
+            query?: {
+                /**
+                 * @description A revision ("42") or a time (RFC 3339, or a date: its end in UTC); 0 is the
+                 *     empty district. Empty means the revision before `to`.
+                 */
+                from?: string;
+                /** @description As from. Empty means the newest. */
+                to?: string;
+                /** @description Conditions; empty means any. */
+                entity?: string;
+                /** @description created, updated or removed. */
+                kind?: string;
+                /** @description At most this many; 0 means 100; more than 1000 is lowered to 1000. */
+                pageSize?: number;
+                /** @description From next_page_token. Every other field must be as in the first call. */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiffRevisionsResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     SourceService_ListSources: {
         parameters: {
             query?: {
@@ -1970,6 +2248,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Sync"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    SourceService_TestSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestSourceBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestSourceResponse"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -119,7 +119,10 @@ type District struct {
 	CreateTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	UpdateTime   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with every write; send it back to refuse a lost update.
-	Etag          string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	// For how many days every past state of the roster can be read: 1 or more,
+	// 400 if it was never set.
+	HistoryDays   int32 `protobuf:"varint,9,opt,name=history_days,json=historyDays,proto3" json:"history_days,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,6 +211,13 @@ func (x *District) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *District) GetHistoryDays() int32 {
+	if x != nil {
+		return x.HistoryDays
+	}
+	return 0
 }
 
 type CreateDistrictRequest struct {
@@ -591,6 +601,7 @@ func (*ListConnectorsRequest) Descriptor() ([]byte, []int) {
 type ListConnectorsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Connectors    []*Connector           `protobuf:"bytes,1,rep,name=connectors,proto3" json:"connectors,omitempty"`
+	Vendors       []*Vendor              `protobuf:"bytes,2,rep,name=vendors,proto3" json:"vendors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -632,6 +643,93 @@ func (x *ListConnectorsResponse) GetConnectors() []*Connector {
 	return nil
 }
 
+func (x *ListConnectorsResponse) GetVendors() []*Vendor {
+	if x != nil {
+		return x.Vendors
+	}
+	return nil
+}
+
+// Vendor is where rosters are exported from: a connector that fits, what its
+// settings usually are, and how to have the export made.
+type Vendor struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	VendorId    string                 `protobuf:"bytes,1,opt,name=vendor_id,json=vendorId,proto3" json:"vendor_id,omitempty"`
+	DisplayName string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	Connector   string                 `protobuf:"bytes,3,opt,name=connector,proto3" json:"connector,omitempty"`
+	// To begin the settings of a source with.
+	DefaultSettings *structpb.Struct `protobuf:"bytes,4,opt,name=default_settings,json=defaultSettings,proto3" json:"default_settings,omitempty"`
+	// Steps for the person who sets the export up.
+	Instructions  []string `protobuf:"bytes,5,rep,name=instructions,proto3" json:"instructions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Vendor) Reset() {
+	*x = Vendor{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Vendor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Vendor) ProtoMessage() {}
+
+func (x *Vendor) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Vendor.ProtoReflect.Descriptor instead.
+func (*Vendor) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Vendor) GetVendorId() string {
+	if x != nil {
+		return x.VendorId
+	}
+	return ""
+}
+
+func (x *Vendor) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *Vendor) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *Vendor) GetDefaultSettings() *structpb.Struct {
+	if x != nil {
+		return x.DefaultSettings
+	}
+	return nil
+}
+
+func (x *Vendor) GetInstructions() []string {
+	if x != nil {
+		return x.Instructions
+	}
+	return nil
+}
+
 // Connector is a way to get at rosters.
 type Connector struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -644,13 +742,15 @@ type Connector struct {
 	SettingsSchema *structpb.Struct   `protobuf:"bytes,5,opt,name=settings_schema,json=settingsSchema,proto3" json:"settings_schema,omitempty"`
 	Required       []*DataRequirement `protobuf:"bytes,6,rep,name=required,proto3" json:"required,omitempty"`
 	Recommended    []*DataRequirement `protobuf:"bytes,7,rep,name=recommended,proto3" json:"recommended,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What Source.secrets may have.
+	Secrets       []*SecretField `protobuf:"bytes,8,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Connector) Reset() {
 	*x = Connector{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[10]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +762,7 @@ func (x *Connector) String() string {
 func (*Connector) ProtoMessage() {}
 
 func (x *Connector) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[10]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +775,7 @@ func (x *Connector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connector.ProtoReflect.Descriptor instead.
 func (*Connector) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{10}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Connector) GetConnectorId() string {
@@ -727,6 +827,84 @@ func (x *Connector) GetRecommended() []*DataRequirement {
 	return nil
 }
 
+func (x *Connector) GetSecrets() []*SecretField {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+// SecretField is a secret that a connector takes.
+type SecretField struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key in Source.secrets.
+	Name        string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Title       string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// Text of several lines, a private key for example.
+	Multiline     bool `protobuf:"varint,4,opt,name=multiline,proto3" json:"multiline,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretField) Reset() {
+	*x = SecretField{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretField) ProtoMessage() {}
+
+func (x *SecretField) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretField.ProtoReflect.Descriptor instead.
+func (*SecretField) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SecretField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SecretField) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *SecretField) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *SecretField) GetMultiline() bool {
+	if x != nil {
+		return x.Multiline
+	}
+	return false
+}
+
 // DataRequirement names data that a connector wants to find.
 type DataRequirement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -740,7 +918,7 @@ type DataRequirement struct {
 
 func (x *DataRequirement) Reset() {
 	*x = DataRequirement{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[11]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +930,7 @@ func (x *DataRequirement) String() string {
 func (*DataRequirement) ProtoMessage() {}
 
 func (x *DataRequirement) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[11]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +943,7 @@ func (x *DataRequirement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataRequirement.ProtoReflect.Descriptor instead.
 func (*DataRequirement) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{11}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DataRequirement) GetFile() string {
@@ -805,14 +983,19 @@ type Source struct {
 	// Changes with every write; send it back to refuse a lost update.
 	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The last sync of this source; output only.
-	LastSync      string `protobuf:"bytes,9,opt,name=last_sync,json=lastSync,proto3" json:"last_sync,omitempty"`
+	LastSync string `protobuf:"bytes,9,opt,name=last_sync,json=lastSync,proto3" json:"last_sync,omitempty"`
+	// By the names in the connector's secrets; input only, never returned. In an
+	// update, what is left out stays and what is empty is removed.
+	Secrets map[string]string `protobuf:"bytes,10,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The names of the secrets that are kept; output only.
+	SecretsSet    []string `protobuf:"bytes,11,rep,name=secrets_set,json=secretsSet,proto3" json:"secrets_set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[12]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +1007,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[12]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +1020,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{12}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Source) GetName() string {
@@ -903,6 +1086,20 @@ func (x *Source) GetLastSync() string {
 	return ""
 }
 
+func (x *Source) GetSecrets() map[string]string {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Source) GetSecretsSet() []string {
+	if x != nil {
+		return x.SecretsSet
+	}
+	return nil
+}
+
 type CreateSourceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
@@ -914,7 +1111,7 @@ type CreateSourceRequest struct {
 
 func (x *CreateSourceRequest) Reset() {
 	*x = CreateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[13]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1123,7 @@ func (x *CreateSourceRequest) String() string {
 func (*CreateSourceRequest) ProtoMessage() {}
 
 func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[13]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1136,7 @@ func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSourceRequest.ProtoReflect.Descriptor instead.
 func (*CreateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{13}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateSourceRequest) GetDistrict() string {
@@ -975,7 +1172,7 @@ type ListSourcesRequest struct {
 
 func (x *ListSourcesRequest) Reset() {
 	*x = ListSourcesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[14]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1184,7 @@ func (x *ListSourcesRequest) String() string {
 func (*ListSourcesRequest) ProtoMessage() {}
 
 func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[14]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1197,7 @@ func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListSourcesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{14}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListSourcesRequest) GetDistrict() string {
@@ -1034,7 +1231,7 @@ type ListSourcesResponse struct {
 
 func (x *ListSourcesResponse) Reset() {
 	*x = ListSourcesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1243,7 @@ func (x *ListSourcesResponse) String() string {
 func (*ListSourcesResponse) ProtoMessage() {}
 
 func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1256,7 @@ func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListSourcesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{15}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListSourcesResponse) GetSources() []*Source {
@@ -1086,7 +1283,7 @@ type GetSourceRequest struct {
 
 func (x *GetSourceRequest) Reset() {
 	*x = GetSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1295,7 @@ func (x *GetSourceRequest) String() string {
 func (*GetSourceRequest) ProtoMessage() {}
 
 func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1308,7 @@ func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSourceRequest.ProtoReflect.Descriptor instead.
 func (*GetSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{16}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetSourceRequest) GetDistrict() string {
@@ -1141,7 +1338,7 @@ type UpdateSourceRequest struct {
 
 func (x *UpdateSourceRequest) Reset() {
 	*x = UpdateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1350,7 @@ func (x *UpdateSourceRequest) String() string {
 func (*UpdateSourceRequest) ProtoMessage() {}
 
 func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1363,7 @@ func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSourceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{17}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateSourceRequest) GetDistrict() string {
@@ -1207,7 +1404,7 @@ type DeleteSourceRequest struct {
 
 func (x *DeleteSourceRequest) Reset() {
 	*x = DeleteSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1416,7 @@ func (x *DeleteSourceRequest) String() string {
 func (*DeleteSourceRequest) ProtoMessage() {}
 
 func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1429,7 @@ func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{18}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteSourceRequest) GetDistrict() string {
@@ -1257,7 +1454,7 @@ type DeleteSourceResponse struct {
 
 func (x *DeleteSourceResponse) Reset() {
 	*x = DeleteSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1466,7 @@ func (x *DeleteSourceResponse) String() string {
 func (*DeleteSourceResponse) ProtoMessage() {}
 
 func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1479,238 @@ func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{19}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{21}
+}
+
+type TestSourceRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Source   string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// Of a source that takes uploads; empty means the newest.
+	UploadId      string `protobuf:"bytes,3,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestSourceRequest) Reset() {
+	*x = TestSourceRequest{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestSourceRequest) ProtoMessage() {}
+
+func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestSourceRequest.ProtoReflect.Descriptor instead.
+func (*TestSourceRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *TestSourceRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *TestSourceRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *TestSourceRequest) GetUploadId() string {
+	if x != nil {
+		return x.UploadId
+	}
+	return ""
+}
+
+type TestSourceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nothing stands in the way of a sync.
+	Ok bool `protobuf:"varint,1,opt,name=ok,proto3" json:"ok,omitempty"`
+	// Required data that is missing; a sync would fail.
+	Required []*DataRequirement `protobuf:"bytes,2,rep,name=required,proto3" json:"required,omitempty"`
+	// Recommended data that is missing.
+	Recommended []*DataRequirement `protobuf:"bytes,3,rep,name=recommended,proto3" json:"recommended,omitempty"`
+	// Rows by entity name.
+	Counts   map[string]int32 `protobuf:"bytes,4,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Messages []*TestMessage   `protobuf:"bytes,5,rep,name=messages,proto3" json:"messages,omitempty"`
+	// Settings that the other side gave and a person has to compare with what is
+	// known of it, the fingerprint of a host key for example. They count once they
+	// are written to the settings of the source.
+	Confirm       *structpb.Struct `protobuf:"bytes,6,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestSourceResponse) Reset() {
+	*x = TestSourceResponse{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestSourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestSourceResponse) ProtoMessage() {}
+
+func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestSourceResponse.ProtoReflect.Descriptor instead.
+func (*TestSourceResponse) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *TestSourceResponse) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *TestSourceResponse) GetRequired() []*DataRequirement {
+	if x != nil {
+		return x.Required
+	}
+	return nil
+}
+
+func (x *TestSourceResponse) GetRecommended() []*DataRequirement {
+	if x != nil {
+		return x.Recommended
+	}
+	return nil
+}
+
+func (x *TestSourceResponse) GetCounts() map[string]int32 {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *TestSourceResponse) GetMessages() []*TestMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *TestSourceResponse) GetConfirm() *structpb.Struct {
+	if x != nil {
+		return x.Confirm
+	}
+	return nil
+}
+
+type TestMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// error, warning or notice.
+	Level string `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	// SFTP_AUTH_FAILED for example.
+	Code   string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	File   string `protobuf:"bytes,3,opt,name=file,proto3" json:"file,omitempty"`
+	Column string `protobuf:"bytes,4,opt,name=column,proto3" json:"column,omitempty"`
+	// What is so, where, and what to do about it.
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestMessage) Reset() {
+	*x = TestMessage{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestMessage) ProtoMessage() {}
+
+func (x *TestMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestMessage.ProtoReflect.Descriptor instead.
+func (*TestMessage) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *TestMessage) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *TestMessage) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *TestMessage) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *TestMessage) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *TestMessage) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
 }
 
 type UploadRequest struct {
@@ -1300,7 +1728,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1740,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1753,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{20}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UploadRequest) GetMessage() isUploadRequest_Message {
@@ -1412,7 +1840,7 @@ type UploadHeader struct {
 
 func (x *UploadHeader) Reset() {
 	*x = UploadHeader{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1852,7 @@ func (x *UploadHeader) String() string {
 func (*UploadHeader) ProtoMessage() {}
 
 func (x *UploadHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1865,7 @@ func (x *UploadHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadHeader.ProtoReflect.Descriptor instead.
 func (*UploadHeader) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{21}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UploadHeader) GetDistrict() string {
@@ -1464,7 +1892,7 @@ type UploadFile struct {
 
 func (x *UploadFile) Reset() {
 	*x = UploadFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1904,7 @@ func (x *UploadFile) String() string {
 func (*UploadFile) ProtoMessage() {}
 
 func (x *UploadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1917,7 @@ func (x *UploadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadFile.ProtoReflect.Descriptor instead.
 func (*UploadFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{22}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UploadFile) GetFilename() string {
@@ -1507,7 +1935,7 @@ type UploadEnd struct {
 
 func (x *UploadEnd) Reset() {
 	*x = UploadEnd{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1947,7 @@ func (x *UploadEnd) String() string {
 func (*UploadEnd) ProtoMessage() {}
 
 func (x *UploadEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1960,7 @@ func (x *UploadEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadEnd.ProtoReflect.Descriptor instead.
 func (*UploadEnd) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{23}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
 }
 
 type UploadResponse struct {
@@ -1545,7 +1973,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1985,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1998,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{24}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UploadResponse) GetUploadId() string {
@@ -1599,7 +2027,7 @@ type UploadedFile struct {
 
 func (x *UploadedFile) Reset() {
 	*x = UploadedFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +2039,7 @@ func (x *UploadedFile) String() string {
 func (*UploadedFile) ProtoMessage() {}
 
 func (x *UploadedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +2052,7 @@ func (x *UploadedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadedFile.ProtoReflect.Descriptor instead.
 func (*UploadedFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{25}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UploadedFile) GetName() string {
@@ -1667,15 +2095,24 @@ type Sync struct {
 	// Rows read so far.
 	RowsRead int32  `protobuf:"varint,16,opt,name=rows_read,json=rowsRead,proto3" json:"rows_read,omitempty"`
 	UploadId string `protobuf:"bytes,17,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
-	// What a queued sync waits for, when that is a person.
-	WaitingFor    string `protobuf:"bytes,18,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	// What a queued sync waits for, when that is a person; or what one that pulls
+	// waits for, files that are still being written for example.
+	WaitingFor string `protobuf:"bytes,18,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	// SFTP_HOST_KEY_CHANGED for example: what error says, for programs.
+	ErrorReason string `protobuf:"bytes,19,opt,name=error_reason,json=errorReason,proto3" json:"error_reason,omitempty"`
+	// The source had nothing but the package that it was synced from before.
+	UnchangedInput bool `protobuf:"varint,20,opt,name=unchanged_input,json=unchangedInput,proto3" json:"unchanged_input,omitempty"`
+	// What was fetched so far and what there is to fetch, in bytes. Doubles, so
+	// that they are numbers in JSON.
+	BytesPulled   float64 `protobuf:"fixed64,21,opt,name=bytes_pulled,json=bytesPulled,proto3" json:"bytes_pulled,omitempty"`
+	BytesToPull   float64 `protobuf:"fixed64,22,opt,name=bytes_to_pull,json=bytesToPull,proto3" json:"bytes_to_pull,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +2124,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +2137,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Sync) GetName() string {
@@ -1829,6 +2266,34 @@ func (x *Sync) GetWaitingFor() string {
 	return ""
 }
 
+func (x *Sync) GetErrorReason() string {
+	if x != nil {
+		return x.ErrorReason
+	}
+	return ""
+}
+
+func (x *Sync) GetUnchangedInput() bool {
+	if x != nil {
+		return x.UnchangedInput
+	}
+	return false
+}
+
+func (x *Sync) GetBytesPulled() float64 {
+	if x != nil {
+		return x.BytesPulled
+	}
+	return 0
+}
+
+func (x *Sync) GetBytesToPull() float64 {
+	if x != nil {
+		return x.BytesToPull
+	}
+	return 0
+}
+
 type SyncStep struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         SyncState              `protobuf:"varint,1,opt,name=state,proto3,enum=securly.sync.ingest.v1.SyncState" json:"state,omitempty"`
@@ -1840,7 +2305,7 @@ type SyncStep struct {
 
 func (x *SyncStep) Reset() {
 	*x = SyncStep{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2317,7 @@ func (x *SyncStep) String() string {
 func (*SyncStep) ProtoMessage() {}
 
 func (x *SyncStep) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2330,7 @@ func (x *SyncStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncStep.ProtoReflect.Descriptor instead.
 func (*SyncStep) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SyncStep) GetState() SyncState {
@@ -1908,7 +2373,7 @@ type EntityCounts struct {
 
 func (x *EntityCounts) Reset() {
 	*x = EntityCounts{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2385,7 @@ func (x *EntityCounts) String() string {
 func (*EntityCounts) ProtoMessage() {}
 
 func (x *EntityCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2398,7 @@ func (x *EntityCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntityCounts.ProtoReflect.Descriptor instead.
 func (*EntityCounts) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EntityCounts) GetReceived() int32 {
@@ -2004,7 +2469,7 @@ type HoldReason struct {
 
 func (x *HoldReason) Reset() {
 	*x = HoldReason{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2481,7 @@ func (x *HoldReason) String() string {
 func (*HoldReason) ProtoMessage() {}
 
 func (x *HoldReason) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2494,7 @@ func (x *HoldReason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldReason.ProtoReflect.Descriptor instead.
 func (*HoldReason) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *HoldReason) GetType() string {
@@ -2094,7 +2559,7 @@ type SchoolChanges struct {
 
 func (x *SchoolChanges) Reset() {
 	*x = SchoolChanges{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2571,7 @@ func (x *SchoolChanges) String() string {
 func (*SchoolChanges) ProtoMessage() {}
 
 func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2584,7 @@ func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchoolChanges.ProtoReflect.Descriptor instead.
 func (*SchoolChanges) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SchoolChanges) GetSchoolId() string {
@@ -2172,7 +2637,7 @@ type StartSyncRequest struct {
 
 func (x *StartSyncRequest) Reset() {
 	*x = StartSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2649,7 @@ func (x *StartSyncRequest) String() string {
 func (*StartSyncRequest) ProtoMessage() {}
 
 func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2662,7 @@ func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartSyncRequest.ProtoReflect.Descriptor instead.
 func (*StartSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StartSyncRequest) GetDistrict() string {
@@ -2249,7 +2714,7 @@ type ListSyncsRequest struct {
 
 func (x *ListSyncsRequest) Reset() {
 	*x = ListSyncsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2726,7 @@ func (x *ListSyncsRequest) String() string {
 func (*ListSyncsRequest) ProtoMessage() {}
 
 func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2739,7 @@ func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListSyncsRequest) GetDistrict() string {
@@ -2315,7 +2780,7 @@ type ListSyncsResponse struct {
 
 func (x *ListSyncsResponse) Reset() {
 	*x = ListSyncsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2792,7 @@ func (x *ListSyncsResponse) String() string {
 func (*ListSyncsResponse) ProtoMessage() {}
 
 func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2805,7 @@ func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListSyncsResponse) GetSyncs() []*Sync {
@@ -2367,7 +2832,7 @@ type GetSyncRequest struct {
 
 func (x *GetSyncRequest) Reset() {
 	*x = GetSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +2844,7 @@ func (x *GetSyncRequest) String() string {
 func (*GetSyncRequest) ProtoMessage() {}
 
 func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2857,7 @@ func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSyncRequest.ProtoReflect.Descriptor instead.
 func (*GetSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetSyncRequest) GetDistrict() string {
@@ -2425,7 +2890,7 @@ type ListSyncChangesRequest struct {
 
 func (x *ListSyncChangesRequest) Reset() {
 	*x = ListSyncChangesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2902,7 @@ func (x *ListSyncChangesRequest) String() string {
 func (*ListSyncChangesRequest) ProtoMessage() {}
 
 func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2915,7 @@ func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListSyncChangesRequest) GetDistrict() string {
@@ -2506,7 +2971,7 @@ type ListSyncChangesResponse struct {
 
 func (x *ListSyncChangesResponse) Reset() {
 	*x = ListSyncChangesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2983,7 @@ func (x *ListSyncChangesResponse) String() string {
 func (*ListSyncChangesResponse) ProtoMessage() {}
 
 func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2996,7 @@ func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListSyncChangesResponse) GetChanges() []*SyncChange {
@@ -2567,7 +3032,7 @@ type SyncChange struct {
 
 func (x *SyncChange) Reset() {
 	*x = SyncChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2579,7 +3044,7 @@ func (x *SyncChange) String() string {
 func (*SyncChange) ProtoMessage() {}
 
 func (x *SyncChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2592,7 +3057,7 @@ func (x *SyncChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncChange.ProtoReflect.Descriptor instead.
 func (*SyncChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SyncChange) GetEntity() string {
@@ -2635,7 +3100,7 @@ type SyncFieldChange struct {
 
 func (x *SyncFieldChange) Reset() {
 	*x = SyncFieldChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +3112,7 @@ func (x *SyncFieldChange) String() string {
 func (*SyncFieldChange) ProtoMessage() {}
 
 func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +3125,7 @@ func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFieldChange.ProtoReflect.Descriptor instead.
 func (*SyncFieldChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SyncFieldChange) GetField() string {
@@ -2697,7 +3162,7 @@ type ListSyncFindingsRequest struct {
 
 func (x *ListSyncFindingsRequest) Reset() {
 	*x = ListSyncFindingsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2709,7 +3174,7 @@ func (x *ListSyncFindingsRequest) String() string {
 func (*ListSyncFindingsRequest) ProtoMessage() {}
 
 func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2722,7 +3187,7 @@ func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListSyncFindingsRequest) GetDistrict() string {
@@ -2764,7 +3229,7 @@ type ListSyncFindingsResponse struct {
 
 func (x *ListSyncFindingsResponse) Reset() {
 	*x = ListSyncFindingsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +3241,7 @@ func (x *ListSyncFindingsResponse) String() string {
 func (*ListSyncFindingsResponse) ProtoMessage() {}
 
 func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +3254,7 @@ func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListSyncFindingsResponse) GetFindings() []*SyncFinding {
@@ -2833,7 +3298,7 @@ type SyncFinding struct {
 
 func (x *SyncFinding) Reset() {
 	*x = SyncFinding{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2845,7 +3310,7 @@ func (x *SyncFinding) String() string {
 func (*SyncFinding) ProtoMessage() {}
 
 func (x *SyncFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2858,7 +3323,7 @@ func (x *SyncFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFinding.ProtoReflect.Descriptor instead.
 func (*SyncFinding) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SyncFinding) GetLevel() string {
@@ -2911,16 +3376,22 @@ func (x *SyncFinding) GetMessage() string {
 }
 
 type ApproveSyncRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
-	Sync          string                 `protobuf:"bytes,2,opt,name=sync,proto3" json:"sync,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Sync     string                 `protobuf:"bytes,2,opt,name=sync,proto3" json:"sync,omitempty"`
+	// Removals are left out.
+	WithoutRemovals bool `protobuf:"varint,3,opt,name=without_removals,json=withoutRemovals,proto3" json:"without_removals,omitempty"`
+	// Ids of schools. If there are any, a change applies only if all schools that
+	// it touches are among them; one that touches none applies unless it is a
+	// removal. What refers to something that is left out is left out too.
+	Schools       []string `protobuf:"bytes,4,rep,name=schools,proto3" json:"schools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApproveSyncRequest) Reset() {
 	*x = ApproveSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2932,7 +3403,7 @@ func (x *ApproveSyncRequest) String() string {
 func (*ApproveSyncRequest) ProtoMessage() {}
 
 func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2945,7 +3416,7 @@ func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveSyncRequest.ProtoReflect.Descriptor instead.
 func (*ApproveSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ApproveSyncRequest) GetDistrict() string {
@@ -2962,6 +3433,156 @@ func (x *ApproveSyncRequest) GetSync() string {
 	return ""
 }
 
+func (x *ApproveSyncRequest) GetWithoutRemovals() bool {
+	if x != nil {
+		return x.WithoutRemovals
+	}
+	return false
+}
+
+func (x *ApproveSyncRequest) GetSchools() []string {
+	if x != nil {
+		return x.Schools
+	}
+	return nil
+}
+
+type RestoreRevisionRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// The revision to go back to; 0 is the empty district.
+	Revision int32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Tell what would change, and change nothing. The changes themselves are
+	// those of revisions:diff from the newest revision to this one.
+	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// The newest revision as the caller has seen it, if not 0: the call is
+	// refused when there is a newer one.
+	Head          int32 `protobuf:"varint,4,opt,name=head,proto3" json:"head,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreRevisionRequest) Reset() {
+	*x = RestoreRevisionRequest{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreRevisionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreRevisionRequest) ProtoMessage() {}
+
+func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreRevisionRequest.ProtoReflect.Descriptor instead.
+func (*RestoreRevisionRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *RestoreRevisionRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *RestoreRevisionRequest) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RestoreRevisionRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RestoreRevisionRequest) GetHead() int32 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+type RestoreRevisionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest revision now.
+	Revision int32 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// False for a dry run, and when nothing differs.
+	Committed bool `protobuf:"varint,2,opt,name=committed,proto3" json:"committed,omitempty"`
+	// What changed, or would change, by entity name.
+	Counts        map[string]*EntityCounts `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreRevisionResponse) Reset() {
+	*x = RestoreRevisionResponse{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreRevisionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreRevisionResponse) ProtoMessage() {}
+
+func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreRevisionResponse.ProtoReflect.Descriptor instead.
+func (*RestoreRevisionResponse) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *RestoreRevisionResponse) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RestoreRevisionResponse) GetCommitted() bool {
+	if x != nil {
+		return x.Committed
+	}
+	return false
+}
+
+func (x *RestoreRevisionResponse) GetCounts() map[string]*EntityCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
 type DiscardSyncRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
@@ -2972,7 +3593,7 @@ type DiscardSyncRequest struct {
 
 func (x *DiscardSyncRequest) Reset() {
 	*x = DiscardSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3605,7 @@ func (x *DiscardSyncRequest) String() string {
 func (*DiscardSyncRequest) ProtoMessage() {}
 
 func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3618,7 @@ func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardSyncRequest.ProtoReflect.Descriptor instead.
 func (*DiscardSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DiscardSyncRequest) GetDistrict() string {
@@ -3024,7 +3645,7 @@ type CancelSyncRequest struct {
 
 func (x *CancelSyncRequest) Reset() {
 	*x = CancelSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3657,7 @@ func (x *CancelSyncRequest) String() string {
 func (*CancelSyncRequest) ProtoMessage() {}
 
 func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3670,7 @@ func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSyncRequest.ProtoReflect.Descriptor instead.
 func (*CancelSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CancelSyncRequest) GetDistrict() string {
@@ -3070,7 +3691,7 @@ var File_securly_sync_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%securly/sync/type/v1/permission.proto\"\xb2\x02\n" +
+	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%securly/sync/type/v1/permission.proto\"\xd5\x02\n" +
 	"\bDistrict\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
@@ -3082,7 +3703,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\b \x01(\tR\x04etag\"v\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\x12!\n" +
+	"\fhistory_days\x18\t \x01(\x05R\vhistoryDays\"v\n" +
 	"\x15CreateDistrictRequest\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
@@ -3104,11 +3726,18 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x15DeleteDistrictRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\"\x18\n" +
 	"\x16DeleteDistrictResponse\"\x17\n" +
-	"\x15ListConnectorsRequest\"[\n" +
+	"\x15ListConnectorsRequest\"\x95\x01\n" +
 	"\x16ListConnectorsResponse\x12A\n" +
 	"\n" +
 	"connectors\x18\x01 \x03(\v2!.securly.sync.ingest.v1.ConnectorR\n" +
-	"connectors\"\xd9\x02\n" +
+	"connectors\x128\n" +
+	"\avendors\x18\x02 \x03(\v2\x1e.securly.sync.ingest.v1.VendorR\avendors\"\xce\x01\n" +
+	"\x06Vendor\x12\x1b\n" +
+	"\tvendor_id\x18\x01 \x01(\tR\bvendorId\x12!\n" +
+	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x1c\n" +
+	"\tconnector\x18\x03 \x01(\tR\tconnector\x12B\n" +
+	"\x10default_settings\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x0fdefaultSettings\x12\"\n" +
+	"\finstructions\x18\x05 \x03(\tR\finstructions\"\x98\x03\n" +
 	"\tConnector\x12!\n" +
 	"\fconnector_id\x18\x01 \x01(\tR\vconnectorId\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x12\n" +
@@ -3116,11 +3745,17 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\vdescription\x18\x04 \x01(\tR\vdescription\x12@\n" +
 	"\x0fsettings_schema\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x0esettingsSchema\x12C\n" +
 	"\brequired\x18\x06 \x03(\v2'.securly.sync.ingest.v1.DataRequirementR\brequired\x12I\n" +
-	"\vrecommended\x18\a \x03(\v2'.securly.sync.ingest.v1.DataRequirementR\vrecommended\"U\n" +
+	"\vrecommended\x18\a \x03(\v2'.securly.sync.ingest.v1.DataRequirementR\vrecommended\x12=\n" +
+	"\asecrets\x18\b \x03(\v2#.securly.sync.ingest.v1.SecretFieldR\asecrets\"w\n" +
+	"\vSecretField\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x1c\n" +
+	"\tmultiline\x18\x04 \x01(\bR\tmultiline\"U\n" +
 	"\x0fDataRequirement\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xda\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x83\x04\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsource_id\x18\x02 \x01(\tR\bsourceId\x12!\n" +
@@ -3132,7 +3767,14 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\vupdate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
 	"\x04etag\x18\b \x01(\tR\x04etag\x12\x1b\n" +
-	"\tlast_sync\x18\t \x01(\tR\blastSync\"\x86\x01\n" +
+	"\tlast_sync\x18\t \x01(\tR\blastSync\x12J\n" +
+	"\asecrets\x18\n" +
+	" \x03(\v2+.securly.sync.ingest.v1.Source.SecretsEntryB\x03\x80\x01\x01R\asecrets\x12\x1f\n" +
+	"\vsecrets_set\x18\v \x03(\tR\n" +
+	"secretsSet\x1a:\n" +
+	"\fSecretsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x01\n" +
 	"\x13CreateSourceRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x126\n" +
 	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\x12\x1b\n" +
@@ -3157,7 +3799,27 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x13DeleteSourceRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\"\x16\n" +
-	"\x14DeleteSourceResponse\"\xe3\x01\n" +
+	"\x14DeleteSourceResponse\"d\n" +
+	"\x11TestSourceRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1b\n" +
+	"\tupload_id\x18\x03 \x01(\tR\buploadId\"\xb3\x03\n" +
+	"\x12TestSourceResponse\x12\x0e\n" +
+	"\x02ok\x18\x01 \x01(\bR\x02ok\x12C\n" +
+	"\brequired\x18\x02 \x03(\v2'.securly.sync.ingest.v1.DataRequirementR\brequired\x12I\n" +
+	"\vrecommended\x18\x03 \x03(\v2'.securly.sync.ingest.v1.DataRequirementR\vrecommended\x12N\n" +
+	"\x06counts\x18\x04 \x03(\v26.securly.sync.ingest.v1.TestSourceResponse.CountsEntryR\x06counts\x12?\n" +
+	"\bmessages\x18\x05 \x03(\v2#.securly.sync.ingest.v1.TestMessageR\bmessages\x121\n" +
+	"\aconfirm\x18\x06 \x01(\v2\x17.google.protobuf.StructR\aconfirm\x1a9\n" +
+	"\vCountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"}\n" +
+	"\vTestMessage\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x12\n" +
+	"\x04file\x18\x03 \x01(\tR\x04file\x12\x16\n" +
+	"\x06column\x18\x04 \x01(\tR\x06column\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"\xe3\x01\n" +
 	"\rUploadRequest\x12>\n" +
 	"\x06header\x18\x01 \x01(\v2$.securly.sync.ingest.v1.UploadHeaderH\x00R\x06header\x128\n" +
 	"\x04file\x18\x02 \x01(\v2\".securly.sync.ingest.v1.UploadFileH\x00R\x04file\x12\x16\n" +
@@ -3176,7 +3838,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05files\x18\x02 \x03(\v2$.securly.sync.ingest.v1.UploadedFileR\x05files\"6\n" +
 	"\fUploadedFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x01R\x04size\"\xc0\x06\n" +
+	"\x04size\x18\x02 \x01(\x01R\x04size\"\xd3\a\n" +
 	"\x04Sync\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\async_id\x18\x02 \x01(\tR\x06syncId\x12\x16\n" +
@@ -3198,7 +3860,11 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\trows_read\x18\x10 \x01(\x05R\browsRead\x12\x1b\n" +
 	"\tupload_id\x18\x11 \x01(\tR\buploadId\x12\x1f\n" +
 	"\vwaiting_for\x18\x12 \x01(\tR\n" +
-	"waitingFor\x1a_\n" +
+	"waitingFor\x12!\n" +
+	"\ferror_reason\x18\x13 \x01(\tR\verrorReason\x12'\n" +
+	"\x0funchanged_input\x18\x14 \x01(\bR\x0eunchangedInput\x12!\n" +
+	"\fbytes_pulled\x18\x15 \x01(\x01R\vbytesPulled\x12\"\n" +
+	"\rbytes_to_pull\x18\x16 \x01(\x01R\vbytesToPull\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
 	"\x05value\x18\x02 \x01(\v2$.securly.sync.ingest.v1.EntityCountsR\x05value:\x028\x01\"\xb5\x01\n" +
@@ -3293,10 +3959,24 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x06column\x18\x05 \x01(\tR\x06column\x12\x1d\n" +
 	"\n" +
 	"sourced_id\x18\x06 \x01(\tR\tsourcedId\x12\x18\n" +
-	"\amessage\x18\a \x01(\tR\amessage\"D\n" +
+	"\amessage\x18\a \x01(\tR\amessage\"\x89\x01\n" +
 	"\x12ApproveSyncRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
-	"\x04sync\x18\x02 \x01(\tR\x04sync\"D\n" +
+	"\x04sync\x18\x02 \x01(\tR\x04sync\x12)\n" +
+	"\x10without_removals\x18\x03 \x01(\bR\x0fwithoutRemovals\x12\x18\n" +
+	"\aschools\x18\x04 \x03(\tR\aschools\"}\n" +
+	"\x16RestoreRevisionRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x05R\brevision\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x12\n" +
+	"\x04head\x18\x04 \x01(\x05R\x04head\"\x89\x02\n" +
+	"\x17RestoreRevisionResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x05R\brevision\x12\x1c\n" +
+	"\tcommitted\x18\x02 \x01(\bR\tcommitted\x12S\n" +
+	"\x06counts\x18\x03 \x03(\v2;.securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntryR\x06counts\x1a_\n" +
+	"\vCountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
+	"\x05value\x18\x02 \x01(\v2$.securly.sync.ingest.v1.EntityCountsR\x05value:\x028\x01\"D\n" +
 	"\x12DiscardSyncRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
 	"\x04sync\x18\x02 \x01(\tR\x04sync\"C\n" +
@@ -3326,15 +4006,18 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\rListDistricts\x12,.securly.sync.ingest.v1.ListDistrictsRequest\x1a-.securly.sync.ingest.v1.ListDistrictsResponse\"-\x8a\xb5\x18\x14\b\x02\x12\x0edistricts.read\x18\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/districts\x12\x95\x01\n" +
 	"\vGetDistrict\x12*.securly.sync.ingest.v1.GetDistrictRequest\x1a .securly.sync.ingest.v1.District\"8\x8a\xb5\x18\x14\b\x03\x12\x0edistricts.read\x18\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/districts/{district}\x12\xa4\x01\n" +
 	"\x0eUpdateDistrict\x12-.securly.sync.ingest.v1.UpdateDistrictRequest\x1a .securly.sync.ingest.v1.District\"A\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02$:\bsettings2\x18/v1/districts/{district}\x12\xa8\x01\n" +
-	"\x0eDeleteDistrict\x12-.securly.sync.ingest.v1.DeleteDistrictRequest\x1a..securly.sync.ingest.v1.DeleteDistrictResponse\"7\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/districts/{district}2\xea\b\n" +
+	"\x0eDeleteDistrict\x12-.securly.sync.ingest.v1.DeleteDistrictRequest\x1a..securly.sync.ingest.v1.DeleteDistrictResponse\"7\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/districts/{district}2\xa0\n" +
+	"\n" +
 	"\rSourceService\x12\x9b\x01\n" +
 	"\x0eListConnectors\x12-.securly.sync.ingest.v1.ListConnectorsRequest\x1a..securly.sync.ingest.v1.ListConnectorsResponse\"*\x8a\xb5\x18\x10\b\x02\x12\fsources.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/connectors\x12\xa2\x01\n" +
 	"\fCreateSource\x12+.securly.sync.ingest.v1.CreateSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"E\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02*:\x06source\" /v1/districts/{district}/sources\x12\xa4\x01\n" +
 	"\vListSources\x12*.securly.sync.ingest.v1.ListSourcesRequest\x1a+.securly.sync.ingest.v1.ListSourcesResponse\"<\x8a\xb5\x18\x10\b\x03\x12\fsources.read\x82\xd3\xe4\x93\x02\"\x12 /v1/districts/{district}/sources\x12\x9c\x01\n" +
 	"\tGetSource\x12(.securly.sync.ingest.v1.GetSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"E\x8a\xb5\x18\x10\b\x03\x12\fsources.read\x82\xd3\xe4\x93\x02+\x12)/v1/districts/{district}/sources/{source}\x12\xad\x01\n" +
 	"\fUpdateSource\x12+.securly.sync.ingest.v1.UpdateSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"P\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x025:\bsettings2)/v1/districts/{district}/sources/{source}\x12\xb1\x01\n" +
-	"\fDeleteSource\x12+.securly.sync.ingest.v1.DeleteSourceRequest\x1a,.securly.sync.ingest.v1.DeleteSourceResponse\"F\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02+*)/v1/districts/{district}/sources/{source}\x12l\n" +
-	"\x06Upload\x12%.securly.sync.ingest.v1.UploadRequest\x1a&.securly.sync.ingest.v1.UploadResponse\"\x11\x8a\xb5\x18\r\b\x03\x12\tsyncs.run(\x012\x8b\f\n" +
+	"\fDeleteSource\x12+.securly.sync.ingest.v1.DeleteSourceRequest\x1a,.securly.sync.ingest.v1.DeleteSourceResponse\"F\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02+*)/v1/districts/{district}/sources/{source}\x12\xb3\x01\n" +
+	"\n" +
+	"TestSource\x12).securly.sync.ingest.v1.TestSourceRequest\x1a*.securly.sync.ingest.v1.TestSourceResponse\"N\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x023:\x01*\"./v1/districts/{district}/sources/{source}:test\x12l\n" +
+	"\x06Upload\x12%.securly.sync.ingest.v1.UploadRequest\x1a&.securly.sync.ingest.v1.UploadResponse\"\x11\x8a\xb5\x18\r\b\x03\x12\tsyncs.run(\x012\xd7\r\n" +
 	"\vSyncService\x12\x9f\x01\n" +
 	"\tStartSync\x12(.securly.sync.ingest.v1.StartSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"J\x8a\xb5\x18\r\b\x03\x12\tsyncs.run\x82\xd3\xe4\x93\x023:\x01*\"./v1/districts/{district}/sources/{source}:sync\x12\x9c\x01\n" +
 	"\tListSyncs\x12(.securly.sync.ingest.v1.ListSyncsRequest\x1a).securly.sync.ingest.v1.ListSyncsResponse\":\x8a\xb5\x18\x10\b\x03\x12\fsources.read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/districts/{district}/syncs\x12\x92\x01\n" +
@@ -3342,7 +4025,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x0fListSyncChanges\x12..securly.sync.ingest.v1.ListSyncChangesRequest\x1a/.securly.sync.ingest.v1.ListSyncChangesResponse\"I\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x02/\x12-/v1/districts/{district}/syncs/{sync}/changes\x12\xad\x01\n" +
 	"\x11ExportSyncChanges\x12..securly.sync.ingest.v1.ListSyncChangesRequest\x1a\x14.google.api.HttpBody\"P\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x026\x124/v1/districts/{district}/syncs/{sync}/changes:export0\x01\x12\xc1\x01\n" +
 	"\x10ListSyncFindings\x12/.securly.sync.ingest.v1.ListSyncFindingsRequest\x1a0.securly.sync.ingest.v1.ListSyncFindingsResponse\"J\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x020\x12./v1/districts/{district}/syncs/{sync}/findings\x12\xa6\x01\n" +
-	"\vApproveSync\x12*.securly.sync.ingest.v1.ApproveSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"M\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x82\xd3\xe4\x93\x022:\x01*\"-/v1/districts/{district}/syncs/{sync}:approve\x12\xa6\x01\n" +
+	"\vApproveSync\x12*.securly.sync.ingest.v1.ApproveSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"M\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x82\xd3\xe4\x93\x022:\x01*\"-/v1/districts/{district}/syncs/{sync}:approve\x12\xc9\x01\n" +
+	"\x0fRestoreRevision\x12..securly.sync.ingest.v1.RestoreRevisionRequest\x1a/.securly.sync.ingest.v1.RestoreRevisionResponse\"U\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x82\xd3\xe4\x93\x02::\x01*\"5/v1/districts/{district}/revisions/{revision}:restore\x12\xa6\x01\n" +
 	"\vDiscardSync\x12*.securly.sync.ingest.v1.DiscardSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"M\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x82\xd3\xe4\x93\x022:\x01*\"-/v1/districts/{district}/syncs/{sync}:discard\x12\x9f\x01\n" +
 	"\n" +
 	"CancelSync\x12).securly.sync.ingest.v1.CancelSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"H\x8a\xb5\x18\r\b\x03\x12\tsyncs.run\x82\xd3\xe4\x93\x021:\x01*\",/v1/districts/{district}/syncs/{sync}:cancelBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
@@ -3360,7 +4044,7 @@ func file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_securly_sync_ingest_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
 	(SyncState)(0),                   // 0: securly.sync.ingest.v1.SyncState
 	(*District)(nil),                 // 1: securly.sync.ingest.v1.District
@@ -3373,131 +4057,156 @@ var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
 	(*DeleteDistrictResponse)(nil),   // 8: securly.sync.ingest.v1.DeleteDistrictResponse
 	(*ListConnectorsRequest)(nil),    // 9: securly.sync.ingest.v1.ListConnectorsRequest
 	(*ListConnectorsResponse)(nil),   // 10: securly.sync.ingest.v1.ListConnectorsResponse
-	(*Connector)(nil),                // 11: securly.sync.ingest.v1.Connector
-	(*DataRequirement)(nil),          // 12: securly.sync.ingest.v1.DataRequirement
-	(*Source)(nil),                   // 13: securly.sync.ingest.v1.Source
-	(*CreateSourceRequest)(nil),      // 14: securly.sync.ingest.v1.CreateSourceRequest
-	(*ListSourcesRequest)(nil),       // 15: securly.sync.ingest.v1.ListSourcesRequest
-	(*ListSourcesResponse)(nil),      // 16: securly.sync.ingest.v1.ListSourcesResponse
-	(*GetSourceRequest)(nil),         // 17: securly.sync.ingest.v1.GetSourceRequest
-	(*UpdateSourceRequest)(nil),      // 18: securly.sync.ingest.v1.UpdateSourceRequest
-	(*DeleteSourceRequest)(nil),      // 19: securly.sync.ingest.v1.DeleteSourceRequest
-	(*DeleteSourceResponse)(nil),     // 20: securly.sync.ingest.v1.DeleteSourceResponse
-	(*UploadRequest)(nil),            // 21: securly.sync.ingest.v1.UploadRequest
-	(*UploadHeader)(nil),             // 22: securly.sync.ingest.v1.UploadHeader
-	(*UploadFile)(nil),               // 23: securly.sync.ingest.v1.UploadFile
-	(*UploadEnd)(nil),                // 24: securly.sync.ingest.v1.UploadEnd
-	(*UploadResponse)(nil),           // 25: securly.sync.ingest.v1.UploadResponse
-	(*UploadedFile)(nil),             // 26: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                     // 27: securly.sync.ingest.v1.Sync
-	(*SyncStep)(nil),                 // 28: securly.sync.ingest.v1.SyncStep
-	(*EntityCounts)(nil),             // 29: securly.sync.ingest.v1.EntityCounts
-	(*HoldReason)(nil),               // 30: securly.sync.ingest.v1.HoldReason
-	(*SchoolChanges)(nil),            // 31: securly.sync.ingest.v1.SchoolChanges
-	(*StartSyncRequest)(nil),         // 32: securly.sync.ingest.v1.StartSyncRequest
-	(*ListSyncsRequest)(nil),         // 33: securly.sync.ingest.v1.ListSyncsRequest
-	(*ListSyncsResponse)(nil),        // 34: securly.sync.ingest.v1.ListSyncsResponse
-	(*GetSyncRequest)(nil),           // 35: securly.sync.ingest.v1.GetSyncRequest
-	(*ListSyncChangesRequest)(nil),   // 36: securly.sync.ingest.v1.ListSyncChangesRequest
-	(*ListSyncChangesResponse)(nil),  // 37: securly.sync.ingest.v1.ListSyncChangesResponse
-	(*SyncChange)(nil),               // 38: securly.sync.ingest.v1.SyncChange
-	(*SyncFieldChange)(nil),          // 39: securly.sync.ingest.v1.SyncFieldChange
-	(*ListSyncFindingsRequest)(nil),  // 40: securly.sync.ingest.v1.ListSyncFindingsRequest
-	(*ListSyncFindingsResponse)(nil), // 41: securly.sync.ingest.v1.ListSyncFindingsResponse
-	(*SyncFinding)(nil),              // 42: securly.sync.ingest.v1.SyncFinding
-	(*ApproveSyncRequest)(nil),       // 43: securly.sync.ingest.v1.ApproveSyncRequest
-	(*DiscardSyncRequest)(nil),       // 44: securly.sync.ingest.v1.DiscardSyncRequest
-	(*CancelSyncRequest)(nil),        // 45: securly.sync.ingest.v1.CancelSyncRequest
-	nil,                              // 46: securly.sync.ingest.v1.Sync.CountsEntry
-	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 48: google.protobuf.FieldMask
-	(*structpb.Struct)(nil),          // 49: google.protobuf.Struct
-	(*httpbody.HttpBody)(nil),        // 50: google.api.HttpBody
+	(*Vendor)(nil),                   // 11: securly.sync.ingest.v1.Vendor
+	(*Connector)(nil),                // 12: securly.sync.ingest.v1.Connector
+	(*SecretField)(nil),              // 13: securly.sync.ingest.v1.SecretField
+	(*DataRequirement)(nil),          // 14: securly.sync.ingest.v1.DataRequirement
+	(*Source)(nil),                   // 15: securly.sync.ingest.v1.Source
+	(*CreateSourceRequest)(nil),      // 16: securly.sync.ingest.v1.CreateSourceRequest
+	(*ListSourcesRequest)(nil),       // 17: securly.sync.ingest.v1.ListSourcesRequest
+	(*ListSourcesResponse)(nil),      // 18: securly.sync.ingest.v1.ListSourcesResponse
+	(*GetSourceRequest)(nil),         // 19: securly.sync.ingest.v1.GetSourceRequest
+	(*UpdateSourceRequest)(nil),      // 20: securly.sync.ingest.v1.UpdateSourceRequest
+	(*DeleteSourceRequest)(nil),      // 21: securly.sync.ingest.v1.DeleteSourceRequest
+	(*DeleteSourceResponse)(nil),     // 22: securly.sync.ingest.v1.DeleteSourceResponse
+	(*TestSourceRequest)(nil),        // 23: securly.sync.ingest.v1.TestSourceRequest
+	(*TestSourceResponse)(nil),       // 24: securly.sync.ingest.v1.TestSourceResponse
+	(*TestMessage)(nil),              // 25: securly.sync.ingest.v1.TestMessage
+	(*UploadRequest)(nil),            // 26: securly.sync.ingest.v1.UploadRequest
+	(*UploadHeader)(nil),             // 27: securly.sync.ingest.v1.UploadHeader
+	(*UploadFile)(nil),               // 28: securly.sync.ingest.v1.UploadFile
+	(*UploadEnd)(nil),                // 29: securly.sync.ingest.v1.UploadEnd
+	(*UploadResponse)(nil),           // 30: securly.sync.ingest.v1.UploadResponse
+	(*UploadedFile)(nil),             // 31: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                     // 32: securly.sync.ingest.v1.Sync
+	(*SyncStep)(nil),                 // 33: securly.sync.ingest.v1.SyncStep
+	(*EntityCounts)(nil),             // 34: securly.sync.ingest.v1.EntityCounts
+	(*HoldReason)(nil),               // 35: securly.sync.ingest.v1.HoldReason
+	(*SchoolChanges)(nil),            // 36: securly.sync.ingest.v1.SchoolChanges
+	(*StartSyncRequest)(nil),         // 37: securly.sync.ingest.v1.StartSyncRequest
+	(*ListSyncsRequest)(nil),         // 38: securly.sync.ingest.v1.ListSyncsRequest
+	(*ListSyncsResponse)(nil),        // 39: securly.sync.ingest.v1.ListSyncsResponse
+	(*GetSyncRequest)(nil),           // 40: securly.sync.ingest.v1.GetSyncRequest
+	(*ListSyncChangesRequest)(nil),   // 41: securly.sync.ingest.v1.ListSyncChangesRequest
+	(*ListSyncChangesResponse)(nil),  // 42: securly.sync.ingest.v1.ListSyncChangesResponse
+	(*SyncChange)(nil),               // 43: securly.sync.ingest.v1.SyncChange
+	(*SyncFieldChange)(nil),          // 44: securly.sync.ingest.v1.SyncFieldChange
+	(*ListSyncFindingsRequest)(nil),  // 45: securly.sync.ingest.v1.ListSyncFindingsRequest
+	(*ListSyncFindingsResponse)(nil), // 46: securly.sync.ingest.v1.ListSyncFindingsResponse
+	(*SyncFinding)(nil),              // 47: securly.sync.ingest.v1.SyncFinding
+	(*ApproveSyncRequest)(nil),       // 48: securly.sync.ingest.v1.ApproveSyncRequest
+	(*RestoreRevisionRequest)(nil),   // 49: securly.sync.ingest.v1.RestoreRevisionRequest
+	(*RestoreRevisionResponse)(nil),  // 50: securly.sync.ingest.v1.RestoreRevisionResponse
+	(*DiscardSyncRequest)(nil),       // 51: securly.sync.ingest.v1.DiscardSyncRequest
+	(*CancelSyncRequest)(nil),        // 52: securly.sync.ingest.v1.CancelSyncRequest
+	nil,                              // 53: securly.sync.ingest.v1.Source.SecretsEntry
+	nil,                              // 54: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	nil,                              // 55: securly.sync.ingest.v1.Sync.CountsEntry
+	nil,                              // 56: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	(*timestamppb.Timestamp)(nil),    // 57: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 58: google.protobuf.FieldMask
+	(*structpb.Struct)(nil),          // 59: google.protobuf.Struct
+	(*httpbody.HttpBody)(nil),        // 60: google.api.HttpBody
 }
 var file_securly_sync_ingest_v1_ingest_proto_depIdxs = []int32{
-	47, // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
-	47, // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
+	57, // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
+	57, // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 2: securly.sync.ingest.v1.CreateDistrictRequest.district:type_name -> securly.sync.ingest.v1.District
 	1,  // 3: securly.sync.ingest.v1.ListDistrictsResponse.districts:type_name -> securly.sync.ingest.v1.District
 	1,  // 4: securly.sync.ingest.v1.UpdateDistrictRequest.settings:type_name -> securly.sync.ingest.v1.District
-	48, // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
-	11, // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
-	49, // 7: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
-	12, // 8: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
-	12, // 9: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
-	49, // 10: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
-	47, // 11: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
-	47, // 12: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
-	13, // 13: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
-	13, // 14: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
-	13, // 15: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
-	48, // 16: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	22, // 17: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
-	23, // 18: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
-	24, // 19: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
-	26, // 20: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	0,  // 21: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
-	47, // 22: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
-	47, // 23: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
-	28, // 24: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
-	46, // 25: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
-	30, // 26: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
-	31, // 27: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
-	0,  // 28: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
-	47, // 29: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
-	47, // 30: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
-	27, // 31: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
-	38, // 32: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
-	39, // 33: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
-	42, // 34: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
-	29, // 35: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	2,  // 36: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
-	3,  // 37: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
-	5,  // 38: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
-	6,  // 39: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
-	7,  // 40: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
-	9,  // 41: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
-	14, // 42: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
-	15, // 43: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
-	17, // 44: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
-	18, // 45: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
-	19, // 46: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
-	21, // 47: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
-	32, // 48: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
-	33, // 49: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
-	35, // 50: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
-	36, // 51: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	36, // 52: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	40, // 53: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
-	43, // 54: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
-	44, // 55: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
-	45, // 56: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
-	1,  // 57: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
-	4,  // 58: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
-	1,  // 59: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
-	1,  // 60: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
-	8,  // 61: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
-	10, // 62: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
-	13, // 63: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
-	16, // 64: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
-	13, // 65: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
-	13, // 66: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
-	20, // 67: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
-	25, // 68: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
-	27, // 69: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
-	34, // 70: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
-	27, // 71: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
-	37, // 72: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
-	50, // 73: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
-	41, // 74: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
-	27, // 75: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
-	27, // 76: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
-	27, // 77: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
-	57, // [57:78] is the sub-list for method output_type
-	36, // [36:57] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	58, // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
+	12, // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
+	11, // 7: securly.sync.ingest.v1.ListConnectorsResponse.vendors:type_name -> securly.sync.ingest.v1.Vendor
+	59, // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
+	59, // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
+	14, // 10: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	14, // 11: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	13, // 12: securly.sync.ingest.v1.Connector.secrets:type_name -> securly.sync.ingest.v1.SecretField
+	59, // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
+	57, // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
+	57, // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
+	53, // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
+	15, // 17: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
+	15, // 18: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
+	15, // 19: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
+	58, // 20: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	14, // 21: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	14, // 22: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	54, // 23: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	25, // 24: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
+	59, // 25: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
+	27, // 26: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
+	28, // 27: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
+	29, // 28: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
+	31, // 29: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	0,  // 30: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
+	57, // 31: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
+	57, // 32: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
+	33, // 33: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
+	55, // 34: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
+	35, // 35: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
+	36, // 36: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
+	0,  // 37: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
+	57, // 38: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
+	57, // 39: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
+	32, // 40: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
+	43, // 41: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
+	44, // 42: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
+	47, // 43: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
+	56, // 44: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	34, // 45: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	34, // 46: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	2,  // 47: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
+	3,  // 48: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
+	5,  // 49: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
+	6,  // 50: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
+	7,  // 51: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
+	9,  // 52: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
+	16, // 53: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
+	17, // 54: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
+	19, // 55: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
+	20, // 56: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
+	21, // 57: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
+	23, // 58: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
+	26, // 59: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
+	37, // 60: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
+	38, // 61: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
+	40, // 62: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
+	41, // 63: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	41, // 64: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	45, // 65: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
+	48, // 66: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
+	49, // 67: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
+	51, // 68: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
+	52, // 69: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
+	1,  // 70: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
+	4,  // 71: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
+	1,  // 72: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
+	1,  // 73: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
+	8,  // 74: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
+	10, // 75: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
+	15, // 76: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
+	18, // 77: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
+	15, // 78: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
+	15, // 79: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
+	22, // 80: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
+	24, // 81: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
+	30, // 82: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
+	32, // 83: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
+	39, // 84: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
+	32, // 85: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
+	42, // 86: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
+	60, // 87: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
+	46, // 88: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
+	32, // 89: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
+	50, // 90: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
+	32, // 91: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
+	32, // 92: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
+	70, // [70:93] is the sub-list for method output_type
+	47, // [47:70] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_ingest_proto_init() }
@@ -3505,7 +4214,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 	if File_securly_sync_ingest_v1_ingest_proto != nil {
 		return
 	}
-	file_securly_sync_ingest_v1_ingest_proto_msgTypes[20].OneofWrappers = []any{
+	file_securly_sync_ingest_v1_ingest_proto_msgTypes[25].OneofWrappers = []any{
 		(*UploadRequest_Header)(nil),
 		(*UploadRequest_File)(nil),
 		(*UploadRequest_Chunk)(nil),
@@ -3517,7 +4226,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_ingest_proto_rawDesc), len(file_securly_sync_ingest_v1_ingest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -290,6 +290,7 @@ const (
 	SourceService_GetSource_FullMethodName      = "/securly.sync.ingest.v1.SourceService/GetSource"
 	SourceService_UpdateSource_FullMethodName   = "/securly.sync.ingest.v1.SourceService/UpdateSource"
 	SourceService_DeleteSource_FullMethodName   = "/securly.sync.ingest.v1.SourceService/DeleteSource"
+	SourceService_TestSource_FullMethodName     = "/securly.sync.ingest.v1.SourceService/TestSource"
 	SourceService_Upload_FullMethodName         = "/securly.sync.ingest.v1.SourceService/Upload"
 )
 
@@ -306,6 +307,9 @@ type SourceServiceClient interface {
 	UpdateSource(ctx context.Context, in *UpdateSourceRequest, opts ...grpc.CallOption) (*Source, error)
 	// Refused while the source owns records of the roster.
 	DeleteSource(ctx context.Context, in *DeleteSourceRequest, opts ...grpc.CallOption) (*DeleteSourceResponse, error)
+	// Tries a source out: whether it can be reached, and what the package there,
+	// or the newest upload, has and lacks. Nothing is kept of it.
+	TestSource(ctx context.Context, in *TestSourceRequest, opts ...grpc.CallOption) (*TestSourceResponse, error)
 	// Keeps a package for a later sync. Over HTTP as multipart/form-data under
 	// /v1/districts/{district}/sources/{source}:upload.
 	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error)
@@ -379,6 +383,16 @@ func (c *sourceServiceClient) DeleteSource(ctx context.Context, in *DeleteSource
 	return out, nil
 }
 
+func (c *sourceServiceClient) TestSource(ctx context.Context, in *TestSourceRequest, opts ...grpc.CallOption) (*TestSourceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestSourceResponse)
+	err := c.cc.Invoke(ctx, SourceService_TestSource_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *sourceServiceClient) Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &SourceService_ServiceDesc.Streams[0], SourceService_Upload_FullMethodName, cOpts...)
@@ -405,6 +419,9 @@ type SourceServiceServer interface {
 	UpdateSource(context.Context, *UpdateSourceRequest) (*Source, error)
 	// Refused while the source owns records of the roster.
 	DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error)
+	// Tries a source out: whether it can be reached, and what the package there,
+	// or the newest upload, has and lacks. Nothing is kept of it.
+	TestSource(context.Context, *TestSourceRequest) (*TestSourceResponse, error)
 	// Keeps a package for a later sync. Over HTTP as multipart/form-data under
 	// /v1/districts/{district}/sources/{source}:upload.
 	Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error
@@ -435,6 +452,9 @@ func (UnimplementedSourceServiceServer) UpdateSource(context.Context, *UpdateSou
 }
 func (UnimplementedSourceServiceServer) DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteSource not implemented")
+}
+func (UnimplementedSourceServiceServer) TestSource(context.Context, *TestSourceRequest) (*TestSourceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestSource not implemented")
 }
 func (UnimplementedSourceServiceServer) Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error {
 	return status.Error(codes.Unimplemented, "method Upload not implemented")
@@ -568,6 +588,24 @@ func _SourceService_DeleteSource_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SourceService_TestSource_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestSourceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SourceServiceServer).TestSource(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SourceService_TestSource_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SourceServiceServer).TestSource(ctx, req.(*TestSourceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SourceService_Upload_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(SourceServiceServer).Upload(&grpc.GenericServerStream[UploadRequest, UploadResponse]{ServerStream: stream})
 }
@@ -606,6 +644,10 @@ var SourceService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "DeleteSource",
 			Handler:    _SourceService_DeleteSource_Handler,
 		},
+		{
+			MethodName: "TestSource",
+			Handler:    _SourceService_TestSource_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -625,6 +667,7 @@ const (
 	SyncService_ExportSyncChanges_FullMethodName = "/securly.sync.ingest.v1.SyncService/ExportSyncChanges"
 	SyncService_ListSyncFindings_FullMethodName  = "/securly.sync.ingest.v1.SyncService/ListSyncFindings"
 	SyncService_ApproveSync_FullMethodName       = "/securly.sync.ingest.v1.SyncService/ApproveSync"
+	SyncService_RestoreRevision_FullMethodName   = "/securly.sync.ingest.v1.SyncService/RestoreRevision"
 	SyncService_DiscardSync_FullMethodName       = "/securly.sync.ingest.v1.SyncService/DiscardSync"
 	SyncService_CancelSync_FullMethodName        = "/securly.sync.ingest.v1.SyncService/CancelSync"
 )
@@ -643,8 +686,11 @@ type SyncServiceClient interface {
 	ExportSyncChanges(ctx context.Context, in *ListSyncChangesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[httpbody.HttpBody], error)
 	// Lists rejected rows and warnings.
 	ListSyncFindings(ctx context.Context, in *ListSyncFindingsRequest, opts ...grpc.CallOption) (*ListSyncFindingsResponse, error)
-	// Commits a plan that is on hold.
+	// Commits a plan that is on hold, or a part of it.
 	ApproveSync(ctx context.Context, in *ApproveSyncRequest, opts ...grpc.CallOption) (*Sync, error)
+	// Takes the roster back to an earlier revision, as a new one. The next plan
+	// of each source then waits for a person, unless it changes nothing.
+	RestoreRevision(ctx context.Context, in *RestoreRevisionRequest, opts ...grpc.CallOption) (*RestoreRevisionResponse, error)
 	// Drops a plan that is on hold.
 	DiscardSync(ctx context.Context, in *DiscardSyncRequest, opts ...grpc.CallOption) (*Sync, error)
 	// Stops a sync that has not begun to commit.
@@ -738,6 +784,16 @@ func (c *syncServiceClient) ApproveSync(ctx context.Context, in *ApproveSyncRequ
 	return out, nil
 }
 
+func (c *syncServiceClient) RestoreRevision(ctx context.Context, in *RestoreRevisionRequest, opts ...grpc.CallOption) (*RestoreRevisionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RestoreRevisionResponse)
+	err := c.cc.Invoke(ctx, SyncService_RestoreRevision_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *syncServiceClient) DiscardSync(ctx context.Context, in *DiscardSyncRequest, opts ...grpc.CallOption) (*Sync, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Sync)
@@ -772,8 +828,11 @@ type SyncServiceServer interface {
 	ExportSyncChanges(*ListSyncChangesRequest, grpc.ServerStreamingServer[httpbody.HttpBody]) error
 	// Lists rejected rows and warnings.
 	ListSyncFindings(context.Context, *ListSyncFindingsRequest) (*ListSyncFindingsResponse, error)
-	// Commits a plan that is on hold.
+	// Commits a plan that is on hold, or a part of it.
 	ApproveSync(context.Context, *ApproveSyncRequest) (*Sync, error)
+	// Takes the roster back to an earlier revision, as a new one. The next plan
+	// of each source then waits for a person, unless it changes nothing.
+	RestoreRevision(context.Context, *RestoreRevisionRequest) (*RestoreRevisionResponse, error)
 	// Drops a plan that is on hold.
 	DiscardSync(context.Context, *DiscardSyncRequest) (*Sync, error)
 	// Stops a sync that has not begun to commit.
@@ -808,6 +867,9 @@ func (UnimplementedSyncServiceServer) ListSyncFindings(context.Context, *ListSyn
 }
 func (UnimplementedSyncServiceServer) ApproveSync(context.Context, *ApproveSyncRequest) (*Sync, error) {
 	return nil, status.Error(codes.Unimplemented, "method ApproveSync not implemented")
+}
+func (UnimplementedSyncServiceServer) RestoreRevision(context.Context, *RestoreRevisionRequest) (*RestoreRevisionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreRevision not implemented")
 }
 func (UnimplementedSyncServiceServer) DiscardSync(context.Context, *DiscardSyncRequest) (*Sync, error) {
 	return nil, status.Error(codes.Unimplemented, "method DiscardSync not implemented")
@@ -955,6 +1017,24 @@ func _SyncService_ApproveSync_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SyncService_RestoreRevision_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreRevisionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SyncServiceServer).RestoreRevision(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SyncService_RestoreRevision_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SyncServiceServer).RestoreRevision(ctx, req.(*RestoreRevisionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SyncService_DiscardSync_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DiscardSyncRequest)
 	if err := dec(in); err != nil {
@@ -1021,6 +1101,10 @@ var SyncService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ApproveSync",
 			Handler:    _SyncService_ApproveSync_Handler,
+		},
+		{
+			MethodName: "RestoreRevision",
+			Handler:    _SyncService_RestoreRevision_Handler,
 		},
 		{
 			MethodName: "DiscardSync",

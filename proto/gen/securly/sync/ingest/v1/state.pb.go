@@ -83,7 +83,8 @@ type SourceDocument struct {
 	// With the last sync; its times and its etag are those of its settings.
 	Source *Source `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	// The newest dry run whose plan is kept.
-	DryRun        string `protobuf:"bytes,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun        string         `protobuf:"bytes,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Secrets       *SealedSecrets `protobuf:"bytes,4,opt,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +140,130 @@ func (x *SourceDocument) GetDryRun() string {
 	return ""
 }
 
+func (x *SourceDocument) GetSecrets() *SealedSecrets {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+// SealedSecrets are the secrets of a source: a SecretValues message encrypted
+// with a key of its own, and that key encrypted with the hub's.
+type SealedSecrets struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Key    []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Values []byte                 `protobuf:"bytes,2,opt,name=values,proto3" json:"values,omitempty"`
+	// What is in it.
+	Names         []string `protobuf:"bytes,3,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedSecrets) Reset() {
+	*x = SealedSecrets{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedSecrets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedSecrets) ProtoMessage() {}
+
+func (x *SealedSecrets) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedSecrets.ProtoReflect.Descriptor instead.
+func (*SealedSecrets) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SealedSecrets) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SealedSecrets) GetValues() []byte {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *SealedSecrets) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// SecretValues are the secrets of a source in the clear; never stored.
+type SecretValues struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// District and source, so that the document of one is of no use in another's.
+	Owner         string            `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	Values        map[string]string `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecretValues) Reset() {
+	*x = SecretValues{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecretValues) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecretValues) ProtoMessage() {}
+
+func (x *SecretValues) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecretValues.ProtoReflect.Descriptor instead.
+func (*SecretValues) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SecretValues) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *SecretValues) GetValues() map[string]string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 // LayerDocument names the last good, committed records of one source.
 type LayerDocument struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -147,15 +272,18 @@ type LayerDocument struct {
 	// By entity name. An entity that was never delivered is absent.
 	Files map[string]*LayerFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The sync that made it current.
-	Sync          string                 `protobuf:"bytes,4,opt,name=sync,proto3" json:"sync,omitempty"`
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	Sync       string                 `protobuf:"bytes,4,opt,name=sync,proto3" json:"sync,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// The newest revision that went back to an earlier one and that a plan of the
+	// source was made and committed after.
+	Undo          int32 `protobuf:"varint,8,opt,name=undo,proto3" json:"undo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LayerDocument) Reset() {
 	*x = LayerDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[2]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -167,7 +295,7 @@ func (x *LayerDocument) String() string {
 func (*LayerDocument) ProtoMessage() {}
 
 func (x *LayerDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[2]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -180,7 +308,7 @@ func (x *LayerDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerDocument.ProtoReflect.Descriptor instead.
 func (*LayerDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LayerDocument) GetDistrict() string {
@@ -218,6 +346,13 @@ func (x *LayerDocument) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *LayerDocument) GetUndo() int32 {
+	if x != nil {
+		return x.Undo
+	}
+	return 0
+}
+
 // LayerFile is a blob of normalised records of one entity, ordered by sourcedId.
 type LayerFile struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -229,7 +364,7 @@ type LayerFile struct {
 
 func (x *LayerFile) Reset() {
 	*x = LayerFile{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -241,7 +376,7 @@ func (x *LayerFile) String() string {
 func (*LayerFile) ProtoMessage() {}
 
 func (x *LayerFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -254,7 +389,7 @@ func (x *LayerFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerFile.ProtoReflect.Descriptor instead.
 func (*LayerFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LayerFile) GetKey() string {
@@ -279,16 +414,20 @@ type UploadDocument struct {
 	UploadId string                 `protobuf:"bytes,3,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
 	Files    []*UploadedFile        `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty"`
 	// The blob: always a zip, loose files are packed into one.
-	Key           string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
-	Size          int64                  `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	Key        string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Size       int64                  `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// What the connector knows the package by, if one fetched it.
+	Mark string `protobuf:"bytes,8,opt,name=mark,proto3" json:"mark,omitempty"`
+	// SHA-256 over the names and contents of what was fetched.
+	Digest        []byte `protobuf:"bytes,9,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UploadDocument) Reset() {
 	*x = UploadDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -300,7 +439,7 @@ func (x *UploadDocument) String() string {
 func (*UploadDocument) ProtoMessage() {}
 
 func (x *UploadDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -313,7 +452,7 @@ func (x *UploadDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadDocument.ProtoReflect.Descriptor instead.
 func (*UploadDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UploadDocument) GetDistrict() string {
@@ -365,6 +504,20 @@ func (x *UploadDocument) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *UploadDocument) GetMark() string {
+	if x != nil {
+		return x.Mark
+	}
+	return ""
+}
+
+func (x *UploadDocument) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 // SyncDocument is a sync with what its runner needs to go on with it.
 type SyncDocument struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -391,14 +544,20 @@ type SyncDocument struct {
 	// The package holds changes, so that it needs what the syncs before it bring.
 	Partial bool `protobuf:"varint,14,opt,name=partial,proto3" json:"partial,omitempty"`
 	// Entities whose previous layer files are damaged and are done without.
-	Rebuild       []string `protobuf:"bytes,15,rep,name=rebuild,proto3" json:"rebuild,omitempty"`
+	Rebuild []string `protobuf:"bytes,15,rep,name=rebuild,proto3" json:"rebuild,omitempty"`
+	// Not to be pulled before.
+	PullAfter *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=pull_after,json=pullAfter,proto3" json:"pull_after,omitempty"`
+	// The last_undo of the plan.
+	Undo int32 `protobuf:"varint,20,opt,name=undo,proto3" json:"undo,omitempty"`
+	// What a person has chosen of the plan; absent for all of it.
+	Selection     *Selection `protobuf:"bytes,21,opt,name=selection,proto3" json:"selection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncDocument) Reset() {
 	*x = SyncDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +569,7 @@ func (x *SyncDocument) String() string {
 func (*SyncDocument) ProtoMessage() {}
 
 func (x *SyncDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +582,7 @@ func (x *SyncDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDocument.ProtoReflect.Descriptor instead.
 func (*SyncDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SyncDocument) GetDistrict() string {
@@ -524,6 +683,143 @@ func (x *SyncDocument) GetRebuild() []string {
 	return nil
 }
 
+func (x *SyncDocument) GetPullAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PullAfter
+	}
+	return nil
+}
+
+func (x *SyncDocument) GetUndo() int32 {
+	if x != nil {
+		return x.Undo
+	}
+	return 0
+}
+
+func (x *SyncDocument) GetSelection() *Selection {
+	if x != nil {
+		return x.Selection
+	}
+	return nil
+}
+
+// Selection is the part of a plan that is approved.
+type Selection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plan that holds it.
+	Plan            string   `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	WithoutRemovals bool     `protobuf:"varint,2,opt,name=without_removals,json=withoutRemovals,proto3" json:"without_removals,omitempty"`
+	Schools         []string `protobuf:"bytes,3,rep,name=schools,proto3" json:"schools,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Selection) Reset() {
+	*x = Selection{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Selection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Selection) ProtoMessage() {}
+
+func (x *Selection) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Selection.ProtoReflect.Descriptor instead.
+func (*Selection) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Selection) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *Selection) GetWithoutRemovals() bool {
+	if x != nil {
+		return x.WithoutRemovals
+	}
+	return false
+}
+
+func (x *Selection) GetSchools() []string {
+	if x != nil {
+		return x.Schools
+	}
+	return nil
+}
+
+// RetentionDocument marks when a district's history was last cut short.
+type RetentionDocument struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// Not again before this.
+	NextTime      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=next_time,json=nextTime,proto3" json:"next_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionDocument) Reset() {
+	*x = RetentionDocument{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionDocument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionDocument) ProtoMessage() {}
+
+func (x *RetentionDocument) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionDocument.ProtoReflect.Descriptor instead.
+func (*RetentionDocument) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RetentionDocument) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *RetentionDocument) GetNextTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextTime
+	}
+	return nil
+}
+
 // OpenSyncDocument marks a sync that a runner still has to do something for.
 type OpenSyncDocument struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -537,7 +833,7 @@ type OpenSyncDocument struct {
 
 func (x *OpenSyncDocument) Reset() {
 	*x = OpenSyncDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +845,7 @@ func (x *OpenSyncDocument) String() string {
 func (*OpenSyncDocument) ProtoMessage() {}
 
 func (x *OpenSyncDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +858,7 @@ func (x *OpenSyncDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSyncDocument.ProtoReflect.Descriptor instead.
 func (*OpenSyncDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OpenSyncDocument) GetDistrict() string {
@@ -607,7 +903,7 @@ type LeaseDocument struct {
 
 func (x *LeaseDocument) Reset() {
 	*x = LeaseDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +915,7 @@ func (x *LeaseDocument) String() string {
 func (*LeaseDocument) ProtoMessage() {}
 
 func (x *LeaseDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +928,7 @@ func (x *LeaseDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseDocument.ProtoReflect.Descriptor instead.
 func (*LeaseDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LeaseDocument) GetLease() string {
@@ -670,25 +966,37 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\"securly/sync/ingest/v1/state.proto\x12\x16securly.sync.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#securly/sync/ingest/v1/ingest.proto\"l\n" +
 	"\x10DistrictDocument\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1a\n" +
-	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"}\n" +
+	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\xbe\x01\n" +
 	"\x0eSourceDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x126\n" +
 	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\x12\x17\n" +
-	"\adry_run\x18\x03 \x01(\tR\x06dryRun\"\xb9\x02\n" +
+	"\adry_run\x18\x03 \x01(\tR\x06dryRun\x12?\n" +
+	"\asecrets\x18\x04 \x01(\v2%.securly.sync.ingest.v1.SealedSecretsR\asecrets\"O\n" +
+	"\rSealedSecrets\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
+	"\x06values\x18\x02 \x01(\fR\x06values\x12\x14\n" +
+	"\x05names\x18\x03 \x03(\tR\x05names\"\xae\x01\n" +
+	"\fSecretValues\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12M\n" +
+	"\x06values\x18\x02 \x03(\v20.securly.sync.ingest.v1.SecretValues.ValuesEntryB\x03\x80\x01\x01R\x06values\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x02\n" +
 	"\rLayerDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12F\n" +
 	"\x05files\x18\x03 \x03(\v20.securly.sync.ingest.v1.LayerDocument.FilesEntryR\x05files\x12\x12\n" +
 	"\x04sync\x18\x04 \x01(\tR\x04sync\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\x1a[\n" +
+	"updateTime\x12\x12\n" +
+	"\x04undo\x18\b \x01(\x05R\x04undo\x1a[\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
 	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"7\n" +
 	"\tLayerFile\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x03R\arecords\"\x80\x02\n" +
+	"\arecords\x18\x02 \x01(\x03R\arecords\"\xac\x02\n" +
 	"\x0eUploadDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1b\n" +
@@ -697,7 +1005,9 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x12\x12\n" +
 	"\x04size\x18\x06 \x01(\x03R\x04size\x12;\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xe3\x04\n" +
+	"createTime\x12\x12\n" +
+	"\x04mark\x18\b \x01(\tR\x04mark\x12\x16\n" +
+	"\x06digest\x18\t \x01(\fR\x06digest\"\xf3\x05\n" +
 	"\fSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x120\n" +
 	"\x04sync\x18\x02 \x01(\v2\x1c.securly.sync.ingest.v1.SyncR\x04sync\x12\x1d\n" +
@@ -714,11 +1024,22 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\ftrace_parent\x18\f \x01(\tR\vtraceParent\x12\x12\n" +
 	"\x04base\x18\r \x01(\tR\x04base\x12\x18\n" +
 	"\apartial\x18\x0e \x01(\bR\apartial\x12\x18\n" +
-	"\arebuild\x18\x0f \x03(\tR\arebuild\x1a[\n" +
+	"\arebuild\x18\x0f \x03(\tR\arebuild\x129\n" +
+	"\n" +
+	"pull_after\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tpullAfter\x12\x12\n" +
+	"\x04undo\x18\x14 \x01(\x05R\x04undo\x12?\n" +
+	"\tselection\x18\x15 \x01(\v2!.securly.sync.ingest.v1.SelectionR\tselection\x1a[\n" +
 	"\n" +
 	"LayerEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
-	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01J\x04\b\a\x10\bR\bapproved\"\x97\x01\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01J\x04\b\a\x10\bR\bapproved\"d\n" +
+	"\tSelection\x12\x12\n" +
+	"\x04plan\x18\x01 \x01(\tR\x04plan\x12)\n" +
+	"\x10without_removals\x18\x02 \x01(\bR\x0fwithoutRemovals\x12\x18\n" +
+	"\aschools\x18\x03 \x03(\tR\aschools\"h\n" +
+	"\x11RetentionDocument\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x127\n" +
+	"\tnext_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bnextTime\"\x97\x01\n" +
 	"\x10OpenSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x12\n" +
@@ -744,44 +1065,54 @@ func file_securly_sync_ingest_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*DistrictDocument)(nil),      // 0: securly.sync.ingest.v1.DistrictDocument
 	(*SourceDocument)(nil),        // 1: securly.sync.ingest.v1.SourceDocument
-	(*LayerDocument)(nil),         // 2: securly.sync.ingest.v1.LayerDocument
-	(*LayerFile)(nil),             // 3: securly.sync.ingest.v1.LayerFile
-	(*UploadDocument)(nil),        // 4: securly.sync.ingest.v1.UploadDocument
-	(*SyncDocument)(nil),          // 5: securly.sync.ingest.v1.SyncDocument
-	(*OpenSyncDocument)(nil),      // 6: securly.sync.ingest.v1.OpenSyncDocument
-	(*LeaseDocument)(nil),         // 7: securly.sync.ingest.v1.LeaseDocument
-	nil,                           // 8: securly.sync.ingest.v1.LayerDocument.FilesEntry
-	nil,                           // 9: securly.sync.ingest.v1.SyncDocument.LayerEntry
-	(*District)(nil),              // 10: securly.sync.ingest.v1.District
-	(*Source)(nil),                // 11: securly.sync.ingest.v1.Source
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*UploadedFile)(nil),          // 13: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                  // 14: securly.sync.ingest.v1.Sync
-	(SyncState)(0),                // 15: securly.sync.ingest.v1.SyncState
+	(*SealedSecrets)(nil),         // 2: securly.sync.ingest.v1.SealedSecrets
+	(*SecretValues)(nil),          // 3: securly.sync.ingest.v1.SecretValues
+	(*LayerDocument)(nil),         // 4: securly.sync.ingest.v1.LayerDocument
+	(*LayerFile)(nil),             // 5: securly.sync.ingest.v1.LayerFile
+	(*UploadDocument)(nil),        // 6: securly.sync.ingest.v1.UploadDocument
+	(*SyncDocument)(nil),          // 7: securly.sync.ingest.v1.SyncDocument
+	(*Selection)(nil),             // 8: securly.sync.ingest.v1.Selection
+	(*RetentionDocument)(nil),     // 9: securly.sync.ingest.v1.RetentionDocument
+	(*OpenSyncDocument)(nil),      // 10: securly.sync.ingest.v1.OpenSyncDocument
+	(*LeaseDocument)(nil),         // 11: securly.sync.ingest.v1.LeaseDocument
+	nil,                           // 12: securly.sync.ingest.v1.SecretValues.ValuesEntry
+	nil,                           // 13: securly.sync.ingest.v1.LayerDocument.FilesEntry
+	nil,                           // 14: securly.sync.ingest.v1.SyncDocument.LayerEntry
+	(*District)(nil),              // 15: securly.sync.ingest.v1.District
+	(*Source)(nil),                // 16: securly.sync.ingest.v1.Source
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*UploadedFile)(nil),          // 18: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                  // 19: securly.sync.ingest.v1.Sync
+	(SyncState)(0),                // 20: securly.sync.ingest.v1.SyncState
 }
 var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
-	10, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
-	11, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
-	8,  // 2: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
-	12, // 3: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
-	13, // 4: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	12, // 5: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
-	14, // 6: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
-	9,  // 7: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
-	15, // 8: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
-	12, // 9: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
-	12, // 10: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 11: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	3,  // 12: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	15, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
+	16, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
+	2,  // 2: securly.sync.ingest.v1.SourceDocument.secrets:type_name -> securly.sync.ingest.v1.SealedSecrets
+	12, // 3: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
+	13, // 4: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
+	17, // 5: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
+	18, // 6: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	17, // 7: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
+	19, // 8: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
+	14, // 9: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
+	20, // 10: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
+	17, // 11: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
+	8,  // 12: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
+	17, // 13: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
+	17, // 14: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
+	17, // 15: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 16: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	5,  // 17: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_state_proto_init() }
@@ -796,7 +1127,7 @@ func file_securly_sync_ingest_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_state_proto_rawDesc), len(file_securly_sync_ingest_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -796,7 +796,9 @@ type Revision struct {
 	CommitTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
 	Sync       string                 `protobuf:"bytes,3,opt,name=sync,proto3" json:"sync,omitempty"`
 	// By entity name.
-	Counts        map[string]*ChangeCounts `protobuf:"bytes,4,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Counts map[string]*ChangeCounts `protobuf:"bytes,4,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Present if it took the district back to an earlier revision.
+	Undo          *Undo `protobuf:"bytes,5,opt,name=undo,proto3" json:"undo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -859,6 +861,244 @@ func (x *Revision) GetCounts() map[string]*ChangeCounts {
 	return nil
 }
 
+func (x *Revision) GetUndo() *Undo {
+	if x != nil {
+		return x.Undo
+	}
+	return nil
+}
+
+// Undo says to which revision another one went back.
+type Undo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	To            int32                  `protobuf:"varint,1,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Undo) Reset() {
+	*x = Undo{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Undo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Undo) ProtoMessage() {}
+
+func (x *Undo) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Undo.ProtoReflect.Descriptor instead.
+func (*Undo) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Undo) GetTo() int32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+type DiffRevisionsRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// A revision ("42") or a time (RFC 3339, or a date: its end in UTC); 0 is the
+	// empty district. Empty means the revision before `to`.
+	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// As from. Empty means the newest.
+	To string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Conditions; empty means any.
+	Entity string `protobuf:"bytes,4,opt,name=entity,proto3" json:"entity,omitempty"`
+	// created, updated or removed.
+	Kind string `protobuf:"bytes,5,opt,name=kind,proto3" json:"kind,omitempty"`
+	// At most this many; 0 means 100; more than 1000 is lowered to 1000.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From next_page_token. Every other field must be as in the first call.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffRevisionsRequest) Reset() {
+	*x = DiffRevisionsRequest{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffRevisionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffRevisionsRequest) ProtoMessage() {}
+
+func (x *DiffRevisionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffRevisionsRequest.ProtoReflect.Descriptor instead.
+func (*DiffRevisionsRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DiffRevisionsRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *DiffRevisionsRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *DiffRevisionsRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *DiffRevisionsRequest) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *DiffRevisionsRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *DiffRevisionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *DiffRevisionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type DiffRevisionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By entity and sourcedId.
+	Changes       []*Change `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	NextPageToken string    `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	TotalSize     int32     `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	// The revisions that were compared.
+	From int32 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
+	To   int32 `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
+	// All that match, by entity name.
+	Counts        map[string]*ChangeCounts `protobuf:"bytes,6,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffRevisionsResponse) Reset() {
+	*x = DiffRevisionsResponse{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffRevisionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffRevisionsResponse) ProtoMessage() {}
+
+func (x *DiffRevisionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffRevisionsResponse.ProtoReflect.Descriptor instead.
+func (*DiffRevisionsResponse) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DiffRevisionsResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *DiffRevisionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *DiffRevisionsResponse) GetTotalSize() int32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+func (x *DiffRevisionsResponse) GetFrom() int32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *DiffRevisionsResponse) GetTo() int32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *DiffRevisionsResponse) GetCounts() map[string]*ChangeCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
 // ChangeCounts of one entity.
 type ChangeCounts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -873,7 +1113,7 @@ type ChangeCounts struct {
 
 func (x *ChangeCounts) Reset() {
 	*x = ChangeCounts{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[11]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +1125,7 @@ func (x *ChangeCounts) String() string {
 func (*ChangeCounts) ProtoMessage() {}
 
 func (x *ChangeCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[11]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +1138,7 @@ func (x *ChangeCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeCounts.ProtoReflect.Descriptor instead.
 func (*ChangeCounts) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{11}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ChangeCounts) GetReceived() int32 {
@@ -945,7 +1185,7 @@ type GetSummaryRequest struct {
 
 func (x *GetSummaryRequest) Reset() {
 	*x = GetSummaryRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[12]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1197,7 @@ func (x *GetSummaryRequest) String() string {
 func (*GetSummaryRequest) ProtoMessage() {}
 
 func (x *GetSummaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[12]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1210,7 @@ func (x *GetSummaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSummaryRequest.ProtoReflect.Descriptor instead.
 func (*GetSummaryRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{12}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetSummaryRequest) GetDistrict() string {
@@ -996,7 +1236,7 @@ type Summary struct {
 
 func (x *Summary) Reset() {
 	*x = Summary{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1248,7 @@ func (x *Summary) String() string {
 func (*Summary) ProtoMessage() {}
 
 func (x *Summary) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1261,7 @@ func (x *Summary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Summary.ProtoReflect.Descriptor instead.
 func (*Summary) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{13}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Summary) GetRevision() int32 {
@@ -1074,7 +1314,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[14]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1326,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[14]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1339,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{14}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExportRequest) GetDistrict() string {
@@ -1141,7 +1381,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[15]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1393,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[15]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1406,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{15}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExportResponse) GetRevision() int32 {
@@ -1201,7 +1441,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[16]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1453,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[16]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1466,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{16}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchRequest) GetDistrict() string {
@@ -1258,7 +1498,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[17]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1510,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[17]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1523,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{17}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchResponse) GetEvent() isWatchResponse_Event {
@@ -1367,7 +1607,7 @@ type RevisionBegin struct {
 
 func (x *RevisionBegin) Reset() {
 	*x = RevisionBegin{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[18]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1619,7 @@ func (x *RevisionBegin) String() string {
 func (*RevisionBegin) ProtoMessage() {}
 
 func (x *RevisionBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[18]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1632,7 @@ func (x *RevisionBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevisionBegin.ProtoReflect.Descriptor instead.
 func (*RevisionBegin) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{18}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RevisionBegin) GetRevision() int32 {
@@ -1419,7 +1659,7 @@ type Changes struct {
 
 func (x *Changes) Reset() {
 	*x = Changes{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[19]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1671,7 @@ func (x *Changes) String() string {
 func (*Changes) ProtoMessage() {}
 
 func (x *Changes) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[19]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1684,7 @@ func (x *Changes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changes.ProtoReflect.Descriptor instead.
 func (*Changes) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{19}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Changes) GetRecords() []*v1.Record {
@@ -1464,7 +1704,7 @@ type RevisionEnd struct {
 
 func (x *RevisionEnd) Reset() {
 	*x = RevisionEnd{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[20]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1716,7 @@ func (x *RevisionEnd) String() string {
 func (*RevisionEnd) ProtoMessage() {}
 
 func (x *RevisionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[20]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1729,7 @@ func (x *RevisionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevisionEnd.ProtoReflect.Descriptor instead.
 func (*RevisionEnd) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{20}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RevisionEnd) GetRevision() int32 {
@@ -1509,7 +1749,7 @@ type Bookmark struct {
 
 func (x *Bookmark) Reset() {
 	*x = Bookmark{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[21]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1761,7 @@ func (x *Bookmark) String() string {
 func (*Bookmark) ProtoMessage() {}
 
 func (x *Bookmark) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[21]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1774,7 @@ func (x *Bookmark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bookmark.ProtoReflect.Descriptor instead.
 func (*Bookmark) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{21}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Bookmark) GetRevision() int32 {
@@ -1553,7 +1793,7 @@ type OpenDistrictRequest struct {
 
 func (x *OpenDistrictRequest) Reset() {
 	*x = OpenDistrictRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[22]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +1805,7 @@ func (x *OpenDistrictRequest) String() string {
 func (*OpenDistrictRequest) ProtoMessage() {}
 
 func (x *OpenDistrictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[22]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1818,7 @@ func (x *OpenDistrictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenDistrictRequest.ProtoReflect.Descriptor instead.
 func (*OpenDistrictRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{22}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OpenDistrictRequest) GetDistrict() string {
@@ -1596,7 +1836,7 @@ type OpenDistrictResponse struct {
 
 func (x *OpenDistrictResponse) Reset() {
 	*x = OpenDistrictResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[23]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1848,7 @@ func (x *OpenDistrictResponse) String() string {
 func (*OpenDistrictResponse) ProtoMessage() {}
 
 func (x *OpenDistrictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[23]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1861,7 @@ func (x *OpenDistrictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenDistrictResponse.ProtoReflect.Descriptor instead.
 func (*OpenDistrictResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{23}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{26}
 }
 
 type ImportRequest struct {
@@ -1637,7 +1877,7 @@ type ImportRequest struct {
 
 func (x *ImportRequest) Reset() {
 	*x = ImportRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[24]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1889,7 @@ func (x *ImportRequest) String() string {
 func (*ImportRequest) ProtoMessage() {}
 
 func (x *ImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[24]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1902,7 @@ func (x *ImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
 func (*ImportRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{24}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ImportRequest) GetMessage() isImportRequest_Message {
@@ -1717,14 +1957,24 @@ type PlanHeader struct {
 	// Entities not listed may still get records and lose none.
 	Complete []v1.Entity `protobuf:"varint,4,rep,packed,name=complete,proto3,enum=securly.sync.type.v1.Entity" json:"complete,omitempty"`
 	// The caller's lease on the district's commits; a lower one than seen is refused.
-	Fence         int64 `protobuf:"varint,5,opt,name=fence,proto3" json:"fence,omitempty"`
+	Fence int64 `protobuf:"varint,5,opt,name=fence,proto3" json:"fence,omitempty"`
+	// The head is a candidate that the caller has committed, and the batches hold
+	// only what differs from it; complete is left out. Refused with BASE_MOVED
+	// if the head is another. 0: the batches hold the candidate itself.
+	BaseRevision int32 `protobuf:"varint,6,opt,name=base_revision,json=baseRevision,proto3" json:"base_revision,omitempty"`
+	// The commit time of base_revision: a hub that was restored from a backup may
+	// make the same number again.
+	BaseCommitTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=base_commit_time,json=baseCommitTime,proto3" json:"base_commit_time,omitempty"`
+	// With base_revision, by entity name: how many records of the candidate are
+	// as they were and in no batch. They count as received and unchanged.
+	Unsent        map[string]int32 `protobuf:"bytes,8,rep,name=unsent,proto3" json:"unsent,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlanHeader) Reset() {
 	*x = PlanHeader{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[25]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1986,7 @@ func (x *PlanHeader) String() string {
 func (*PlanHeader) ProtoMessage() {}
 
 func (x *PlanHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[25]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1999,7 @@ func (x *PlanHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanHeader.ProtoReflect.Descriptor instead.
 func (*PlanHeader) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{25}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PlanHeader) GetDistrict() string {
@@ -1787,6 +2037,27 @@ func (x *PlanHeader) GetFence() int64 {
 	return 0
 }
 
+func (x *PlanHeader) GetBaseRevision() int32 {
+	if x != nil {
+		return x.BaseRevision
+	}
+	return 0
+}
+
+func (x *PlanHeader) GetBaseCommitTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BaseCommitTime
+	}
+	return nil
+}
+
+func (x *PlanHeader) GetUnsent() map[string]int32 {
+	if x != nil {
+		return x.Unsent
+	}
+	return nil
+}
+
 // ImportBatch holds records of one entity in ascending byte order of sourcedId,
 // over all batches of that entity.
 type ImportBatch struct {
@@ -1799,7 +2070,7 @@ type ImportBatch struct {
 
 func (x *ImportBatch) Reset() {
 	*x = ImportBatch{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[26]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +2082,7 @@ func (x *ImportBatch) String() string {
 func (*ImportBatch) ProtoMessage() {}
 
 func (x *ImportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[26]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +2095,7 @@ func (x *ImportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportBatch.ProtoReflect.Descriptor instead.
 func (*ImportBatch) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{26}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ImportBatch) GetEntity() v1.Entity {
@@ -1846,7 +2117,8 @@ type ImportRecord struct {
 	SourcedId string                 `protobuf:"bytes,1,opt,name=sourced_id,json=sourcedId,proto3" json:"sourced_id,omitempty"`
 	// record.Hash of the record, 16 bytes.
 	Hash []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
-	// A type.v1.Record, encoded.
+	// A type.v1.Record, encoded. Hash and body are empty for a record that is no
+	// longer in the candidate (with base_revision only): it is removed.
 	Body          []byte `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1854,7 +2126,7 @@ type ImportRecord struct {
 
 func (x *ImportRecord) Reset() {
 	*x = ImportRecord{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[27]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2138,7 @@ func (x *ImportRecord) String() string {
 func (*ImportRecord) ProtoMessage() {}
 
 func (x *ImportRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[27]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2151,7 @@ func (x *ImportRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRecord.ProtoReflect.Descriptor instead.
 func (*ImportRecord) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{27}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ImportRecord) GetSourcedId() string {
@@ -1915,14 +2187,17 @@ type Plan struct {
 	Schools    []*SchoolPlan            `protobuf:"bytes,5,rep,name=schools,proto3" json:"schools,omitempty"`
 	CreateTime *timestamppb.Timestamp   `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// The revision made from it; 0 before the commit.
-	Revision      int32 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int32 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The newest revision up to base_revision that went back to an earlier one; 0
+	// for none.
+	LastUndo      int32 `protobuf:"varint,8,opt,name=last_undo,json=lastUndo,proto3" json:"last_undo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[28]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2209,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[28]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2222,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{28}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Plan) GetPlan() string {
@@ -1999,6 +2274,13 @@ func (x *Plan) GetRevision() int32 {
 	return 0
 }
 
+func (x *Plan) GetLastUndo() int32 {
+	if x != nil {
+		return x.LastUndo
+	}
+	return 0
+}
+
 // SchoolPlan counts the changes that touch one school.
 type SchoolPlan struct {
 	state         protoimpl.MessageState   `protogen:"open.v1"`
@@ -2011,7 +2293,7 @@ type SchoolPlan struct {
 
 func (x *SchoolPlan) Reset() {
 	*x = SchoolPlan{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[29]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2305,7 @@ func (x *SchoolPlan) String() string {
 func (*SchoolPlan) ProtoMessage() {}
 
 func (x *SchoolPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[29]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2318,7 @@ func (x *SchoolPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchoolPlan.ProtoReflect.Descriptor instead.
 func (*SchoolPlan) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{29}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SchoolPlan) GetSchoolId() string {
@@ -2070,7 +2352,7 @@ type GetPlanRequest struct {
 
 func (x *GetPlanRequest) Reset() {
 	*x = GetPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[30]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2364,7 @@ func (x *GetPlanRequest) String() string {
 func (*GetPlanRequest) ProtoMessage() {}
 
 func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[30]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2377,7 @@ func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPlanRequest.ProtoReflect.Descriptor instead.
 func (*GetPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{30}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetPlanRequest) GetDistrict() string {
@@ -2128,7 +2410,7 @@ type ListPlanChangesRequest struct {
 
 func (x *ListPlanChangesRequest) Reset() {
 	*x = ListPlanChangesRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[31]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2422,7 @@ func (x *ListPlanChangesRequest) String() string {
 func (*ListPlanChangesRequest) ProtoMessage() {}
 
 func (x *ListPlanChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[31]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2435,7 @@ func (x *ListPlanChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListPlanChangesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{31}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListPlanChangesRequest) GetDistrict() string {
@@ -2209,7 +2491,7 @@ type ListPlanChangesResponse struct {
 
 func (x *ListPlanChangesResponse) Reset() {
 	*x = ListPlanChangesResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[32]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2503,7 @@ func (x *ListPlanChangesResponse) String() string {
 func (*ListPlanChangesResponse) ProtoMessage() {}
 
 func (x *ListPlanChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[32]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2516,7 @@ func (x *ListPlanChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListPlanChangesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{32}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListPlanChangesResponse) GetChanges() []*Change {
@@ -2270,7 +2552,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[33]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2564,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[33]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2577,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{33}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Change) GetEntity() string {
@@ -2337,7 +2619,7 @@ type CommitPlanRequest struct {
 
 func (x *CommitPlanRequest) Reset() {
 	*x = CommitPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2631,7 @@ func (x *CommitPlanRequest) String() string {
 func (*CommitPlanRequest) ProtoMessage() {}
 
 func (x *CommitPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2644,7 @@ func (x *CommitPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitPlanRequest.ProtoReflect.Descriptor instead.
 func (*CommitPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{34}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CommitPlanRequest) GetDistrict() string {
@@ -2398,7 +2680,7 @@ type CommitPlanResponse struct {
 
 func (x *CommitPlanResponse) Reset() {
 	*x = CommitPlanResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2692,7 @@ func (x *CommitPlanResponse) String() string {
 func (*CommitPlanResponse) ProtoMessage() {}
 
 func (x *CommitPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2705,7 @@ func (x *CommitPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitPlanResponse.ProtoReflect.Descriptor instead.
 func (*CommitPlanResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{35}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CommitPlanResponse) GetRevision() int32 {
@@ -2440,6 +2722,262 @@ func (x *CommitPlanResponse) GetCommitted() bool {
 	return false
 }
 
+type StageRestoreRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// The revision to go back to; 0 is the empty district.
+	Revision      int32  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Plan          string `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`
+	Fence         int64  `protobuf:"varint,4,opt,name=fence,proto3" json:"fence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageRestoreRequest) Reset() {
+	*x = StageRestoreRequest{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageRestoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageRestoreRequest) ProtoMessage() {}
+
+func (x *StageRestoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageRestoreRequest.ProtoReflect.Descriptor instead.
+func (*StageRestoreRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *StageRestoreRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *StageRestoreRequest) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *StageRestoreRequest) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *StageRestoreRequest) GetFence() int64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+type SelectPlanRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// The plan to choose from.
+	Plan string `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	// The plan to make.
+	Selection string `protobuf:"bytes,3,opt,name=selection,proto3" json:"selection,omitempty"`
+	Fence     int64  `protobuf:"varint,4,opt,name=fence,proto3" json:"fence,omitempty"`
+	// Removals are left out.
+	WithoutRemovals bool `protobuf:"varint,5,opt,name=without_removals,json=withoutRemovals,proto3" json:"without_removals,omitempty"`
+	// If there are any, what touches other schools is left out, and so are
+	// removals that touch none.
+	Schools       []string `protobuf:"bytes,6,rep,name=schools,proto3" json:"schools,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SelectPlanRequest) Reset() {
+	*x = SelectPlanRequest{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SelectPlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SelectPlanRequest) ProtoMessage() {}
+
+func (x *SelectPlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SelectPlanRequest.ProtoReflect.Descriptor instead.
+func (*SelectPlanRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *SelectPlanRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *SelectPlanRequest) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *SelectPlanRequest) GetSelection() string {
+	if x != nil {
+		return x.Selection
+	}
+	return ""
+}
+
+func (x *SelectPlanRequest) GetFence() int64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *SelectPlanRequest) GetWithoutRemovals() bool {
+	if x != nil {
+		return x.WithoutRemovals
+	}
+	return false
+}
+
+func (x *SelectPlanRequest) GetSchools() []string {
+	if x != nil {
+		return x.Schools
+	}
+	return nil
+}
+
+type PruneHistoryRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// The oldest time of which the district can still be read.
+	Before        *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneHistoryRequest) Reset() {
+	*x = PruneHistoryRequest{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneHistoryRequest) ProtoMessage() {}
+
+func (x *PruneHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneHistoryRequest.ProtoReflect.Descriptor instead.
+func (*PruneHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *PruneHistoryRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *PruneHistoryRequest) GetBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+type PruneHistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The oldest revision that can still be read.
+	Oldest        int32 `protobuf:"varint,1,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneHistoryResponse) Reset() {
+	*x = PruneHistoryResponse{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneHistoryResponse) ProtoMessage() {}
+
+func (x *PruneHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneHistoryResponse.ProtoReflect.Descriptor instead.
+func (*PruneHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *PruneHistoryResponse) GetOldest() int32 {
+	if x != nil {
+		return x.Oldest
+	}
+	return 0
+}
+
 type DiscardPlanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
@@ -2450,7 +2988,7 @@ type DiscardPlanRequest struct {
 
 func (x *DiscardPlanRequest) Reset() {
 	*x = DiscardPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +3000,7 @@ func (x *DiscardPlanRequest) String() string {
 func (*DiscardPlanRequest) ProtoMessage() {}
 
 func (x *DiscardPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +3013,7 @@ func (x *DiscardPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardPlanRequest.ProtoReflect.Descriptor instead.
 func (*DiscardPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{36}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DiscardPlanRequest) GetDistrict() string {
@@ -2500,7 +3038,7 @@ type DiscardPlanResponse struct {
 
 func (x *DiscardPlanResponse) Reset() {
 	*x = DiscardPlanResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +3050,7 @@ func (x *DiscardPlanResponse) String() string {
 func (*DiscardPlanResponse) ProtoMessage() {}
 
 func (x *DiscardPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +3063,7 @@ func (x *DiscardPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardPlanResponse.ProtoReflect.Descriptor instead.
 func (*DiscardPlanResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{37}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{44}
 }
 
 type EraseDistrictRequest struct {
@@ -2537,7 +3075,7 @@ type EraseDistrictRequest struct {
 
 func (x *EraseDistrictRequest) Reset() {
 	*x = EraseDistrictRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +3087,7 @@ func (x *EraseDistrictRequest) String() string {
 func (*EraseDistrictRequest) ProtoMessage() {}
 
 func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +3100,7 @@ func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictRequest.ProtoReflect.Descriptor instead.
 func (*EraseDistrictRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{38}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *EraseDistrictRequest) GetDistrict() string {
@@ -2580,7 +3118,7 @@ type EraseDistrictResponse struct {
 
 func (x *EraseDistrictResponse) Reset() {
 	*x = EraseDistrictResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +3130,7 @@ func (x *EraseDistrictResponse) String() string {
 func (*EraseDistrictResponse) ProtoMessage() {}
 
 func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +3143,7 @@ func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictResponse.ProtoReflect.Descriptor instead.
 func (*EraseDistrictResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{39}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{46}
 }
 
 var File_securly_sync_roster_v1_roster_proto protoreflect.FileDescriptor
@@ -2680,13 +3218,36 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"\x7f\n" +
 	"\x15ListRevisionsResponse\x12>\n" +
 	"\trevisions\x18\x01 \x03(\v2 .securly.sync.roster.v1.RevisionR\trevisions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd0\x02\n" +
 	"\bRevision\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12;\n" +
 	"\vcommit_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"commitTime\x12\x12\n" +
 	"\x04sync\x18\x03 \x01(\tR\x04sync\x12D\n" +
-	"\x06counts\x18\x04 \x03(\v2,.securly.sync.roster.v1.Revision.CountsEntryR\x06counts\x1a_\n" +
+	"\x06counts\x18\x04 \x03(\v2,.securly.sync.roster.v1.Revision.CountsEntryR\x06counts\x120\n" +
+	"\x04undo\x18\x05 \x01(\v2\x1c.securly.sync.roster.v1.UndoR\x04undo\x1a_\n" +
+	"\vCountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
+	"\x05value\x18\x02 \x01(\v2$.securly.sync.roster.v1.ChangeCountsR\x05value:\x028\x01\"\x16\n" +
+	"\x04Undo\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\x05R\x02to\"\xbe\x01\n" +
+	"\x14DiffRevisionsRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x16\n" +
+	"\x06entity\x18\x04 \x01(\tR\x06entity\x12\x12\n" +
+	"\x04kind\x18\x05 \x01(\tR\x04kind\x12\x1b\n" +
+	"\tpage_size\x18\x06 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tR\tpageToken\"\xf0\x02\n" +
+	"\x15DiffRevisionsResponse\x128\n" +
+	"\achanges\x18\x01 \x03(\v2\x1e.securly.sync.roster.v1.ChangeR\achanges\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\x05R\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\x05R\x02to\x12Q\n" +
+	"\x06counts\x18\x06 \x03(\v29.securly.sync.roster.v1.DiffRevisionsResponse.CountsEntryR\x06counts\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
 	"\x05value\x18\x02 \x01(\v2$.securly.sync.roster.v1.ChangeCountsR\x05value:\x028\x01\"\x96\x01\n" +
@@ -2749,14 +3310,20 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\rImportRequest\x12<\n" +
 	"\x06header\x18\x01 \x01(\v2\".securly.sync.roster.v1.PlanHeaderH\x00R\x06header\x12;\n" +
 	"\x05batch\x18\x02 \x01(\v2#.securly.sync.roster.v1.ImportBatchH\x00R\x05batchB\t\n" +
-	"\amessage\"\xa0\x01\n" +
+	"\amessage\"\x8e\x03\n" +
 	"\n" +
 	"PlanHeader\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\x12\n" +
 	"\x04sync\x18\x03 \x01(\tR\x04sync\x128\n" +
 	"\bcomplete\x18\x04 \x03(\x0e2\x1c.securly.sync.type.v1.EntityR\bcomplete\x12\x14\n" +
-	"\x05fence\x18\x05 \x01(\x03R\x05fence\"\x83\x01\n" +
+	"\x05fence\x18\x05 \x01(\x03R\x05fence\x12#\n" +
+	"\rbase_revision\x18\x06 \x01(\x05R\fbaseRevision\x12D\n" +
+	"\x10base_commit_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0ebaseCommitTime\x12F\n" +
+	"\x06unsent\x18\b \x03(\v2..securly.sync.roster.v1.PlanHeader.UnsentEntryR\x06unsent\x1a9\n" +
+	"\vUnsentEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x83\x01\n" +
 	"\vImportBatch\x124\n" +
 	"\x06entity\x18\x01 \x01(\x0e2\x1c.securly.sync.type.v1.EntityR\x06entity\x12>\n" +
 	"\arecords\x18\x02 \x03(\v2$.securly.sync.roster.v1.ImportRecordR\arecords\"U\n" +
@@ -2764,7 +3331,7 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\n" +
 	"sourced_id\x18\x01 \x01(\tR\tsourcedId\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\fR\x04body\"\x8d\x03\n" +
+	"\x04body\x18\x03 \x01(\fR\x04body\"\xaa\x03\n" +
 	"\x04Plan\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\tR\x04plan\x12\x12\n" +
 	"\x04sync\x18\x02 \x01(\tR\x04sync\x12#\n" +
@@ -2773,7 +3340,8 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\aschools\x18\x05 \x03(\v2\".securly.sync.roster.v1.SchoolPlanR\aschools\x12;\n" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1a\n" +
-	"\brevision\x18\a \x01(\x05R\brevision\x1a_\n" +
+	"\brevision\x18\a \x01(\x05R\brevision\x12\x1b\n" +
+	"\tlast_undo\x18\b \x01(\x05R\blastUndo\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
 	"\x05value\x18\x02 \x01(\v2$.securly.sync.roster.v1.ChangeCountsR\x05value:\x028\x01\"\xe6\x01\n" +
@@ -2813,30 +3381,52 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\x05fence\x18\x03 \x01(\x03R\x05fence\"N\n" +
 	"\x12CommitPlanResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12\x1c\n" +
-	"\tcommitted\x18\x02 \x01(\bR\tcommitted\"D\n" +
+	"\tcommitted\x18\x02 \x01(\bR\tcommitted\"w\n" +
+	"\x13StageRestoreRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x05R\brevision\x12\x12\n" +
+	"\x04plan\x18\x03 \x01(\tR\x04plan\x12\x14\n" +
+	"\x05fence\x18\x04 \x01(\x03R\x05fence\"\xbc\x01\n" +
+	"\x11SelectPlanRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
+	"\x04plan\x18\x02 \x01(\tR\x04plan\x12\x1c\n" +
+	"\tselection\x18\x03 \x01(\tR\tselection\x12\x14\n" +
+	"\x05fence\x18\x04 \x01(\x03R\x05fence\x12)\n" +
+	"\x10without_removals\x18\x05 \x01(\bR\x0fwithoutRemovals\x12\x18\n" +
+	"\aschools\x18\x06 \x03(\tR\aschools\"e\n" +
+	"\x13PruneHistoryRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x122\n" +
+	"\x06before\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06before\".\n" +
+	"\x14PruneHistoryResponse\x12\x16\n" +
+	"\x06oldest\x18\x01 \x01(\x05R\x06oldest\"D\n" +
 	"\x12DiscardPlanRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\tR\x04plan\"\x15\n" +
 	"\x13DiscardPlanResponse\"2\n" +
 	"\x14EraseDistrictRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\"\x17\n" +
-	"\x15EraseDistrictResponse2\xb9\x1a\n" +
+	"\x15EraseDistrictResponse2\xd8\x1e\n" +
 	"\rRosterService\x12\xcc\x03\n" +
 	"\vListRecords\x12*.securly.sync.roster.v1.ListRecordsRequest\x1a+.securly.sync.roster.v1.ListRecordsResponse\"\xe3\x02\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x01\x82\xd3\xe4\x93\x02\xc6\x02Z/\x12-/v1/districts/{district}/{entity=enrollments}Z+\x12)/v1/districts/{district}/{entity=classes}Z+\x12)/v1/districts/{district}/{entity=courses}Z4\x122/v1/districts/{district}/{entity=academicSessions}Z0\x12./v1/districts/{district}/{entity=demographics}Z(\x12&/v1/districts/{district}/{entity=orgs}\x12'/v1/districts/{district}/{entity=users}\x12\xe2\x03\n" +
 	"\tGetRecord\x12(.securly.sync.roster.v1.GetRecordRequest\x1a).securly.sync.roster.v1.GetRecordResponse\"\xff\x02\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x01\x82\xd3\xe4\x93\x02\xe2\x02Z3\x121/v1/districts/{district}/{entity=enrollments}:getZ/\x12-/v1/districts/{district}/{entity=classes}:getZ/\x12-/v1/districts/{district}/{entity=courses}:getZ8\x126/v1/districts/{district}/{entity=academicSessions}:getZ4\x122/v1/districts/{district}/{entity=demographics}:getZ,\x12*/v1/districts/{district}/{entity=orgs}:get\x12+/v1/districts/{district}/{entity=users}:get\x12\x93\x04\n" +
 	"\x10GetRecordHistory\x12/.securly.sync.roster.v1.GetRecordHistoryRequest\x1a0.securly.sync.roster.v1.GetRecordHistoryResponse\"\x9b\x03\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x01\x82\xd3\xe4\x93\x02\xfe\x02Z7\x125/v1/districts/{district}/{entity=enrollments}:historyZ3\x121/v1/districts/{district}/{entity=classes}:historyZ3\x121/v1/districts/{district}/{entity=courses}:historyZ<\x12:/v1/districts/{district}/{entity=academicSessions}:historyZ8\x126/v1/districts/{district}/{entity=demographics}:historyZ0\x12./v1/districts/{district}/{entity=orgs}:history\x12//v1/districts/{district}/{entity=users}:history\x12\xed\x03\n" +
 	"\x10ExportRecordsCsv\x12*.securly.sync.roster.v1.ListRecordsRequest\x1a\x14.google.api.HttpBody\"\x94\x03\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x01\x82\xd3\xe4\x93\x02\xf7\x02Z6\x124/v1/districts/{district}/{entity=enrollments}:exportZ2\x120/v1/districts/{district}/{entity=classes}:exportZ2\x120/v1/districts/{district}/{entity=courses}:exportZ;\x129/v1/districts/{district}/{entity=academicSessions}:exportZ7\x125/v1/districts/{district}/{entity=demographics}:exportZ/\x12-/v1/districts/{district}/{entity=orgs}:export\x12./v1/districts/{district}/{entity=users}:export0\x01\x12\xac\x01\n" +
-	"\rListRevisions\x12,.securly.sync.roster.v1.ListRevisionsRequest\x1a-.securly.sync.roster.v1.ListRevisionsResponse\">\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x02$\x12\"/v1/districts/{district}/revisions\x12p\n" +
+	"\rListRevisions\x12,.securly.sync.roster.v1.ListRevisionsRequest\x1a-.securly.sync.roster.v1.ListRevisionsResponse\">\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x02$\x12\"/v1/districts/{district}/revisions\x12\xb1\x01\n" +
+	"\rDiffRevisions\x12,.securly.sync.roster.v1.DiffRevisionsRequest\x1a-.securly.sync.roster.v1.DiffRevisionsResponse\"C\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x02)\x12'/v1/districts/{district}/revisions:diff\x12p\n" +
 	"\n" +
 	"GetSummary\x12).securly.sync.roster.v1.GetSummaryRequest\x1a\x1f.securly.sync.roster.v1.Summary\"\x16\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x01\x12q\n" +
-	"\x06Export\x12%.securly.sync.roster.v1.ExportRequest\x1a&.securly.sync.roster.v1.ExportResponse\"\x16\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x010\x01\x12l\n" +
-	"\x05Watch\x12$.securly.sync.roster.v1.WatchRequest\x1a%.securly.sync.roster.v1.WatchResponse\"\x14\x8a\xb5\x18\x10\b\x03\x12\frosters.read0\x01\x12\x82\x01\n" +
+	"\x06Export\x12%.securly.sync.roster.v1.ExportRequest\x1a&.securly.sync.roster.v1.ExportResponse\"\x16\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x010\x01\x12n\n" +
+	"\x05Watch\x12$.securly.sync.roster.v1.WatchRequest\x1a%.securly.sync.roster.v1.WatchResponse\"\x16\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x010\x01\x12\x82\x01\n" +
 	"\fOpenDistrict\x12+.securly.sync.roster.v1.OpenDistrictRequest\x1a,.securly.sync.roster.v1.OpenDistrictResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12h\n" +
 	"\x06Import\x12%.securly.sync.roster.v1.ImportRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import(\x01\x12h\n" +
 	"\aGetPlan\x12&.securly.sync.roster.v1.GetPlanRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x8b\x01\n" +
 	"\x0fListPlanChanges\x12..securly.sync.roster.v1.ListPlanChangesRequest\x1a/.securly.sync.roster.v1.ListPlanChangesResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12|\n" +
 	"\n" +
-	"CommitPlan\x12).securly.sync.roster.v1.CommitPlanRequest\x1a*.securly.sync.roster.v1.CommitPlanResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x7f\n" +
+	"CommitPlan\x12).securly.sync.roster.v1.CommitPlanRequest\x1a*.securly.sync.roster.v1.CommitPlanResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12r\n" +
+	"\fStageRestore\x12+.securly.sync.roster.v1.StageRestoreRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12n\n" +
+	"\n" +
+	"SelectPlan\x12).securly.sync.roster.v1.SelectPlanRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x82\x01\n" +
+	"\fPruneHistory\x12+.securly.sync.roster.v1.PruneHistoryRequest\x1a,.securly.sync.roster.v1.PruneHistoryResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x7f\n" +
 	"\vDiscardPlan\x12*.securly.sync.roster.v1.DiscardPlanRequest\x1a+.securly.sync.roster.v1.DiscardPlanResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x85\x01\n" +
 	"\rEraseDistrict\x12,.securly.sync.roster.v1.EraseDistrictRequest\x1a-.securly.sync.roster.v1.EraseDistrictResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.importBCZAgithub.com/securly/sync/proto/gen/securly/sync/roster/v1;rosterv1b\x06proto3"
 
@@ -2852,7 +3442,7 @@ func file_securly_sync_roster_v1_roster_proto_rawDescGZIP() []byte {
 	return file_securly_sync_roster_v1_roster_proto_rawDescData
 }
 
-var file_securly_sync_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_securly_sync_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_securly_sync_roster_v1_roster_proto_goTypes = []any{
 	(*ListRecordsRequest)(nil),       // 0: securly.sync.roster.v1.ListRecordsRequest
 	(*ListRecordsResponse)(nil),      // 1: securly.sync.roster.v1.ListRecordsResponse
@@ -2865,129 +3455,153 @@ var file_securly_sync_roster_v1_roster_proto_goTypes = []any{
 	(*ListRevisionsRequest)(nil),     // 8: securly.sync.roster.v1.ListRevisionsRequest
 	(*ListRevisionsResponse)(nil),    // 9: securly.sync.roster.v1.ListRevisionsResponse
 	(*Revision)(nil),                 // 10: securly.sync.roster.v1.Revision
-	(*ChangeCounts)(nil),             // 11: securly.sync.roster.v1.ChangeCounts
-	(*GetSummaryRequest)(nil),        // 12: securly.sync.roster.v1.GetSummaryRequest
-	(*Summary)(nil),                  // 13: securly.sync.roster.v1.Summary
-	(*ExportRequest)(nil),            // 14: securly.sync.roster.v1.ExportRequest
-	(*ExportResponse)(nil),           // 15: securly.sync.roster.v1.ExportResponse
-	(*WatchRequest)(nil),             // 16: securly.sync.roster.v1.WatchRequest
-	(*WatchResponse)(nil),            // 17: securly.sync.roster.v1.WatchResponse
-	(*RevisionBegin)(nil),            // 18: securly.sync.roster.v1.RevisionBegin
-	(*Changes)(nil),                  // 19: securly.sync.roster.v1.Changes
-	(*RevisionEnd)(nil),              // 20: securly.sync.roster.v1.RevisionEnd
-	(*Bookmark)(nil),                 // 21: securly.sync.roster.v1.Bookmark
-	(*OpenDistrictRequest)(nil),      // 22: securly.sync.roster.v1.OpenDistrictRequest
-	(*OpenDistrictResponse)(nil),     // 23: securly.sync.roster.v1.OpenDistrictResponse
-	(*ImportRequest)(nil),            // 24: securly.sync.roster.v1.ImportRequest
-	(*PlanHeader)(nil),               // 25: securly.sync.roster.v1.PlanHeader
-	(*ImportBatch)(nil),              // 26: securly.sync.roster.v1.ImportBatch
-	(*ImportRecord)(nil),             // 27: securly.sync.roster.v1.ImportRecord
-	(*Plan)(nil),                     // 28: securly.sync.roster.v1.Plan
-	(*SchoolPlan)(nil),               // 29: securly.sync.roster.v1.SchoolPlan
-	(*GetPlanRequest)(nil),           // 30: securly.sync.roster.v1.GetPlanRequest
-	(*ListPlanChangesRequest)(nil),   // 31: securly.sync.roster.v1.ListPlanChangesRequest
-	(*ListPlanChangesResponse)(nil),  // 32: securly.sync.roster.v1.ListPlanChangesResponse
-	(*Change)(nil),                   // 33: securly.sync.roster.v1.Change
-	(*CommitPlanRequest)(nil),        // 34: securly.sync.roster.v1.CommitPlanRequest
-	(*CommitPlanResponse)(nil),       // 35: securly.sync.roster.v1.CommitPlanResponse
-	(*DiscardPlanRequest)(nil),       // 36: securly.sync.roster.v1.DiscardPlanRequest
-	(*DiscardPlanResponse)(nil),      // 37: securly.sync.roster.v1.DiscardPlanResponse
-	(*EraseDistrictRequest)(nil),     // 38: securly.sync.roster.v1.EraseDistrictRequest
-	(*EraseDistrictResponse)(nil),    // 39: securly.sync.roster.v1.EraseDistrictResponse
-	nil,                              // 40: securly.sync.roster.v1.Revision.CountsEntry
-	nil,                              // 41: securly.sync.roster.v1.Summary.ActiveEntry
-	nil,                              // 42: securly.sync.roster.v1.Summary.TotalEntry
-	nil,                              // 43: securly.sync.roster.v1.Summary.UsersByRoleEntry
-	nil,                              // 44: securly.sync.roster.v1.Plan.CountsEntry
-	nil,                              // 45: securly.sync.roster.v1.SchoolPlan.CountsEntry
-	(*v1.User)(nil),                  // 46: securly.sync.type.v1.User
-	(*v1.Enrollment)(nil),            // 47: securly.sync.type.v1.Enrollment
-	(*v1.Class)(nil),                 // 48: securly.sync.type.v1.Class
-	(*v1.Course)(nil),                // 49: securly.sync.type.v1.Course
-	(*v1.AcademicSession)(nil),       // 50: securly.sync.type.v1.AcademicSession
-	(*v1.Demographics)(nil),          // 51: securly.sync.type.v1.Demographics
-	(*v1.Org)(nil),                   // 52: securly.sync.type.v1.Org
-	(*v1.Record)(nil),                // 53: securly.sync.type.v1.Record
-	(*timestamppb.Timestamp)(nil),    // 54: google.protobuf.Timestamp
-	(v1.Entity)(0),                   // 55: securly.sync.type.v1.Entity
-	(*httpbody.HttpBody)(nil),        // 56: google.api.HttpBody
+	(*Undo)(nil),                     // 11: securly.sync.roster.v1.Undo
+	(*DiffRevisionsRequest)(nil),     // 12: securly.sync.roster.v1.DiffRevisionsRequest
+	(*DiffRevisionsResponse)(nil),    // 13: securly.sync.roster.v1.DiffRevisionsResponse
+	(*ChangeCounts)(nil),             // 14: securly.sync.roster.v1.ChangeCounts
+	(*GetSummaryRequest)(nil),        // 15: securly.sync.roster.v1.GetSummaryRequest
+	(*Summary)(nil),                  // 16: securly.sync.roster.v1.Summary
+	(*ExportRequest)(nil),            // 17: securly.sync.roster.v1.ExportRequest
+	(*ExportResponse)(nil),           // 18: securly.sync.roster.v1.ExportResponse
+	(*WatchRequest)(nil),             // 19: securly.sync.roster.v1.WatchRequest
+	(*WatchResponse)(nil),            // 20: securly.sync.roster.v1.WatchResponse
+	(*RevisionBegin)(nil),            // 21: securly.sync.roster.v1.RevisionBegin
+	(*Changes)(nil),                  // 22: securly.sync.roster.v1.Changes
+	(*RevisionEnd)(nil),              // 23: securly.sync.roster.v1.RevisionEnd
+	(*Bookmark)(nil),                 // 24: securly.sync.roster.v1.Bookmark
+	(*OpenDistrictRequest)(nil),      // 25: securly.sync.roster.v1.OpenDistrictRequest
+	(*OpenDistrictResponse)(nil),     // 26: securly.sync.roster.v1.OpenDistrictResponse
+	(*ImportRequest)(nil),            // 27: securly.sync.roster.v1.ImportRequest
+	(*PlanHeader)(nil),               // 28: securly.sync.roster.v1.PlanHeader
+	(*ImportBatch)(nil),              // 29: securly.sync.roster.v1.ImportBatch
+	(*ImportRecord)(nil),             // 30: securly.sync.roster.v1.ImportRecord
+	(*Plan)(nil),                     // 31: securly.sync.roster.v1.Plan
+	(*SchoolPlan)(nil),               // 32: securly.sync.roster.v1.SchoolPlan
+	(*GetPlanRequest)(nil),           // 33: securly.sync.roster.v1.GetPlanRequest
+	(*ListPlanChangesRequest)(nil),   // 34: securly.sync.roster.v1.ListPlanChangesRequest
+	(*ListPlanChangesResponse)(nil),  // 35: securly.sync.roster.v1.ListPlanChangesResponse
+	(*Change)(nil),                   // 36: securly.sync.roster.v1.Change
+	(*CommitPlanRequest)(nil),        // 37: securly.sync.roster.v1.CommitPlanRequest
+	(*CommitPlanResponse)(nil),       // 38: securly.sync.roster.v1.CommitPlanResponse
+	(*StageRestoreRequest)(nil),      // 39: securly.sync.roster.v1.StageRestoreRequest
+	(*SelectPlanRequest)(nil),        // 40: securly.sync.roster.v1.SelectPlanRequest
+	(*PruneHistoryRequest)(nil),      // 41: securly.sync.roster.v1.PruneHistoryRequest
+	(*PruneHistoryResponse)(nil),     // 42: securly.sync.roster.v1.PruneHistoryResponse
+	(*DiscardPlanRequest)(nil),       // 43: securly.sync.roster.v1.DiscardPlanRequest
+	(*DiscardPlanResponse)(nil),      // 44: securly.sync.roster.v1.DiscardPlanResponse
+	(*EraseDistrictRequest)(nil),     // 45: securly.sync.roster.v1.EraseDistrictRequest
+	(*EraseDistrictResponse)(nil),    // 46: securly.sync.roster.v1.EraseDistrictResponse
+	nil,                              // 47: securly.sync.roster.v1.Revision.CountsEntry
+	nil,                              // 48: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
+	nil,                              // 49: securly.sync.roster.v1.Summary.ActiveEntry
+	nil,                              // 50: securly.sync.roster.v1.Summary.TotalEntry
+	nil,                              // 51: securly.sync.roster.v1.Summary.UsersByRoleEntry
+	nil,                              // 52: securly.sync.roster.v1.PlanHeader.UnsentEntry
+	nil,                              // 53: securly.sync.roster.v1.Plan.CountsEntry
+	nil,                              // 54: securly.sync.roster.v1.SchoolPlan.CountsEntry
+	(*v1.User)(nil),                  // 55: securly.sync.type.v1.User
+	(*v1.Enrollment)(nil),            // 56: securly.sync.type.v1.Enrollment
+	(*v1.Class)(nil),                 // 57: securly.sync.type.v1.Class
+	(*v1.Course)(nil),                // 58: securly.sync.type.v1.Course
+	(*v1.AcademicSession)(nil),       // 59: securly.sync.type.v1.AcademicSession
+	(*v1.Demographics)(nil),          // 60: securly.sync.type.v1.Demographics
+	(*v1.Org)(nil),                   // 61: securly.sync.type.v1.Org
+	(*v1.Record)(nil),                // 62: securly.sync.type.v1.Record
+	(*timestamppb.Timestamp)(nil),    // 63: google.protobuf.Timestamp
+	(v1.Entity)(0),                   // 64: securly.sync.type.v1.Entity
+	(*httpbody.HttpBody)(nil),        // 65: google.api.HttpBody
 }
 var file_securly_sync_roster_v1_roster_proto_depIdxs = []int32{
-	46, // 0: securly.sync.roster.v1.ListRecordsResponse.users:type_name -> securly.sync.type.v1.User
-	47, // 1: securly.sync.roster.v1.ListRecordsResponse.enrollments:type_name -> securly.sync.type.v1.Enrollment
-	48, // 2: securly.sync.roster.v1.ListRecordsResponse.classes:type_name -> securly.sync.type.v1.Class
-	49, // 3: securly.sync.roster.v1.ListRecordsResponse.courses:type_name -> securly.sync.type.v1.Course
-	50, // 4: securly.sync.roster.v1.ListRecordsResponse.academic_sessions:type_name -> securly.sync.type.v1.AcademicSession
-	51, // 5: securly.sync.roster.v1.ListRecordsResponse.demographics:type_name -> securly.sync.type.v1.Demographics
-	52, // 6: securly.sync.roster.v1.ListRecordsResponse.orgs:type_name -> securly.sync.type.v1.Org
-	53, // 7: securly.sync.roster.v1.GetRecordResponse.record:type_name -> securly.sync.type.v1.Record
+	55, // 0: securly.sync.roster.v1.ListRecordsResponse.users:type_name -> securly.sync.type.v1.User
+	56, // 1: securly.sync.roster.v1.ListRecordsResponse.enrollments:type_name -> securly.sync.type.v1.Enrollment
+	57, // 2: securly.sync.roster.v1.ListRecordsResponse.classes:type_name -> securly.sync.type.v1.Class
+	58, // 3: securly.sync.roster.v1.ListRecordsResponse.courses:type_name -> securly.sync.type.v1.Course
+	59, // 4: securly.sync.roster.v1.ListRecordsResponse.academic_sessions:type_name -> securly.sync.type.v1.AcademicSession
+	60, // 5: securly.sync.roster.v1.ListRecordsResponse.demographics:type_name -> securly.sync.type.v1.Demographics
+	61, // 6: securly.sync.roster.v1.ListRecordsResponse.orgs:type_name -> securly.sync.type.v1.Org
+	62, // 7: securly.sync.roster.v1.GetRecordResponse.record:type_name -> securly.sync.type.v1.Record
 	6,  // 8: securly.sync.roster.v1.GetRecordHistoryResponse.versions:type_name -> securly.sync.roster.v1.RecordVersion
-	54, // 9: securly.sync.roster.v1.RecordVersion.commit_time:type_name -> google.protobuf.Timestamp
-	53, // 10: securly.sync.roster.v1.RecordVersion.record:type_name -> securly.sync.type.v1.Record
+	63, // 9: securly.sync.roster.v1.RecordVersion.commit_time:type_name -> google.protobuf.Timestamp
+	62, // 10: securly.sync.roster.v1.RecordVersion.record:type_name -> securly.sync.type.v1.Record
 	7,  // 11: securly.sync.roster.v1.RecordVersion.fields:type_name -> securly.sync.roster.v1.FieldChange
 	10, // 12: securly.sync.roster.v1.ListRevisionsResponse.revisions:type_name -> securly.sync.roster.v1.Revision
-	54, // 13: securly.sync.roster.v1.Revision.commit_time:type_name -> google.protobuf.Timestamp
-	40, // 14: securly.sync.roster.v1.Revision.counts:type_name -> securly.sync.roster.v1.Revision.CountsEntry
-	54, // 15: securly.sync.roster.v1.Summary.commit_time:type_name -> google.protobuf.Timestamp
-	41, // 16: securly.sync.roster.v1.Summary.active:type_name -> securly.sync.roster.v1.Summary.ActiveEntry
-	42, // 17: securly.sync.roster.v1.Summary.total:type_name -> securly.sync.roster.v1.Summary.TotalEntry
-	43, // 18: securly.sync.roster.v1.Summary.users_by_role:type_name -> securly.sync.roster.v1.Summary.UsersByRoleEntry
-	53, // 19: securly.sync.roster.v1.ExportResponse.records:type_name -> securly.sync.type.v1.Record
-	18, // 20: securly.sync.roster.v1.WatchResponse.begin:type_name -> securly.sync.roster.v1.RevisionBegin
-	19, // 21: securly.sync.roster.v1.WatchResponse.changes:type_name -> securly.sync.roster.v1.Changes
-	20, // 22: securly.sync.roster.v1.WatchResponse.end:type_name -> securly.sync.roster.v1.RevisionEnd
-	21, // 23: securly.sync.roster.v1.WatchResponse.bookmark:type_name -> securly.sync.roster.v1.Bookmark
-	54, // 24: securly.sync.roster.v1.RevisionBegin.commit_time:type_name -> google.protobuf.Timestamp
-	53, // 25: securly.sync.roster.v1.Changes.records:type_name -> securly.sync.type.v1.Record
-	25, // 26: securly.sync.roster.v1.ImportRequest.header:type_name -> securly.sync.roster.v1.PlanHeader
-	26, // 27: securly.sync.roster.v1.ImportRequest.batch:type_name -> securly.sync.roster.v1.ImportBatch
-	55, // 28: securly.sync.roster.v1.PlanHeader.complete:type_name -> securly.sync.type.v1.Entity
-	55, // 29: securly.sync.roster.v1.ImportBatch.entity:type_name -> securly.sync.type.v1.Entity
-	27, // 30: securly.sync.roster.v1.ImportBatch.records:type_name -> securly.sync.roster.v1.ImportRecord
-	44, // 31: securly.sync.roster.v1.Plan.counts:type_name -> securly.sync.roster.v1.Plan.CountsEntry
-	29, // 32: securly.sync.roster.v1.Plan.schools:type_name -> securly.sync.roster.v1.SchoolPlan
-	54, // 33: securly.sync.roster.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
-	45, // 34: securly.sync.roster.v1.SchoolPlan.counts:type_name -> securly.sync.roster.v1.SchoolPlan.CountsEntry
-	33, // 35: securly.sync.roster.v1.ListPlanChangesResponse.changes:type_name -> securly.sync.roster.v1.Change
-	7,  // 36: securly.sync.roster.v1.Change.fields:type_name -> securly.sync.roster.v1.FieldChange
-	11, // 37: securly.sync.roster.v1.Revision.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	11, // 38: securly.sync.roster.v1.Plan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	11, // 39: securly.sync.roster.v1.SchoolPlan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	0,  // 40: securly.sync.roster.v1.RosterService.ListRecords:input_type -> securly.sync.roster.v1.ListRecordsRequest
-	2,  // 41: securly.sync.roster.v1.RosterService.GetRecord:input_type -> securly.sync.roster.v1.GetRecordRequest
-	4,  // 42: securly.sync.roster.v1.RosterService.GetRecordHistory:input_type -> securly.sync.roster.v1.GetRecordHistoryRequest
-	0,  // 43: securly.sync.roster.v1.RosterService.ExportRecordsCsv:input_type -> securly.sync.roster.v1.ListRecordsRequest
-	8,  // 44: securly.sync.roster.v1.RosterService.ListRevisions:input_type -> securly.sync.roster.v1.ListRevisionsRequest
-	12, // 45: securly.sync.roster.v1.RosterService.GetSummary:input_type -> securly.sync.roster.v1.GetSummaryRequest
-	14, // 46: securly.sync.roster.v1.RosterService.Export:input_type -> securly.sync.roster.v1.ExportRequest
-	16, // 47: securly.sync.roster.v1.RosterService.Watch:input_type -> securly.sync.roster.v1.WatchRequest
-	22, // 48: securly.sync.roster.v1.RosterService.OpenDistrict:input_type -> securly.sync.roster.v1.OpenDistrictRequest
-	24, // 49: securly.sync.roster.v1.RosterService.Import:input_type -> securly.sync.roster.v1.ImportRequest
-	30, // 50: securly.sync.roster.v1.RosterService.GetPlan:input_type -> securly.sync.roster.v1.GetPlanRequest
-	31, // 51: securly.sync.roster.v1.RosterService.ListPlanChanges:input_type -> securly.sync.roster.v1.ListPlanChangesRequest
-	34, // 52: securly.sync.roster.v1.RosterService.CommitPlan:input_type -> securly.sync.roster.v1.CommitPlanRequest
-	36, // 53: securly.sync.roster.v1.RosterService.DiscardPlan:input_type -> securly.sync.roster.v1.DiscardPlanRequest
-	38, // 54: securly.sync.roster.v1.RosterService.EraseDistrict:input_type -> securly.sync.roster.v1.EraseDistrictRequest
-	1,  // 55: securly.sync.roster.v1.RosterService.ListRecords:output_type -> securly.sync.roster.v1.ListRecordsResponse
-	3,  // 56: securly.sync.roster.v1.RosterService.GetRecord:output_type -> securly.sync.roster.v1.GetRecordResponse
-	5,  // 57: securly.sync.roster.v1.RosterService.GetRecordHistory:output_type -> securly.sync.roster.v1.GetRecordHistoryResponse
-	56, // 58: securly.sync.roster.v1.RosterService.ExportRecordsCsv:output_type -> google.api.HttpBody
-	9,  // 59: securly.sync.roster.v1.RosterService.ListRevisions:output_type -> securly.sync.roster.v1.ListRevisionsResponse
-	13, // 60: securly.sync.roster.v1.RosterService.GetSummary:output_type -> securly.sync.roster.v1.Summary
-	15, // 61: securly.sync.roster.v1.RosterService.Export:output_type -> securly.sync.roster.v1.ExportResponse
-	17, // 62: securly.sync.roster.v1.RosterService.Watch:output_type -> securly.sync.roster.v1.WatchResponse
-	23, // 63: securly.sync.roster.v1.RosterService.OpenDistrict:output_type -> securly.sync.roster.v1.OpenDistrictResponse
-	28, // 64: securly.sync.roster.v1.RosterService.Import:output_type -> securly.sync.roster.v1.Plan
-	28, // 65: securly.sync.roster.v1.RosterService.GetPlan:output_type -> securly.sync.roster.v1.Plan
-	32, // 66: securly.sync.roster.v1.RosterService.ListPlanChanges:output_type -> securly.sync.roster.v1.ListPlanChangesResponse
-	35, // 67: securly.sync.roster.v1.RosterService.CommitPlan:output_type -> securly.sync.roster.v1.CommitPlanResponse
-	37, // 68: securly.sync.roster.v1.RosterService.DiscardPlan:output_type -> securly.sync.roster.v1.DiscardPlanResponse
-	39, // 69: securly.sync.roster.v1.RosterService.EraseDistrict:output_type -> securly.sync.roster.v1.EraseDistrictResponse
-	55, // [55:70] is the sub-list for method output_type
-	40, // [40:55] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	63, // 13: securly.sync.roster.v1.Revision.commit_time:type_name -> google.protobuf.Timestamp
+	47, // 14: securly.sync.roster.v1.Revision.counts:type_name -> securly.sync.roster.v1.Revision.CountsEntry
+	11, // 15: securly.sync.roster.v1.Revision.undo:type_name -> securly.sync.roster.v1.Undo
+	36, // 16: securly.sync.roster.v1.DiffRevisionsResponse.changes:type_name -> securly.sync.roster.v1.Change
+	48, // 17: securly.sync.roster.v1.DiffRevisionsResponse.counts:type_name -> securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
+	63, // 18: securly.sync.roster.v1.Summary.commit_time:type_name -> google.protobuf.Timestamp
+	49, // 19: securly.sync.roster.v1.Summary.active:type_name -> securly.sync.roster.v1.Summary.ActiveEntry
+	50, // 20: securly.sync.roster.v1.Summary.total:type_name -> securly.sync.roster.v1.Summary.TotalEntry
+	51, // 21: securly.sync.roster.v1.Summary.users_by_role:type_name -> securly.sync.roster.v1.Summary.UsersByRoleEntry
+	62, // 22: securly.sync.roster.v1.ExportResponse.records:type_name -> securly.sync.type.v1.Record
+	21, // 23: securly.sync.roster.v1.WatchResponse.begin:type_name -> securly.sync.roster.v1.RevisionBegin
+	22, // 24: securly.sync.roster.v1.WatchResponse.changes:type_name -> securly.sync.roster.v1.Changes
+	23, // 25: securly.sync.roster.v1.WatchResponse.end:type_name -> securly.sync.roster.v1.RevisionEnd
+	24, // 26: securly.sync.roster.v1.WatchResponse.bookmark:type_name -> securly.sync.roster.v1.Bookmark
+	63, // 27: securly.sync.roster.v1.RevisionBegin.commit_time:type_name -> google.protobuf.Timestamp
+	62, // 28: securly.sync.roster.v1.Changes.records:type_name -> securly.sync.type.v1.Record
+	28, // 29: securly.sync.roster.v1.ImportRequest.header:type_name -> securly.sync.roster.v1.PlanHeader
+	29, // 30: securly.sync.roster.v1.ImportRequest.batch:type_name -> securly.sync.roster.v1.ImportBatch
+	64, // 31: securly.sync.roster.v1.PlanHeader.complete:type_name -> securly.sync.type.v1.Entity
+	63, // 32: securly.sync.roster.v1.PlanHeader.base_commit_time:type_name -> google.protobuf.Timestamp
+	52, // 33: securly.sync.roster.v1.PlanHeader.unsent:type_name -> securly.sync.roster.v1.PlanHeader.UnsentEntry
+	64, // 34: securly.sync.roster.v1.ImportBatch.entity:type_name -> securly.sync.type.v1.Entity
+	30, // 35: securly.sync.roster.v1.ImportBatch.records:type_name -> securly.sync.roster.v1.ImportRecord
+	53, // 36: securly.sync.roster.v1.Plan.counts:type_name -> securly.sync.roster.v1.Plan.CountsEntry
+	32, // 37: securly.sync.roster.v1.Plan.schools:type_name -> securly.sync.roster.v1.SchoolPlan
+	63, // 38: securly.sync.roster.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
+	54, // 39: securly.sync.roster.v1.SchoolPlan.counts:type_name -> securly.sync.roster.v1.SchoolPlan.CountsEntry
+	36, // 40: securly.sync.roster.v1.ListPlanChangesResponse.changes:type_name -> securly.sync.roster.v1.Change
+	7,  // 41: securly.sync.roster.v1.Change.fields:type_name -> securly.sync.roster.v1.FieldChange
+	63, // 42: securly.sync.roster.v1.PruneHistoryRequest.before:type_name -> google.protobuf.Timestamp
+	14, // 43: securly.sync.roster.v1.Revision.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 44: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 45: securly.sync.roster.v1.Plan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 46: securly.sync.roster.v1.SchoolPlan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	0,  // 47: securly.sync.roster.v1.RosterService.ListRecords:input_type -> securly.sync.roster.v1.ListRecordsRequest
+	2,  // 48: securly.sync.roster.v1.RosterService.GetRecord:input_type -> securly.sync.roster.v1.GetRecordRequest
+	4,  // 49: securly.sync.roster.v1.RosterService.GetRecordHistory:input_type -> securly.sync.roster.v1.GetRecordHistoryRequest
+	0,  // 50: securly.sync.roster.v1.RosterService.ExportRecordsCsv:input_type -> securly.sync.roster.v1.ListRecordsRequest
+	8,  // 51: securly.sync.roster.v1.RosterService.ListRevisions:input_type -> securly.sync.roster.v1.ListRevisionsRequest
+	12, // 52: securly.sync.roster.v1.RosterService.DiffRevisions:input_type -> securly.sync.roster.v1.DiffRevisionsRequest
+	15, // 53: securly.sync.roster.v1.RosterService.GetSummary:input_type -> securly.sync.roster.v1.GetSummaryRequest
+	17, // 54: securly.sync.roster.v1.RosterService.Export:input_type -> securly.sync.roster.v1.ExportRequest
+	19, // 55: securly.sync.roster.v1.RosterService.Watch:input_type -> securly.sync.roster.v1.WatchRequest
+	25, // 56: securly.sync.roster.v1.RosterService.OpenDistrict:input_type -> securly.sync.roster.v1.OpenDistrictRequest
+	27, // 57: securly.sync.roster.v1.RosterService.Import:input_type -> securly.sync.roster.v1.ImportRequest
+	33, // 58: securly.sync.roster.v1.RosterService.GetPlan:input_type -> securly.sync.roster.v1.GetPlanRequest
+	34, // 59: securly.sync.roster.v1.RosterService.ListPlanChanges:input_type -> securly.sync.roster.v1.ListPlanChangesRequest
+	37, // 60: securly.sync.roster.v1.RosterService.CommitPlan:input_type -> securly.sync.roster.v1.CommitPlanRequest
+	39, // 61: securly.sync.roster.v1.RosterService.StageRestore:input_type -> securly.sync.roster.v1.StageRestoreRequest
+	40, // 62: securly.sync.roster.v1.RosterService.SelectPlan:input_type -> securly.sync.roster.v1.SelectPlanRequest
+	41, // 63: securly.sync.roster.v1.RosterService.PruneHistory:input_type -> securly.sync.roster.v1.PruneHistoryRequest
+	43, // 64: securly.sync.roster.v1.RosterService.DiscardPlan:input_type -> securly.sync.roster.v1.DiscardPlanRequest
+	45, // 65: securly.sync.roster.v1.RosterService.EraseDistrict:input_type -> securly.sync.roster.v1.EraseDistrictRequest
+	1,  // 66: securly.sync.roster.v1.RosterService.ListRecords:output_type -> securly.sync.roster.v1.ListRecordsResponse
+	3,  // 67: securly.sync.roster.v1.RosterService.GetRecord:output_type -> securly.sync.roster.v1.GetRecordResponse
+	5,  // 68: securly.sync.roster.v1.RosterService.GetRecordHistory:output_type -> securly.sync.roster.v1.GetRecordHistoryResponse
+	65, // 69: securly.sync.roster.v1.RosterService.ExportRecordsCsv:output_type -> google.api.HttpBody
+	9,  // 70: securly.sync.roster.v1.RosterService.ListRevisions:output_type -> securly.sync.roster.v1.ListRevisionsResponse
+	13, // 71: securly.sync.roster.v1.RosterService.DiffRevisions:output_type -> securly.sync.roster.v1.DiffRevisionsResponse
+	16, // 72: securly.sync.roster.v1.RosterService.GetSummary:output_type -> securly.sync.roster.v1.Summary
+	18, // 73: securly.sync.roster.v1.RosterService.Export:output_type -> securly.sync.roster.v1.ExportResponse
+	20, // 74: securly.sync.roster.v1.RosterService.Watch:output_type -> securly.sync.roster.v1.WatchResponse
+	26, // 75: securly.sync.roster.v1.RosterService.OpenDistrict:output_type -> securly.sync.roster.v1.OpenDistrictResponse
+	31, // 76: securly.sync.roster.v1.RosterService.Import:output_type -> securly.sync.roster.v1.Plan
+	31, // 77: securly.sync.roster.v1.RosterService.GetPlan:output_type -> securly.sync.roster.v1.Plan
+	35, // 78: securly.sync.roster.v1.RosterService.ListPlanChanges:output_type -> securly.sync.roster.v1.ListPlanChangesResponse
+	38, // 79: securly.sync.roster.v1.RosterService.CommitPlan:output_type -> securly.sync.roster.v1.CommitPlanResponse
+	31, // 80: securly.sync.roster.v1.RosterService.StageRestore:output_type -> securly.sync.roster.v1.Plan
+	31, // 81: securly.sync.roster.v1.RosterService.SelectPlan:output_type -> securly.sync.roster.v1.Plan
+	42, // 82: securly.sync.roster.v1.RosterService.PruneHistory:output_type -> securly.sync.roster.v1.PruneHistoryResponse
+	44, // 83: securly.sync.roster.v1.RosterService.DiscardPlan:output_type -> securly.sync.roster.v1.DiscardPlanResponse
+	46, // 84: securly.sync.roster.v1.RosterService.EraseDistrict:output_type -> securly.sync.roster.v1.EraseDistrictResponse
+	66, // [66:85] is the sub-list for method output_type
+	47, // [47:66] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_roster_v1_roster_proto_init() }
@@ -2995,13 +3609,13 @@ func file_securly_sync_roster_v1_roster_proto_init() {
 	if File_securly_sync_roster_v1_roster_proto != nil {
 		return
 	}
-	file_securly_sync_roster_v1_roster_proto_msgTypes[17].OneofWrappers = []any{
+	file_securly_sync_roster_v1_roster_proto_msgTypes[20].OneofWrappers = []any{
 		(*WatchResponse_Begin)(nil),
 		(*WatchResponse_Changes)(nil),
 		(*WatchResponse_End)(nil),
 		(*WatchResponse_Bookmark)(nil),
 	}
-	file_securly_sync_roster_v1_roster_proto_msgTypes[24].OneofWrappers = []any{
+	file_securly_sync_roster_v1_roster_proto_msgTypes[27].OneofWrappers = []any{
 		(*ImportRequest_Header)(nil),
 		(*ImportRequest_Batch)(nil),
 	}
@@ -3011,7 +3625,7 @@ func file_securly_sync_roster_v1_roster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_roster_v1_roster_proto_rawDesc), len(file_securly_sync_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	RosterService_GetRecordHistory_FullMethodName = "/securly.sync.roster.v1.RosterService/GetRecordHistory"
 	RosterService_ExportRecordsCsv_FullMethodName = "/securly.sync.roster.v1.RosterService/ExportRecordsCsv"
 	RosterService_ListRevisions_FullMethodName    = "/securly.sync.roster.v1.RosterService/ListRevisions"
+	RosterService_DiffRevisions_FullMethodName    = "/securly.sync.roster.v1.RosterService/DiffRevisions"
 	RosterService_GetSummary_FullMethodName       = "/securly.sync.roster.v1.RosterService/GetSummary"
 	RosterService_Export_FullMethodName           = "/securly.sync.roster.v1.RosterService/Export"
 	RosterService_Watch_FullMethodName            = "/securly.sync.roster.v1.RosterService/Watch"
@@ -33,6 +34,9 @@ const (
 	RosterService_GetPlan_FullMethodName          = "/securly.sync.roster.v1.RosterService/GetPlan"
 	RosterService_ListPlanChanges_FullMethodName  = "/securly.sync.roster.v1.RosterService/ListPlanChanges"
 	RosterService_CommitPlan_FullMethodName       = "/securly.sync.roster.v1.RosterService/CommitPlan"
+	RosterService_StageRestore_FullMethodName     = "/securly.sync.roster.v1.RosterService/StageRestore"
+	RosterService_SelectPlan_FullMethodName       = "/securly.sync.roster.v1.RosterService/SelectPlan"
+	RosterService_PruneHistory_FullMethodName     = "/securly.sync.roster.v1.RosterService/PruneHistory"
 	RosterService_DiscardPlan_FullMethodName      = "/securly.sync.roster.v1.RosterService/DiscardPlan"
 	RosterService_EraseDistrict_FullMethodName    = "/securly.sync.roster.v1.RosterService/EraseDistrict"
 )
@@ -53,6 +57,8 @@ type RosterServiceClient interface {
 	ExportRecordsCsv(ctx context.Context, in *ListRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[httpbody.HttpBody], error)
 	// Lists committed revisions, newest first.
 	ListRevisions(ctx context.Context, in *ListRevisionsRequest, opts ...grpc.CallOption) (*ListRevisionsResponse, error)
+	// Lists what two revisions differ in, in either direction.
+	DiffRevisions(ctx context.Context, in *DiffRevisionsRequest, opts ...grpc.CallOption) (*DiffRevisionsResponse, error)
 	// Counts records at the head.
 	GetSummary(ctx context.Context, in *GetSummaryRequest, opts ...grpc.CallOption) (*Summary, error)
 	// Streams the whole roster at one pinned revision: entities in the order of
@@ -60,7 +66,9 @@ type RosterServiceClient interface {
 	// /v1/districts/{district}:export.
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
 	// Streams what changes after a revision: ordered, each revision whole, no
-	// gap, no repeat. Over HTTP as server-sent events under
+	// gap, no repeat. For a caller limited to schools a record that leaves them
+	// is removed, and one that enters them appears, whichever record's change was
+	// the reason. Over HTTP as server-sent events under
 	// /v1/districts/{district}:watch.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// Makes an empty district at revision 0; a district that exists is left as
@@ -76,6 +84,15 @@ type RosterServiceClient interface {
 	// Makes a plan visible as the next revision, or fails and changes nothing
 	// visible. May be repeated and then answers with the same revision.
 	CommitPlan(ctx context.Context, in *CommitPlanRequest, opts ...grpc.CallOption) (*CommitPlanResponse, error)
+	// Stages a plan that takes the district back to an earlier revision. The same
+	// plan id again answers with the same plan.
+	StageRestore(ctx context.Context, in *StageRestoreRequest, opts ...grpc.CallOption) (*Plan, error)
+	// Makes a plan of chosen changes of a plan that is not committed. Nothing is
+	// applied before what it refers to. PLAN_STALE if one of them was overtaken
+	// by a later revision. The same plan id again answers with the same plan.
+	SelectPlan(ctx context.Context, in *SelectPlanRequest, opts ...grpc.CallOption) (*Plan, error)
+	// Forgets what can only be seen before a time.
+	PruneHistory(ctx context.Context, in *PruneHistoryRequest, opts ...grpc.CallOption) (*PruneHistoryResponse, error)
 	// Drops a staged plan.
 	DiscardPlan(ctx context.Context, in *DiscardPlanRequest, opts ...grpc.CallOption) (*DiscardPlanResponse, error)
 	// Erases a district with all its versions.
@@ -143,6 +160,16 @@ func (c *rosterServiceClient) ListRevisions(ctx context.Context, in *ListRevisio
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListRevisionsResponse)
 	err := c.cc.Invoke(ctx, RosterService_ListRevisions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rosterServiceClient) DiffRevisions(ctx context.Context, in *DiffRevisionsRequest, opts ...grpc.CallOption) (*DiffRevisionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiffRevisionsResponse)
+	err := c.cc.Invoke(ctx, RosterService_DiffRevisions_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -250,6 +277,36 @@ func (c *rosterServiceClient) CommitPlan(ctx context.Context, in *CommitPlanRequ
 	return out, nil
 }
 
+func (c *rosterServiceClient) StageRestore(ctx context.Context, in *StageRestoreRequest, opts ...grpc.CallOption) (*Plan, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Plan)
+	err := c.cc.Invoke(ctx, RosterService_StageRestore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rosterServiceClient) SelectPlan(ctx context.Context, in *SelectPlanRequest, opts ...grpc.CallOption) (*Plan, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Plan)
+	err := c.cc.Invoke(ctx, RosterService_SelectPlan_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *rosterServiceClient) PruneHistory(ctx context.Context, in *PruneHistoryRequest, opts ...grpc.CallOption) (*PruneHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PruneHistoryResponse)
+	err := c.cc.Invoke(ctx, RosterService_PruneHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *rosterServiceClient) DiscardPlan(ctx context.Context, in *DiscardPlanRequest, opts ...grpc.CallOption) (*DiscardPlanResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DiscardPlanResponse)
@@ -286,6 +343,8 @@ type RosterServiceServer interface {
 	ExportRecordsCsv(*ListRecordsRequest, grpc.ServerStreamingServer[httpbody.HttpBody]) error
 	// Lists committed revisions, newest first.
 	ListRevisions(context.Context, *ListRevisionsRequest) (*ListRevisionsResponse, error)
+	// Lists what two revisions differ in, in either direction.
+	DiffRevisions(context.Context, *DiffRevisionsRequest) (*DiffRevisionsResponse, error)
 	// Counts records at the head.
 	GetSummary(context.Context, *GetSummaryRequest) (*Summary, error)
 	// Streams the whole roster at one pinned revision: entities in the order of
@@ -293,7 +352,9 @@ type RosterServiceServer interface {
 	// /v1/districts/{district}:export.
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
 	// Streams what changes after a revision: ordered, each revision whole, no
-	// gap, no repeat. Over HTTP as server-sent events under
+	// gap, no repeat. For a caller limited to schools a record that leaves them
+	// is removed, and one that enters them appears, whichever record's change was
+	// the reason. Over HTTP as server-sent events under
 	// /v1/districts/{district}:watch.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// Makes an empty district at revision 0; a district that exists is left as
@@ -309,6 +370,15 @@ type RosterServiceServer interface {
 	// Makes a plan visible as the next revision, or fails and changes nothing
 	// visible. May be repeated and then answers with the same revision.
 	CommitPlan(context.Context, *CommitPlanRequest) (*CommitPlanResponse, error)
+	// Stages a plan that takes the district back to an earlier revision. The same
+	// plan id again answers with the same plan.
+	StageRestore(context.Context, *StageRestoreRequest) (*Plan, error)
+	// Makes a plan of chosen changes of a plan that is not committed. Nothing is
+	// applied before what it refers to. PLAN_STALE if one of them was overtaken
+	// by a later revision. The same plan id again answers with the same plan.
+	SelectPlan(context.Context, *SelectPlanRequest) (*Plan, error)
+	// Forgets what can only be seen before a time.
+	PruneHistory(context.Context, *PruneHistoryRequest) (*PruneHistoryResponse, error)
 	// Drops a staged plan.
 	DiscardPlan(context.Context, *DiscardPlanRequest) (*DiscardPlanResponse, error)
 	// Erases a district with all its versions.
@@ -338,6 +408,9 @@ func (UnimplementedRosterServiceServer) ExportRecordsCsv(*ListRecordsRequest, gr
 func (UnimplementedRosterServiceServer) ListRevisions(context.Context, *ListRevisionsRequest) (*ListRevisionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRevisions not implemented")
 }
+func (UnimplementedRosterServiceServer) DiffRevisions(context.Context, *DiffRevisionsRequest) (*DiffRevisionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiffRevisions not implemented")
+}
 func (UnimplementedRosterServiceServer) GetSummary(context.Context, *GetSummaryRequest) (*Summary, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSummary not implemented")
 }
@@ -361,6 +434,15 @@ func (UnimplementedRosterServiceServer) ListPlanChanges(context.Context, *ListPl
 }
 func (UnimplementedRosterServiceServer) CommitPlan(context.Context, *CommitPlanRequest) (*CommitPlanResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CommitPlan not implemented")
+}
+func (UnimplementedRosterServiceServer) StageRestore(context.Context, *StageRestoreRequest) (*Plan, error) {
+	return nil, status.Error(codes.Unimplemented, "method StageRestore not implemented")
+}
+func (UnimplementedRosterServiceServer) SelectPlan(context.Context, *SelectPlanRequest) (*Plan, error) {
+	return nil, status.Error(codes.Unimplemented, "method SelectPlan not implemented")
+}
+func (UnimplementedRosterServiceServer) PruneHistory(context.Context, *PruneHistoryRequest) (*PruneHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PruneHistory not implemented")
 }
 func (UnimplementedRosterServiceServer) DiscardPlan(context.Context, *DiscardPlanRequest) (*DiscardPlanResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DiscardPlan not implemented")
@@ -468,6 +550,24 @@ func _RosterService_ListRevisions_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RosterServiceServer).ListRevisions(ctx, req.(*ListRevisionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RosterService_DiffRevisions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiffRevisionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RosterServiceServer).DiffRevisions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RosterService_DiffRevisions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RosterServiceServer).DiffRevisions(ctx, req.(*DiffRevisionsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -591,6 +691,60 @@ func _RosterService_CommitPlan_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RosterService_StageRestore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StageRestoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RosterServiceServer).StageRestore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RosterService_StageRestore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RosterServiceServer).StageRestore(ctx, req.(*StageRestoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RosterService_SelectPlan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SelectPlanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RosterServiceServer).SelectPlan(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RosterService_SelectPlan_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RosterServiceServer).SelectPlan(ctx, req.(*SelectPlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RosterService_PruneHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PruneHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RosterServiceServer).PruneHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RosterService_PruneHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RosterServiceServer).PruneHistory(ctx, req.(*PruneHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RosterService_DiscardPlan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DiscardPlanRequest)
 	if err := dec(in); err != nil {
@@ -651,6 +805,10 @@ var RosterService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _RosterService_ListRevisions_Handler,
 		},
 		{
+			MethodName: "DiffRevisions",
+			Handler:    _RosterService_DiffRevisions_Handler,
+		},
+		{
 			MethodName: "GetSummary",
 			Handler:    _RosterService_GetSummary_Handler,
 		},
@@ -669,6 +827,18 @@ var RosterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CommitPlan",
 			Handler:    _RosterService_CommitPlan_Handler,
+		},
+		{
+			MethodName: "StageRestore",
+			Handler:    _RosterService_StageRestore_Handler,
+		},
+		{
+			MethodName: "SelectPlan",
+			Handler:    _RosterService_SelectPlan_Handler,
+		},
+		{
+			MethodName: "PruneHistory",
+			Handler:    _RosterService_PruneHistory_Handler,
 		},
 		{
 			MethodName: "DiscardPlan",
