@@ -181,7 +181,7 @@ func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_
 		records.moveTo(m)
 		return send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Changes{Changes: m}})
 	}
-	for e, err := range s.store.Changes(ctx, d, *sent, 0) {
+	for e, err := range s.changes(ctx, d, *sent, scopeOf(ctx)) {
 		if err != nil {
 			return outward(string(d), err)
 		}
