@@ -113,7 +113,7 @@ func TestServicesHaveFewScopes(t *testing.T) {
 		"service:gateway":          "internal.sessions",
 		"service:ingest":           "internal.import rosters.read",
 		"service:readiness-engine": "rosters.read",
-		"service:cli":              "users.manage internal.sessions",
+		"service:cli":              "users.manage internal.sessions internal.operate districts.write",
 	} {
 		issued, err := h.IssueToken(t.Context(), &authv1.IssueTokenRequest{ClientId: id, ClientSecret: serviceSecret})
 		require.NoError(t, err, id)

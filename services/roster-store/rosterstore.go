@@ -77,6 +77,7 @@ const openTimeout = 10 * time.Minute
 // Register adds the service to a gRPC server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	rosterv1.RegisterRosterServiceServer(r, s.server)
+	rosterv1.RegisterUpkeepServiceServer(r, api.NewUpkeep(s.store))
 }
 
 // Run announces commits until ctx ends.

@@ -84,7 +84,7 @@ func Operator() authn.Principal {
 func Service() authn.Principal {
 	p := Operator()
 	p.Subject, p.DisplayName, p.Service = "test-service", "", true
-	p.Scopes = append(p.Scopes, "internal.import", "internal.sessions")
+	p.Scopes = append(p.Scopes, "internal.import", "internal.sessions", "internal.operate")
 	return p
 }
 

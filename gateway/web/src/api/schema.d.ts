@@ -514,6 +514,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/districts/{district}/users:erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erases a person: blanks the user and its demographics in every version of
+         *     the roster, in the layers of the sources and in the findings of reports,
+         *     and drops kept packages that have the person. Ids stay. An erasure that is
+         *     interrupted is finished by itself.
+         */
+        post: operations["UpkeepService_ErasePerson"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/{entity}": {
         parameters: {
             query?: never;
@@ -920,6 +942,27 @@ export interface components {
              * @description Changes that an approval left out.
              */
             withheld?: number;
+        };
+        ErasePersonBody: {
+            /** @description Of the user. */
+            sourcedId?: string;
+        };
+        ErasePersonResponse: {
+            /**
+             * Format: int32
+             * @description How many layer files had a record of the person.
+             */
+            layerFiles?: number;
+            /**
+             * Format: int32
+             * @description How many kept packages had the person and were dropped.
+             */
+            packages?: number;
+            /**
+             * Format: int32
+             * @description How many files of readiness findings named the person.
+             */
+            findingsFiles?: number;
         };
         /** @description FieldChange is one field that differs; values as JSON text. */
         FieldChange: {
@@ -2541,6 +2584,33 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Sync"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    UpkeepService_ErasePerson: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ErasePersonBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasePersonResponse"];
                 };
             };
             default: components["responses"]["Problem"];

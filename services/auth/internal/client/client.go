@@ -40,7 +40,7 @@ var services = map[string][]string{
 	"service:ingest":           {scope.InternalImport, scope.RostersRead},
 	"service:readiness-engine": {scope.RostersRead},
 	// The command line of an operator who can read the deployment's secret.
-	"service:cli": {scope.UsersManage, scope.InternalSessions},
+	"service:cli": {scope.UsersManage, scope.InternalSessions, scope.InternalOperate, scope.DistrictsWrite},
 }
 
 // Registry knows all clients.

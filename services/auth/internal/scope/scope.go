@@ -10,6 +10,7 @@ import (
 const (
 	InternalImport   = "internal.import"
 	InternalSessions = "internal.sessions"
+	InternalOperate  = "internal.operate"
 )
 
 // Scopes that the hub's own API asks for.
