@@ -10,6 +10,9 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
+// errBaseMoved refuses a difference from a revision that is not the head.
+var errBaseMoved = errs.New(codes.FailedPrecondition, "BASE_MOVED", "the candidate is given as a difference from a revision that is not the head: send all of it")
+
 // outward makes an unknown district read as a foreign one does. The other
 // errors of the store already say what callers may know.
 func outward(district string, err error) error {

@@ -40,12 +40,19 @@ func (s *Server) Import(stream rosterv1.RosterService_ImportServer) error {
 		return invalid("header", "must be the first message and name a plan")
 	}
 	ctx := stream.Context()
+	unsent, err := s.unsent(ctx, h)
+	if err != nil {
+		return err
+	}
 	plan, err := s.store.Import(ctx, store.PlanHeader{
 		District: store.DistrictID(h.GetDistrict()), Plan: store.PlanID(h.GetPlan()), Sync: store.SyncID(h.GetSync()),
-		Complete: h.GetComplete(), Fence: store.Fence(h.GetFence()),
-	}, candidate(stream))
+		Complete: h.GetComplete(), Unsent: unsent, Fence: store.Fence(h.GetFence()),
+	}, candidate(stream, h.GetBaseRevision() > 0))
 	if err != nil {
 		return outward(h.GetDistrict(), err)
+	}
+	if base := h.GetBaseRevision(); base > 0 && count(plan.Base) != base {
+		return errors.Join(errBaseMoved, s.store.Discard(ctx, store.DistrictID(h.GetDistrict()), plan.ID))
 	}
 	out, err := s.planMessage(ctx, store.DistrictID(h.GetDistrict()), plan)
 	if err != nil {
@@ -54,9 +61,37 @@ func (s *Server) Import(stream rosterv1.RosterService_ImportServer) error {
 	return stream.SendAndClose(out)
 }
 
+// unsent checks that the base of a header is the head, and says how many records
+// are therefore left out.
+func (s *Server) unsent(ctx context.Context, h *rosterv1.PlanHeader) (map[store.Entity]int, error) {
+	if h.GetBaseRevision() == 0 {
+		return nil, nil
+	}
+	if len(h.GetComplete()) > 0 {
+		return nil, invalid("header.complete", "has no meaning with a base_revision")
+	}
+	head, err := s.store.Head(ctx, store.DistrictID(h.GetDistrict()))
+	if err != nil {
+		return nil, outward(h.GetDistrict(), err)
+	}
+	if count(head.Revision) != h.GetBaseRevision() || !head.CommitTime.Equal(h.GetBaseCommitTime().AsTime()) {
+		return nil, errBaseMoved
+	}
+	out := map[store.Entity]int{}
+	for name, n := range h.GetUnsent() {
+		e, err := record.ParseEntity(name)
+		if err != nil || n < 0 {
+			return nil, invalid("header.unsent", "has %d records of %q", n, name)
+		}
+		out[e] = int(n)
+	}
+	return out, nil
+}
+
 // candidate yields the records of an import stream, receiving ahead of what is
 // taken. A stream that breaks is an error, never the end of the candidate.
-func candidate(stream rosterv1.RosterService_ImportServer) iter.Seq2[store.ImportRecord, error] {
+// Records that are gone are named in a difference alone.
+func candidate(stream rosterv1.RosterService_ImportServer, difference bool) iter.Seq2[store.ImportRecord, error] {
 	type received struct {
 		batch *rosterv1.ImportBatch
 		err   error
@@ -91,6 +126,12 @@ func candidate(stream rosterv1.RosterService_ImportServer) iter.Seq2[store.Impor
 				return
 			}
 			for _, r := range in.batch.GetRecords() {
+				if difference && len(r.GetBody()) == 0 && len(r.GetHash()) == 0 {
+					if !yield(store.ImportRecord{Entity: in.batch.GetEntity(), ID: r.GetSourcedId()}, nil) {
+						return
+					}
+					continue
+				}
 				if len(r.GetHash()) != record.HashSize {
 					yield(store.ImportRecord{}, invalid("hash", "of %q must have %d bytes", r.GetSourcedId(), record.HashSize))
 					return

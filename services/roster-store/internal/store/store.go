@@ -145,6 +145,10 @@ type PlanHeader struct {
 	// what is absent is removed. Other entities may still get records and lose
 	// none.
 	Complete []Entity
+	// Unsent is how many records a caller leaves out for each entity since it
+	// knows them to be as they are at the head. They count as received and
+	// unchanged.
+	Unsent map[Entity]int
 	// Fence is refused with ErrFenced if the district has seen a higher one.
 	Fence Fence
 	// Undo marks a plan that takes the district back to an earlier revision;
@@ -165,7 +169,9 @@ type ImportRecord struct {
 	// Hash is record.HashOf of the record.
 	Hash record.Hash
 	// Body is the encoding of a type.v1.Record of that entity with that id. A
-	// blank dateLastModified reads as the commit time of the version.
+	// blank dateLastModified reads as the commit time of the version. Nil means
+	// that the candidate does not hold the record: it is not received, and
+	// removed as if the candidate were complete.
 	Body []byte
 }
 

@@ -64,6 +64,9 @@ func (c *call) stage(h store.PlanHeader, records iter.Seq2[store.ImportRecord, e
 			Schools: map[string]map[store.Entity]store.Counts{},
 		},
 	}
+	for e, n := range h.Unsent {
+		p.plan.Counts[e] = store.Counts{Received: n, Unchanged: n}
+	}
 	if _, err := insert(c.ctx, c.s.db.Collection(collStagings), stagingDoc{Token: token, Owner: c.key, At: c.s.now()}); err != nil {
 		return nil, err
 	}
@@ -229,25 +232,33 @@ func (l *liveRecords) peek() (*version, error) {
 func (l *liveRecords) skip() { l.batch = l.batch[1:] }
 
 func (p *staging) begin(e store.Entity) *liveRecords {
-	p.entity, p.counts = e, store.Counts{}
+	p.entity, p.counts = e, p.plan.Counts[e]
 	l := &liveRecords{}
 	l.next, l.stop = iter.Pull2(p.c.s.batches(p.c.ctx, e, at(p.c.key, p.plan.Base), "", "_id", "d", "t", "b"))
 	return l
 }
 
 func (p *staging) put(r store.ImportRecord, old *liveRecords) error {
-	p.counts.Received++
+	if r.Body != nil {
+		p.counts.Received++
+	}
 	for {
 		v, err := old.peek()
 		switch {
 		case err != nil:
 			return err
 		case v != nil && v.Record < r.ID:
-			if err := p.absent(v); err != nil {
+			if err := p.passed(v); err != nil {
 				return err
 			}
 			old.skip()
 			continue
+		case r.Body == nil:
+			if v == nil || v.Record > r.ID {
+				return nil
+			}
+			old.skip()
+			return p.absent(v)
 		case v == nil || v.Record > r.ID:
 			return p.add(change{id: r.ID, hash: r.Hash, body: slices.Clone(r.Body)})
 		}
@@ -260,9 +271,18 @@ func (p *staging) put(r store.ImportRecord, old *liveRecords) error {
 	}
 }
 
-// absent stages the removal of a live record if the candidate is complete.
+// passed stages the removal of a live record that the candidate leaves out, if
+// it is complete.
+func (p *staging) passed(v *version) error {
+	if !slices.Contains(p.complete, p.entity) {
+		return nil
+	}
+	return p.absent(v)
+}
+
+// absent stages the removal of a live record.
 func (p *staging) absent(v *version) error {
-	if v.Tombstone || !slices.Contains(p.complete, p.entity) {
+	if v.Tombstone {
 		return nil
 	}
 	return p.add(change{id: v.Record, base: v.Since})
@@ -282,7 +302,7 @@ func (p *staging) end(old *liveRecords) error {
 		if v == nil {
 			break
 		}
-		if err := p.absent(v); err != nil {
+		if err := p.passed(v); err != nil {
 			return err
 		}
 		old.skip()

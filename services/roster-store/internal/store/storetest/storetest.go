@@ -65,6 +65,7 @@ func run(t *testing.T, open Opener, small bool, excused map[string]string) {
 		{"ClosedStoreSaysSo", closed},
 		{"ErasedDistrictEndsItsStreams", erasedStream},
 		{"CanceledCallsEnd", canceledCalls},
+		{"DifferencesMakeTheSamePlan", differences},
 		{"ModelOfRandomPlans", model},
 	}
 	unknown := maps.Clone(excused)

@@ -274,6 +274,8 @@ type LayerDocument struct {
 	// The sync that made it current.
 	Sync       string                 `protobuf:"bytes,4,opt,name=sync,proto3" json:"sync,omitempty"`
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// What was committed with it; absent if the head was not exactly that.
+	Candidate *Candidate `protobuf:"bytes,6,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	// The newest revision that went back to an earlier one and that a plan of the
 	// source was made and committed after.
 	Undo          int32 `protobuf:"varint,8,opt,name=undo,proto3" json:"undo,omitempty"`
@@ -346,6 +348,13 @@ func (x *LayerDocument) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *LayerDocument) GetCandidate() *Candidate {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
 func (x *LayerDocument) GetUndo() int32 {
 	if x != nil {
 		return x.Undo
@@ -353,18 +362,98 @@ func (x *LayerDocument) GetUndo() int32 {
 	return 0
 }
 
+// Candidate is what the layers of all sources of a district are merged to.
+type Candidate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Recognises the layer files.
+	Layers string `protobuf:"bytes,1,opt,name=layers,proto3" json:"layers,omitempty"`
+	// How many records it has, by entity name.
+	Records map[string]int32 `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// In a layer: the revision that holds just these records. In a sync: the head
+	// that its plan was computed against.
+	Revision int32 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Of the revision.
+	CommitTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Candidate) Reset() {
+	*x = Candidate{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Candidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Candidate) ProtoMessage() {}
+
+func (x *Candidate) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
+func (*Candidate) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Candidate) GetLayers() string {
+	if x != nil {
+		return x.Layers
+	}
+	return ""
+}
+
+func (x *Candidate) GetRecords() map[string]int32 {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *Candidate) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Candidate) GetCommitTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CommitTime
+	}
+	return nil
+}
+
 // LayerFile is a blob of normalised records of one entity, ordered by sourcedId.
 type LayerFile struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Records       int64                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Key     string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Records int64                  `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	// Of the bytes of the blob; 0 if it was not taken down.
+	Checksum uint64 `protobuf:"fixed64,3,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	// The key of the layer file before it, if the differences from that one were
+	// taken down, and how many entries these have.
+	Since         string `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	Changes       int64  `protobuf:"varint,5,opt,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LayerFile) Reset() {
 	*x = LayerFile{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +465,7 @@ func (x *LayerFile) String() string {
 func (*LayerFile) ProtoMessage() {}
 
 func (x *LayerFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +478,7 @@ func (x *LayerFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerFile.ProtoReflect.Descriptor instead.
 func (*LayerFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LayerFile) GetKey() string {
@@ -402,6 +491,27 @@ func (x *LayerFile) GetKey() string {
 func (x *LayerFile) GetRecords() int64 {
 	if x != nil {
 		return x.Records
+	}
+	return 0
+}
+
+func (x *LayerFile) GetChecksum() uint64 {
+	if x != nil {
+		return x.Checksum
+	}
+	return 0
+}
+
+func (x *LayerFile) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *LayerFile) GetChanges() int64 {
+	if x != nil {
+		return x.Changes
 	}
 	return 0
 }
@@ -427,7 +537,7 @@ type UploadDocument struct {
 
 func (x *UploadDocument) Reset() {
 	*x = UploadDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +549,7 @@ func (x *UploadDocument) String() string {
 func (*UploadDocument) ProtoMessage() {}
 
 func (x *UploadDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +562,7 @@ func (x *UploadDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadDocument.ProtoReflect.Descriptor instead.
 func (*UploadDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UploadDocument) GetDistrict() string {
@@ -545,6 +655,8 @@ type SyncDocument struct {
 	Partial bool `protobuf:"varint,14,opt,name=partial,proto3" json:"partial,omitempty"`
 	// Entities whose previous layer files are damaged and are done without.
 	Rebuild []string `protobuf:"bytes,15,rep,name=rebuild,proto3" json:"rebuild,omitempty"`
+	// What the plan was made of.
+	Candidate *Candidate `protobuf:"bytes,17,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	// Not to be pulled before.
 	PullAfter *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=pull_after,json=pullAfter,proto3" json:"pull_after,omitempty"`
 	// The last_undo of the plan.
@@ -557,7 +669,7 @@ type SyncDocument struct {
 
 func (x *SyncDocument) Reset() {
 	*x = SyncDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +681,7 @@ func (x *SyncDocument) String() string {
 func (*SyncDocument) ProtoMessage() {}
 
 func (x *SyncDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +694,7 @@ func (x *SyncDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDocument.ProtoReflect.Descriptor instead.
 func (*SyncDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SyncDocument) GetDistrict() string {
@@ -683,6 +795,13 @@ func (x *SyncDocument) GetRebuild() []string {
 	return nil
 }
 
+func (x *SyncDocument) GetCandidate() *Candidate {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
 func (x *SyncDocument) GetPullAfter() *timestamppb.Timestamp {
 	if x != nil {
 		return x.PullAfter
@@ -717,7 +836,7 @@ type Selection struct {
 
 func (x *Selection) Reset() {
 	*x = Selection{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +848,7 @@ func (x *Selection) String() string {
 func (*Selection) ProtoMessage() {}
 
 func (x *Selection) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +861,7 @@ func (x *Selection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selection.ProtoReflect.Descriptor instead.
 func (*Selection) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Selection) GetPlan() string {
@@ -778,7 +897,7 @@ type RetentionDocument struct {
 
 func (x *RetentionDocument) Reset() {
 	*x = RetentionDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +909,7 @@ func (x *RetentionDocument) String() string {
 func (*RetentionDocument) ProtoMessage() {}
 
 func (x *RetentionDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +922,7 @@ func (x *RetentionDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionDocument.ProtoReflect.Descriptor instead.
 func (*RetentionDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RetentionDocument) GetDistrict() string {
@@ -833,7 +952,7 @@ type OpenSyncDocument struct {
 
 func (x *OpenSyncDocument) Reset() {
 	*x = OpenSyncDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +964,7 @@ func (x *OpenSyncDocument) String() string {
 func (*OpenSyncDocument) ProtoMessage() {}
 
 func (x *OpenSyncDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +977,7 @@ func (x *OpenSyncDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSyncDocument.ProtoReflect.Descriptor instead.
 func (*OpenSyncDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OpenSyncDocument) GetDistrict() string {
@@ -903,7 +1022,7 @@ type LeaseDocument struct {
 
 func (x *LeaseDocument) Reset() {
 	*x = LeaseDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1034,7 @@ func (x *LeaseDocument) String() string {
 func (*LeaseDocument) ProtoMessage() {}
 
 func (x *LeaseDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1047,7 @@ func (x *LeaseDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseDocument.ProtoReflect.Descriptor instead.
 func (*LeaseDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LeaseDocument) GetLease() string {
@@ -981,22 +1100,35 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x06values\x18\x02 \x03(\v20.securly.sync.ingest.v1.SecretValues.ValuesEntryB\x03\x80\x01\x01R\x06values\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x03\n" +
 	"\rLayerDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12F\n" +
 	"\x05files\x18\x03 \x03(\v20.securly.sync.ingest.v1.LayerDocument.FilesEntryR\x05files\x12\x12\n" +
 	"\x04sync\x18\x04 \x01(\tR\x04sync\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\x12\x12\n" +
+	"updateTime\x12?\n" +
+	"\tcandidate\x18\x06 \x01(\v2!.securly.sync.ingest.v1.CandidateR\tcandidate\x12\x12\n" +
 	"\x04undo\x18\b \x01(\x05R\x04undo\x1a[\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
-	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"7\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"\x82\x02\n" +
+	"\tCandidate\x12\x16\n" +
+	"\x06layers\x18\x01 \x01(\tR\x06layers\x12H\n" +
+	"\arecords\x18\x02 \x03(\v2..securly.sync.ingest.v1.Candidate.RecordsEntryR\arecords\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x05R\brevision\x12;\n" +
+	"\vcommit_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"commitTime\x1a:\n" +
+	"\fRecordsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x83\x01\n" +
 	"\tLayerFile\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x03R\arecords\"\xac\x02\n" +
+	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x1a\n" +
+	"\bchecksum\x18\x03 \x01(\x06R\bchecksum\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\tR\x05since\x12\x18\n" +
+	"\achanges\x18\x05 \x01(\x03R\achanges\"\xac\x02\n" +
 	"\x0eUploadDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1b\n" +
@@ -1007,7 +1139,7 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x12\n" +
 	"\x04mark\x18\b \x01(\tR\x04mark\x12\x16\n" +
-	"\x06digest\x18\t \x01(\fR\x06digest\"\xf3\x05\n" +
+	"\x06digest\x18\t \x01(\fR\x06digest\"\xb4\x06\n" +
 	"\fSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x120\n" +
 	"\x04sync\x18\x02 \x01(\v2\x1c.securly.sync.ingest.v1.SyncR\x04sync\x12\x1d\n" +
@@ -1024,7 +1156,8 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\ftrace_parent\x18\f \x01(\tR\vtraceParent\x12\x12\n" +
 	"\x04base\x18\r \x01(\tR\x04base\x12\x18\n" +
 	"\apartial\x18\x0e \x01(\bR\apartial\x12\x18\n" +
-	"\arebuild\x18\x0f \x03(\tR\arebuild\x129\n" +
+	"\arebuild\x18\x0f \x03(\tR\arebuild\x12?\n" +
+	"\tcandidate\x18\x11 \x01(\v2!.securly.sync.ingest.v1.CandidateR\tcandidate\x129\n" +
 	"\n" +
 	"pull_after\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tpullAfter\x12\x12\n" +
 	"\x04undo\x18\x14 \x01(\x05R\x04undo\x12?\n" +
@@ -1065,54 +1198,60 @@ func file_securly_sync_ingest_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*DistrictDocument)(nil),      // 0: securly.sync.ingest.v1.DistrictDocument
 	(*SourceDocument)(nil),        // 1: securly.sync.ingest.v1.SourceDocument
 	(*SealedSecrets)(nil),         // 2: securly.sync.ingest.v1.SealedSecrets
 	(*SecretValues)(nil),          // 3: securly.sync.ingest.v1.SecretValues
 	(*LayerDocument)(nil),         // 4: securly.sync.ingest.v1.LayerDocument
-	(*LayerFile)(nil),             // 5: securly.sync.ingest.v1.LayerFile
-	(*UploadDocument)(nil),        // 6: securly.sync.ingest.v1.UploadDocument
-	(*SyncDocument)(nil),          // 7: securly.sync.ingest.v1.SyncDocument
-	(*Selection)(nil),             // 8: securly.sync.ingest.v1.Selection
-	(*RetentionDocument)(nil),     // 9: securly.sync.ingest.v1.RetentionDocument
-	(*OpenSyncDocument)(nil),      // 10: securly.sync.ingest.v1.OpenSyncDocument
-	(*LeaseDocument)(nil),         // 11: securly.sync.ingest.v1.LeaseDocument
-	nil,                           // 12: securly.sync.ingest.v1.SecretValues.ValuesEntry
-	nil,                           // 13: securly.sync.ingest.v1.LayerDocument.FilesEntry
-	nil,                           // 14: securly.sync.ingest.v1.SyncDocument.LayerEntry
-	(*District)(nil),              // 15: securly.sync.ingest.v1.District
-	(*Source)(nil),                // 16: securly.sync.ingest.v1.Source
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*UploadedFile)(nil),          // 18: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                  // 19: securly.sync.ingest.v1.Sync
-	(SyncState)(0),                // 20: securly.sync.ingest.v1.SyncState
+	(*Candidate)(nil),             // 5: securly.sync.ingest.v1.Candidate
+	(*LayerFile)(nil),             // 6: securly.sync.ingest.v1.LayerFile
+	(*UploadDocument)(nil),        // 7: securly.sync.ingest.v1.UploadDocument
+	(*SyncDocument)(nil),          // 8: securly.sync.ingest.v1.SyncDocument
+	(*Selection)(nil),             // 9: securly.sync.ingest.v1.Selection
+	(*RetentionDocument)(nil),     // 10: securly.sync.ingest.v1.RetentionDocument
+	(*OpenSyncDocument)(nil),      // 11: securly.sync.ingest.v1.OpenSyncDocument
+	(*LeaseDocument)(nil),         // 12: securly.sync.ingest.v1.LeaseDocument
+	nil,                           // 13: securly.sync.ingest.v1.SecretValues.ValuesEntry
+	nil,                           // 14: securly.sync.ingest.v1.LayerDocument.FilesEntry
+	nil,                           // 15: securly.sync.ingest.v1.Candidate.RecordsEntry
+	nil,                           // 16: securly.sync.ingest.v1.SyncDocument.LayerEntry
+	(*District)(nil),              // 17: securly.sync.ingest.v1.District
+	(*Source)(nil),                // 18: securly.sync.ingest.v1.Source
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*UploadedFile)(nil),          // 20: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                  // 21: securly.sync.ingest.v1.Sync
+	(SyncState)(0),                // 22: securly.sync.ingest.v1.SyncState
 }
 var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
-	15, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
-	16, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
+	17, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
+	18, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
 	2,  // 2: securly.sync.ingest.v1.SourceDocument.secrets:type_name -> securly.sync.ingest.v1.SealedSecrets
-	12, // 3: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
-	13, // 4: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
-	17, // 5: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
-	18, // 6: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	17, // 7: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
-	19, // 8: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
-	14, // 9: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
-	20, // 10: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
-	17, // 11: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
-	8,  // 12: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
-	17, // 13: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
-	17, // 14: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
-	17, // 15: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 16: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	5,  // 17: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 3: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
+	14, // 4: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
+	19, // 5: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
+	5,  // 6: securly.sync.ingest.v1.LayerDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	15, // 7: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
+	19, // 8: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
+	20, // 9: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	19, // 10: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
+	21, // 11: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
+	16, // 12: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
+	22, // 13: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
+	5,  // 14: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	19, // 15: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
+	9,  // 16: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
+	19, // 17: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
+	19, // 18: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
+	19, // 19: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 20: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	6,  // 21: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_state_proto_init() }
@@ -1127,7 +1266,7 @@ func file_securly_sync_ingest_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_state_proto_rawDesc), len(file_securly_sync_ingest_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
