@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -34,7 +36,8 @@ func Options(uri config.Secret) *options.ClientOptions {
 		SetReadConcern(readconcern.Majority()).
 		SetReadPreference(readpref.Primary()).
 		SetRetryWrites(true).
-		SetRetryReads(true)
+		SetRetryReads(true).
+		SetMonitor(traced())
 }
 
 // Connect returns a client, which must be disconnected. It does not wait for
@@ -49,53 +52,74 @@ func Connect(uri config.Secret) (*mongo.Client, error) {
 }
 
 // EnsureIndexes creates the indexes with these keys that are missing and checks
-// that any query may use them.
+// that any query may use them. Each is named after its keys, as MongoDB does it.
 func EnsureIndexes(ctx context.Context, coll *mongo.Collection, keys ...bson.D) error {
-	have, err := usable(ctx, coll)
+	have, err := existing(ctx, coll)
 	if err != nil {
 		return err
 	}
-	missing := false
 	for _, k := range keys {
-		if have[fmt.Sprint(k)] {
+		name := nameOf(k)
+		if at := slices.IndexFunc(have, func(x existingIndex) bool { return fmt.Sprint(x.Key) == fmt.Sprint(k) }); at >= 0 {
+			if why := have[at].unusable(); why != "" {
+				return fmt.Errorf("index %s of %s %s: drop it, it is then created as it should be", have[at].Name, coll.Name(), why)
+			}
 			continue
 		}
-		if _, err := coll.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: k}); err != nil {
-			return fmt.Errorf("create index %v of %s: %w", k, coll.Name(), err)
+		if at := slices.IndexFunc(have, func(x existingIndex) bool { return x.Name == name }); at >= 0 {
+			return fmt.Errorf("index %s of %s has the keys %v, not those of its name: drop it, it is then created as it should be",
+				name, coll.Name(), have[at].Key)
 		}
-		missing = true
-	}
-	if missing {
-		if have, err = usable(ctx, coll); err != nil {
-			return err
-		}
-	}
-	for _, k := range keys {
-		if !have[fmt.Sprint(k)] {
-			return fmt.Errorf("index %v of %s is hidden, sparse or partial: drop it, it is then created as it should be", k, coll.Name())
+		if _, err := coll.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: k, Options: options.Index().SetName(name)}); err != nil {
+			return fmt.Errorf("create index %s of %s: %w", name, coll.Name(), Wordless(err))
 		}
 	}
 	return nil
 }
 
-// usable lists the keys of the indexes that any query may use.
-func usable(ctx context.Context, coll *mongo.Collection) (map[string]bool, error) {
-	var list []struct {
-		Key     bson.D   `bson:"key"`
-		Hidden  bool     `bson:"hidden"`
-		Sparse  bool     `bson:"sparse"`
-		Partial bson.Raw `bson:"partialFilterExpression"`
+func nameOf(keys bson.D) string {
+	parts := make([]string, 0, len(keys))
+	for _, k := range keys {
+		parts = append(parts, fmt.Sprintf("%s_%v", k.Key, k.Value))
 	}
+	return strings.Join(parts, "_")
+}
+
+// existingIndex is an index as the server lists it.
+type existingIndex struct {
+	Name      string   `bson:"name"`
+	Key       bson.D   `bson:"key"`
+	Hidden    bool     `bson:"hidden"`
+	Sparse    bool     `bson:"sparse"`
+	Unique    bool     `bson:"unique"`
+	Partial   bson.Raw `bson:"partialFilterExpression"`
+	Collation bson.Raw `bson:"collation"`
+}
+
+// unusable tells why not every query may use the index, or why it forbids what
+// is to be written; empty if it is as it should be.
+func (x existingIndex) unusable() string {
+	switch {
+	case x.Hidden:
+		return "is hidden"
+	case x.Sparse || x.Partial != nil:
+		return "leaves documents out"
+	case x.Unique:
+		return "is unique"
+	case x.Collation != nil:
+		return "has a collation"
+	}
+	return ""
+}
+
+func existing(ctx context.Context, coll *mongo.Collection) ([]existingIndex, error) {
+	var list []existingIndex
 	cursor, err := coll.Indexes().List(ctx)
 	if err == nil {
 		err = cursor.All(ctx, &list)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list indexes of %s: %w", coll.Name(), err)
+		return nil, fmt.Errorf("list indexes of %s: %w", coll.Name(), Wordless(err))
 	}
-	out := map[string]bool{}
-	for _, x := range list {
-		out[fmt.Sprint(x.Key)] = !x.Hidden && !x.Sparse && x.Partial == nil
-	}
-	return out, nil
+	return list, nil
 }

@@ -100,7 +100,7 @@ func ended(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return err
+	return mongodb.Wordless(err)
 }
 
 func (s *documents) Get(ctx context.Context, collection, id string) (docstore.Row, error) {
