@@ -140,9 +140,9 @@ func changesAtHead(t *testing.T, s suite) {
 		Kind  store.Kind
 		ID    string
 	}
-	follow := func(after store.Revision) []step {
+	follow := func(after, last store.Revision) []step {
 		var got []step
-		for ev, err := range s.Changes(t.Context(), district, after, 0) {
+		for ev, err := range s.Changes(t.Context(), district, after, last) {
 			require.NoError(t, err)
 			got = append(got, step{ev.Phase, ev.Revision.Revision, ev.Kind, ev.Record.ID})
 		}
@@ -151,12 +151,31 @@ func changesAtHead(t *testing.T, s suite) {
 	second := []step{
 		{store.Begin, 2, 0, ""}, {store.Data, 2, store.Removed, "s1"}, {store.Data, 2, store.Created, "s3"}, {store.End, 2, 0, ""},
 	}
-	require.Equal(t, second, follow(1))
-	require.Empty(t, follow(2))
-	all := follow(0)
+	require.Equal(t, second, follow(1, 0))
+	require.Empty(t, follow(2, 0))
+	all := follow(0, 0)
 	require.Len(t, all, 13+4)
 	require.Equal(t, second, all[13:])
-	require.ErrorIs(t, endOf(s.Changes(t.Context(), district, 3, 0)), store.ErrRevisionUnknown)
+	for _, beyond := range [][2]store.Revision{{3, 0}, {0, 3}, {2, 3}, {3, 3}} {
+		require.ErrorIs(t, endOf(s.Changes(t.Context(), district, beyond[0], beyond[1])), store.ErrRevisionUnknown, beyond)
+	}
+
+	// With a last revision the stream ends there, whatever came later.
+	require.Equal(t, all[:13], follow(0, 1))
+	require.Equal(t, all, follow(0, 2))
+	require.Equal(t, second, follow(1, 2))
+	require.Empty(t, follow(1, 1))
+	require.Empty(t, follow(2, 2))
+	delta(t, s, "third", org("s1", "Third"))
+	commit(t, s, "third")
+	require.Equal(t, all, follow(0, 2))
+	require.Equal(t, second, follow(1, 2))
+	for ev, err := range s.Changes(t.Context(), district, 0, 1) {
+		require.NoError(t, err)
+		if ev.Record.ID == "s1" {
+			require.Equal(t, "North High", decode(t, ev.Record.Body).GetOrg().GetName(), "the record of that revision")
+		}
+	}
 }
 
 func scopes(t *testing.T, s suite) {
