@@ -25,7 +25,7 @@ import (
 type bulk struct {
 	d        *district
 	dir      string
-	plan     store.Plan
+	plan     planDoc
 	summary  summaryDoc
 	finished bool
 
@@ -66,7 +66,7 @@ type bulkRecord struct {
 // chunkBytes is about how large a chunk becomes.
 const chunkBytes = 256 << 10
 
-func newBulk(d *district, plan store.Plan) (staging, error) {
+func newBulk(d *district, plan planDoc) (staging, error) {
 	b := &bulk{
 		d: d, dir: d.stagingDir(plan.ID), plan: plan,
 		indexes: map[store.Entity]*indexBuilder{},
@@ -102,6 +102,9 @@ func each(chunks <-chan *chunk, do func(*chunk) error) error {
 }
 
 func (b *bulk) put(r store.ImportRecord) error {
+	if r.Body == nil {
+		return nil // it is not there
+	}
 	body := bytes.Clone(r.Body) // what is read from it may refer to it
 	facts, err := search.Read(r.Entity, r.ID, body)
 	if err != nil {
@@ -242,15 +245,15 @@ func (b *bulk) finish() (store.Plan, error) {
 	}
 	batch := b.d.db.NewBatch()
 	defer batch.Close()
-	doc := planDoc{Plan: b.plan, Bulk: b.plan.Changes() > 0, Summary: b.summary}
-	if err := setDoc(batch, planKey(spacePlan, b.plan.ID), doc); err != nil {
+	b.plan.Bulk, b.plan.Summary = b.plan.Changes() > 0, b.summary
+	if err := setDoc(batch, planKey(spacePlan, b.plan.ID), b.plan); err != nil {
 		return store.Plan{}, err
 	}
 	if err := batch.Commit(pebble.Sync); err != nil {
 		return store.Plan{}, err
 	}
 	b.finished = true
-	return b.plan, nil
+	return b.plan.Plan, nil
 }
 
 // writeTallies writes which schools enrollments and classes give.

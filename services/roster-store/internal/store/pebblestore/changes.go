@@ -2,7 +2,9 @@ package pebblestore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -10,6 +12,7 @@ import (
 
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/search"
 )
 
 // Changes implements store.Reads.
@@ -204,7 +207,15 @@ func (s *Store) PlanChanges(ctx context.Context, id store.DistrictID, planID sto
 			return store.ChangePage{}, err
 		}
 		c.After = bytes.Clone(c.After)
+		if !q.Schools {
+			c.Schools = nil
+		}
 		page.Changes = append(page.Changes, c)
+	}
+	if q.Schools && doc.Bulk && doc.Revision == 0 {
+		if err := d.bulkSchools(ctx, doc.ID, page.Changes); err != nil {
+			return store.ChangePage{}, fmt.Errorf("changes of plan %q of %s: %w", planID, id, err)
+		}
 	}
 	return page, nil
 }
@@ -263,7 +274,7 @@ func (v *view) planChanges(ctx context.Context, doc *planDoc, after store.Positi
 			e, id := recordOf(it.Key()[skip:])
 			c := store.Change{Entity: e, ID: string(id)}
 			if err == nil {
-				c.Kind, c.After, err = stagedChange(it, doc.Bulk)
+				err = stagedChange(it, doc.Bulk, &c)
 			}
 			if !yield(c, err) || err != nil {
 				return
@@ -299,17 +310,54 @@ func (v *view) openStaged(ctx context.Context, doc *planDoc, after store.Positio
 	return it, 1, err
 }
 
-func stagedChange(it *pebble.Iterator, bulk bool) (store.Kind, []byte, error) {
+func stagedChange(it *pebble.Iterator, bulk bool, c *store.Change) error {
 	value, err := it.ValueAndErr()
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
 	if bulk {
-		_, _, body, err := revFlags(value)
-		return store.Created, body, err
+		c.Kind = store.Created
+		_, _, c.After, err = revFlags(value)
+		return err
 	}
 	st, err := stagedOf(value)
-	return st.kind, st.body, err
+	c.Kind, c.After, c.Schools = st.kind, st.body, st.schools
+	return err
+}
+
+// bulkSchools fills in the schools of changes of a staged bulk plan. Those that
+// follow from other records are in its tables.
+func (d *district) bulkSchools(ctx context.Context, id store.PlanID, changes []store.Change) error {
+	paths, err := d.stagedTables(id, "terms-")
+	if err != nil {
+		return err
+	}
+	it, err := d.readTables(ctx, paths, nil)
+	if err != nil {
+		return err
+	}
+	for i, c := range changes {
+		var terms []search.Term
+		if !search.Derives(c.Entity) {
+			var f search.Facts
+			f, err = search.Read(c.Entity, c.ID, c.After)
+			terms = schoolTerms(f.Schools)
+		} else if key := recordKey(spaceTerms, c.Entity, c.ID); it.SeekGE(key) && bytes.Equal(it.Key(), key) {
+			var value []byte
+			if value, err = it.ValueAndErr(); err == nil {
+				terms, err = termsOf(value)
+			}
+		}
+		for _, t := range terms {
+			if t.Field == search.FieldSchool {
+				changes[i].Schools = append(changes[i].Schools, t.Value)
+			}
+		}
+		if err = cmp.Or(err, it.Error()); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, it.Close())
 }
 
 // before returns the body that a change replaces, nil if there is none.

@@ -62,17 +62,25 @@ func (s *Store) commit(ctx context.Context, d *district, planID store.PlanID, fe
 	if err := s.markPending(d.id); err != nil {
 		return none, err
 	}
+	last, err := d.revision(d.db, rev)
+	if err != nil {
+		return none, err
+	}
 	at := s.now()
-	if last := d.times.of(rev); at.Before(last) {
-		at = last
+	if at.Before(last.CommitTime) {
+		at = last.CommitTime
 	}
 	doc.Revision = rev + 1
 	doc.Outcome = &store.Outcome{Revision: rev + 1, Committed: true}
 	info := revisionDoc{
 		RevisionInfo: store.RevisionInfo{
 			Revision: rev + 1, CommitTime: at, Sync: doc.Sync, Plan: doc.ID, Counts: doc.Counts,
+			Undo: doc.Undo, LastUndo: last.LastUndo,
 		},
 		Bulk: doc.Bulk,
+	}
+	if doc.Undo != nil {
+		info.LastUndo = rev + 1
 	}
 	d.times.set(rev+1, at)
 	if doc.Bulk {

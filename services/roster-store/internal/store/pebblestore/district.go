@@ -50,7 +50,7 @@ type district struct {
 
 // formatVersion is of the keyspaces and of the terms that search extracts. A
 // folder of another version is refused.
-const formatVersion = 1
+const formatVersion = 2
 
 // Names in spaceMeta.
 const (
@@ -78,6 +78,8 @@ type revisionDoc struct {
 // planDoc is kept per finished plan.
 type planDoc struct {
 	store.Plan
+	// Undo is that of the header.
+	Undo *store.Undo
 	// Bulk plans are staged as table files that become part of the database.
 	Bulk    bool
 	Summary summaryDoc // of the revision a bulk plan makes

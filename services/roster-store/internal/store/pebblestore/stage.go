@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/securly/sync/services/platform/record"
@@ -79,13 +80,20 @@ func (s *Store) newStaging(d *district, h store.PlanHeader) (staging, error) {
 	}
 	snap := d.db.NewSnapshot()
 	rev, _, err := head(snap)
+	var base revisionDoc
+	if err == nil {
+		base, err = d.revision(snap, rev)
+	}
 	if err != nil {
 		return nil, errors.Join(err, snap.Close())
 	}
-	plan := store.Plan{
-		ID: h.Plan, Sync: h.Sync, Base: rev, CreateTime: s.now(),
+	plan := planDoc{Undo: h.Undo, Plan: store.Plan{
+		ID: h.Plan, Sync: h.Sync, Base: rev, LastUndo: base.LastUndo, CreateTime: s.now(),
 		Counts:  map[store.Entity]store.Counts{},
 		Schools: map[string]map[store.Entity]store.Counts{},
+	}}
+	for e, n := range h.Unsent {
+		plan.Counts[e] = store.Counts{Received: n, Unchanged: n}
 	}
 	if rev == 0 {
 		if err := snap.Close(); err != nil {
@@ -166,12 +174,13 @@ func feed(ctx context.Context, d *district, h store.PlanHeader, records iter.Seq
 type comparing struct {
 	d        *district
 	snap     *pebble.Snapshot
-	plan     store.Plan
+	plan     planDoc
 	complete []store.Entity
 	batch    *pebble.Batch
 	finished bool
 
 	entity store.Entity
+	whole  bool // the candidate is complete for the entity
 	counts store.Counts
 	it     *pebble.Iterator // over spaceHash of the entity
 	more   bool
@@ -181,7 +190,7 @@ type comparing struct {
 const stageBytes = 1 << 20
 
 func (c *comparing) begin(e store.Entity) (err error) {
-	c.entity, c.counts = e, store.Counts{}
+	c.entity, c.whole, c.counts = e, slices.Contains(c.complete, e), c.plan.Counts[e]
 	if c.it, err = c.snap.NewIter(span([]byte{spaceHash, byte(e)})); err != nil {
 		return fmt.Errorf("compare %s: %w", record.EntityName(e), err)
 	}
@@ -190,14 +199,27 @@ func (c *comparing) begin(e store.Entity) (err error) {
 }
 
 func (c *comparing) put(r store.ImportRecord) error {
-	c.counts.Received++
-	for c.more && string(c.it.Key()[2:]) < r.ID {
-		if err := c.absent(); err != nil {
-			return err
+	if c.whole {
+		for c.more && string(c.it.Key()[2:]) < r.ID {
+			if err := c.absent(); err != nil {
+				return err
+			}
+			c.more = c.it.Next()
 		}
-		c.more = c.it.Next()
+	} else {
+		c.more = c.it.SeekGE(recordKey(spaceHash, c.entity, r.ID))
 	}
-	if !c.more || string(c.it.Key()[2:]) != r.ID {
+	there := c.more && string(c.it.Key()[2:]) == r.ID
+	if r.Body == nil {
+		if !there {
+			return c.it.Error()
+		}
+		err := c.absent()
+		c.more = c.it.Next()
+		return err
+	}
+	c.counts.Received++
+	if !there {
 		return c.change(r, 0, 0)
 	}
 	from, flags, hash, err := c.live()
@@ -249,12 +271,8 @@ func (c *comparing) change(r store.ImportRecord, from store.Revision, flags byte
 	return c.stage(r.ID, staged{kind: kind, base: from, flags: flagsOf(facts), hash: r.Hash, body: r.Body}, schools)
 }
 
-// absent stages the removal of the live record at the iterator if the
-// candidate is complete.
+// absent stages the removal of the live record at the iterator.
 func (c *comparing) absent() error {
-	if !slices.Contains(c.complete, c.entity) {
-		return nil
-	}
 	from, flags, _, err := c.live()
 	if err != nil || flags&flagTombstone != 0 {
 		return err
@@ -291,7 +309,8 @@ func (c *comparing) stage(id string, s staged, schools []string) error {
 		}
 	}
 	slices.Sort(schools)
-	for _, school := range slices.Compact(schools) {
+	s.schools = slices.Compact(schools)
+	for _, school := range s.schools {
 		per := c.plan.Schools[school]
 		if per == nil {
 			per = map[store.Entity]store.Counts{}
@@ -327,7 +346,7 @@ func (c *comparing) before(id string) ([]byte, error) {
 }
 
 func (c *comparing) end() error {
-	for ; c.more; c.more = c.it.Next() {
+	for ; c.whole && c.more; c.more = c.it.Next() {
 		if err := c.absent(); err != nil {
 			return err
 		}
@@ -340,14 +359,14 @@ func (c *comparing) end() error {
 
 func (c *comparing) finish() (store.Plan, error) {
 	// The document makes the plan complete; syncing it syncs all before it.
-	if err := setDoc(c.batch, planKey(spacePlan, c.plan.ID), planDoc{Plan: c.plan}); err != nil {
+	if err := setDoc(c.batch, planKey(spacePlan, c.plan.ID), c.plan); err != nil {
 		return store.Plan{}, err
 	}
 	if err := c.flush(pebble.Sync); err != nil {
 		return store.Plan{}, err
 	}
 	c.finished = true
-	return c.plan, nil
+	return c.plan.Plan, nil
 }
 
 func (c *comparing) close() error {
@@ -399,25 +418,42 @@ type staged struct {
 	base  store.Revision // from of the version it replaces, 0 for none
 	flags byte
 	hash  record.Hash
-	body  []byte
+	// schools are those that the plan counts the change under.
+	schools []string
+	body    []byte
 }
 
 func (s staged) append(b []byte) []byte {
 	b = append(b, byte(s.kind), s.flags)
 	b = append(b, s.hash[:]...)
 	b = binary.AppendUvarint(b, uint64(s.base))
+	b = binary.AppendUvarint(b, uint64(len(s.schools)))
+	for _, school := range s.schools {
+		b = protowire.AppendString(b, school)
+	}
 	return append(b, s.body...)
 }
 
 func stagedOf(b []byte) (staged, error) {
-	if len(b) > 2+record.HashSize {
-		base, n := binary.Uvarint(b[2+record.HashSize:])
-		if n > 0 {
-			return staged{
-				kind: store.Kind(b[0]), flags: b[1], hash: record.Hash(b[2:]),
-				base: store.Revision(base), body: b[2+record.HashSize+n:],
-			}, nil
-		}
+	damaged := fmt.Errorf("damaged staged change of %d bytes", len(b))
+	if len(b) < 2+record.HashSize {
+		return staged{}, damaged
 	}
-	return staged{}, fmt.Errorf("damaged staged change of %d bytes", len(b))
+	s := staged{kind: store.Kind(b[0]), flags: b[1], hash: record.Hash(b[2:])}
+	b = b[2+record.HashSize:]
+	base, n := binary.Uvarint(b)
+	schools, m := binary.Uvarint(b[max(n, 0):])
+	if n <= 0 || m <= 0 {
+		return staged{}, damaged
+	}
+	s.base, b = store.Revision(base), b[n+m:]
+	for range schools {
+		school, n := protowire.ConsumeString(b)
+		if n < 0 {
+			return staged{}, damaged
+		}
+		s.schools, b = append(s.schools, school), b[n:]
+	}
+	s.body = b
+	return s, nil
 }

@@ -350,6 +350,7 @@ func runModel(t *testing.T, s store.Store, w world, rounds int) {
 			plan = delta(t, s, id, records...)
 		}
 		require.Equal(t, len(changes), plan.Changes(), "changes of round %d", round)
+		compareSchools(t, s, plan)
 		require.Equal(t, store.Revision(len(states)-1), headOf(t, s))
 		commit(t, s, id)
 		if len(changes) > 0 {

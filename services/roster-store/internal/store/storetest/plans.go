@@ -2,12 +2,15 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/testing/protocmp"
 
@@ -81,6 +84,116 @@ func planSchools(t *testing.T, s suite) {
 	require.Equal(t, map[string]map[store.Entity]store.Counts{
 		"s1": {users: {Updated: 1}}, "s2": {users: {Updated: 1}},
 	}, plan.Schools)
+}
+
+// compareSchools checks that the schools of the changes of a plan add up to what
+// the plan counts per school.
+func compareSchools(t *testing.T, s store.Store, plan store.Plan) {
+	t.Helper()
+	sum := map[string]map[store.Entity]store.Counts{}
+	q := store.ChangeQuery{Schools: true, Limit: 100}
+	for more := true; more; {
+		p, err := s.PlanChanges(t.Context(), district, plan.ID, q)
+		require.NoError(t, err)
+		for _, c := range p.Changes {
+			q.After = store.Position{Entity: c.Entity, ID: c.ID}
+			require.True(t, slices.IsSorted(c.Schools), "%v", c.Schools)
+			for _, school := range c.Schools {
+				if sum[school] == nil {
+					sum[school] = map[store.Entity]store.Counts{}
+				}
+				n := sum[school][c.Entity]
+				switch c.Kind {
+				case store.Created:
+					n.Created++
+				case store.Updated:
+					n.Updated++
+				case store.Removed:
+					n.Removed++
+				}
+				sum[school][c.Entity] = n
+			}
+		}
+		more = p.More
+	}
+	require.Empty(t, cmp.Diff(plan.Schools, sum, cmpopts.EquateEmpty()))
+}
+
+func changeSchools(t *testing.T, s suite) {
+	require.NoError(t, s.OpenDistrict(t.Context(), district))
+	compareSchools(t, s, complete(t, s, "first", smallRecords()...))
+	commit(t, s, "first")
+	plan := complete(t, s, "second", append(smallRecords()[:8],
+		class("k2", "s2", "c1", "Algebra I, period 2"),
+		user("u3", "student", "Dee", "Poe", "", "s2"), demographic("u1", "2012-05-04"))...)
+	compareSchools(t, s, plan)
+	p, err := s.PlanChanges(t.Context(), district, "second", store.ChangeQuery{Entity: users, Limit: 10})
+	require.NoError(t, err)
+	require.Nil(t, p.Changes[0].Schools, "nobody has asked")
+	s.restart(t)
+	compareSchools(t, s, plan)
+
+	// A commit that moves the teacher to another school, without touching a
+	// record of the plan, changes nothing of what the plan was counted as.
+	plan = delta(t, s, "teacher", user("u2", "teacher", "Bob", "Jones", "", "s2"))
+	delta(t, s, "move", enrollment("e2", "u2", "k1", "s2", "teacher"))
+	commit(t, s, "move")
+	compareSchools(t, s, plan)
+}
+
+func undo(t *testing.T, s suite) {
+	require.NoError(t, s.OpenDistrict(t.Context(), district))
+	require.Zero(t, complete(t, s, "first", smallRecords()...).LastUndo)
+	commit(t, s, "first")
+	delta(t, s, "second", org("s3", "West"))
+	commit(t, s, "second")
+	back := func(to store.Revision, records ...*typev1.Record) store.Plan {
+		t.Helper()
+		h := header(store.PlanID(fmt.Sprint("back to ", to)), record.Entities()...)
+		h.Undo = &store.Undo{To: to}
+		plan, err := s.Import(t.Context(), h, candidate(records...))
+		require.NoError(t, err)
+		return plan
+	}
+	require.Zero(t, back(1, smallRecords()...).LastUndo)
+	early := delta(t, s, "early", org("s4", "East"))
+	s.restart(t)
+	commit(t, s, "back to 1")
+	late := delta(t, s, "late", org("s5", "Far East"))
+	require.Equal(t, store.Revision(3), late.LastUndo)
+	commit(t, s, "early")
+	commit(t, s, "late")
+	require.Equal(t, store.Revision(3), back(0).LastUndo)
+	commit(t, s, "back to 0")
+	s.restart(t)
+	for _, want := range []store.Plan{early, late} {
+		got, err := s.Plan(t.Context(), district, want.ID)
+		require.NoError(t, err)
+		require.Equal(t, want.LastUndo, got.LastUndo, "as of the base")
+	}
+	all, err := s.Revisions(t.Context(), district, 0, 10)
+	require.NoError(t, err)
+	want := []struct {
+		undo *store.Undo
+		last store.Revision
+	}{{nil, 0}, {nil, 0}, {&store.Undo{To: 1}, 3}, {nil, 3}, {nil, 3}, {&store.Undo{To: 0}, 6}}
+	require.Len(t, all, len(want))
+	for _, got := range all {
+		require.Equal(t, want[got.Revision-1].undo, got.Undo, "revision %d", got.Revision)
+		require.Equal(t, want[got.Revision-1].last, got.LastUndo, "revision %d", got.Revision)
+	}
+	var announced []store.RevisionInfo
+	for _, p := range collect(t, s.Pending(t.Context())) {
+		announced = append(announced, p.Revision)
+	}
+	slices.Reverse(announced)
+	require.Equal(t, all, announced)
+	for ev, err := range s.Changes(t.Context(), district, 0, 0) {
+		require.NoError(t, err)
+		if ev.Phase != store.Data {
+			require.Equal(t, want[ev.Revision.Revision-1].undo, ev.Revision.Undo)
+		}
+	}
 }
 
 func tombstones(t *testing.T, s suite) {

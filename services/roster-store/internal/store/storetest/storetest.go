@@ -37,6 +37,8 @@ func run(t *testing.T, open Opener, small bool, excused map[string]string) {
 		{"NothingIsVisibleBeforeTheCommit", invisibleBeforeCommit},
 		{"PlanCountsWhatChanges", planCounts},
 		{"PlanCountsPerSchool", planSchools},
+		{"SchoolsOfChangesAddUp", changeSchools},
+		{"UndoIsKeptAndCarriedOn", undo},
 		{"RemovedIsATombstoneAndIsRevived", tombstones},
 		{"DeltaRemovesNothing", deltas},
 		{"DisorderIsRefusedAndNamed", disorder},
