@@ -16,6 +16,7 @@ import (
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/pagetoken"
 	"github.com/securly/sync/services/platform/record"
+	"github.com/securly/sync/services/roster-store/internal/selection"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
@@ -159,7 +160,7 @@ func (s *Server) GetPlan(ctx context.Context, req *rosterv1.GetPlanRequest) (*ro
 func (s *Server) planMessage(ctx context.Context, d store.DistrictID, p store.Plan) (*rosterv1.Plan, error) {
 	out := &rosterv1.Plan{
 		Plan: string(p.ID), Sync: string(p.Sync), BaseRevision: count(p.Base), Counts: counts(p.Counts),
-		CreateTime: timestamppb.New(p.CreateTime), Revision: count(p.Revision),
+		CreateTime: timestamppb.New(p.CreateTime), Revision: count(p.Revision), LastUndo: count(p.LastUndo),
 	}
 	for id, c := range p.Schools {
 		out.Schools = append(out.Schools, &rosterv1.SchoolPlan{SchoolId: id, Counts: counts(c)})
@@ -215,20 +216,11 @@ func (s *Server) ListPlanChanges(ctx context.Context, req *rosterv1.ListPlanChan
 	if err != nil {
 		return nil, err
 	}
-	q := store.ChangeQuery{Limit: size}
-	if req.GetEntity() != "" {
-		if q.Entity, err = entityOf(req.GetEntity()); err != nil {
-			return nil, err
-		}
+	q, err := changeQuery(req)
+	if err != nil {
+		return nil, err
 	}
-	for k, name := range kindNames {
-		if name == req.GetKind() {
-			q.Kind = k
-		}
-	}
-	if req.GetKind() != "" && q.Kind == 0 {
-		return nil, invalid("kind", "must be created, updated or removed")
-	}
+	q.Limit = size
 	bound := binding(req.GetDistrict(), "plan", req.GetPlan(), req.GetEntity(), req.GetKind())
 	if req.GetPageToken() != "" {
 		position, err := s.tokens.Open(req.GetPageToken(), bound)
@@ -256,6 +248,28 @@ func (s *Server) ListPlanChanges(ctx context.Context, req *rosterv1.ListPlanChan
 	return out, nil
 }
 
+// changeQuery reads the conditions of a list of changes.
+func changeQuery(req interface {
+	GetEntity() string
+	GetKind() string
+},
+) (q store.ChangeQuery, err error) {
+	if req.GetEntity() != "" {
+		if q.Entity, err = entityOf(req.GetEntity()); err != nil {
+			return q, err
+		}
+	}
+	for k, name := range kindNames {
+		if name == req.GetKind() {
+			q.Kind = k
+		}
+	}
+	if req.GetKind() != "" && q.Kind == 0 {
+		return q, invalid("kind", "must be created, updated or removed")
+	}
+	return q, nil
+}
+
 func changeMessage(c store.Change) (*rosterv1.Change, error) {
 	bodies := [2]*typev1.Record{}
 	for i, body := range [][]byte{c.Before, c.After} {
@@ -272,6 +286,21 @@ func changeMessage(c store.Change) (*rosterv1.Change, error) {
 		return nil, err
 	}
 	return &rosterv1.Change{Entity: record.EntityName(c.Entity), SourcedId: c.ID, Kind: kindNames[c.Kind], Fields: fields}, nil
+}
+
+// SelectPlan implements RosterService.
+func (s *Server) SelectPlan(ctx context.Context, req *rosterv1.SelectPlanRequest) (*rosterv1.Plan, error) {
+	if req.GetSelection() == "" {
+		return nil, invalid("selection", "must name the plan to make")
+	}
+	d := store.DistrictID(req.GetDistrict())
+	made, err := selection.Make(ctx, s.store, store.PlanID(req.GetPlan()),
+		store.PlanHeader{District: d, Plan: store.PlanID(req.GetSelection()), Fence: store.Fence(req.GetFence())},
+		selection.Choice{WithoutRemovals: req.GetWithoutRemovals(), Schools: req.GetSchools()})
+	if err != nil {
+		return nil, outward(req.GetDistrict(), err)
+	}
+	return s.planMessage(ctx, d, made)
 }
 
 // CommitPlan implements RosterService.

@@ -102,8 +102,13 @@ func queryOf(req *rosterv1.ListRecordsRequest) (store.Query, error) {
 	return q, nil
 }
 
-// revisionOf reads "42", a date (its end) or a time; the head if it is empty.
+// revisionOf reads asOf.
 func (s *Server) revisionOf(ctx context.Context, district, asOf string) (store.Revision, error) {
+	return s.namedRevision(ctx, district, "asOf", asOf)
+}
+
+// namedRevision reads "42", a date (its end) or a time; the head if it is empty.
+func (s *Server) namedRevision(ctx context.Context, district, field, asOf string) (store.Revision, error) {
 	d := store.DistrictID(district)
 	if asOf == "" {
 		head, err := s.store.Head(ctx, d)
@@ -111,7 +116,7 @@ func (s *Server) revisionOf(ctx context.Context, district, asOf string) (store.R
 	}
 	if n, err := strconv.ParseInt(asOf, 10, 64); err == nil {
 		if n < 0 {
-			return 0, invalid("asOf", "a revision is not negative")
+			return 0, invalid(field, "a revision is not negative")
 		}
 		return store.Revision(n), nil
 	}
@@ -119,7 +124,7 @@ func (s *Server) revisionOf(ctx context.Context, district, asOf string) (store.R
 	if err != nil {
 		day, dayErr := time.Parse(time.DateOnly, asOf)
 		if dayErr != nil {
-			return 0, invalid("asOf", "must be a revision (42), a date (2026-11-21) or a time (2026-11-21T08:00:00Z)")
+			return 0, invalid(field, "must be a revision (42), a date (2026-11-21) or a time (2026-11-21T08:00:00Z)")
 		}
 		t = day.AddDate(0, 0, 1).Add(-1)
 	}
@@ -255,9 +260,13 @@ func (s *Server) ListRevisions(ctx context.Context, req *rosterv1.ListRevisionsR
 	}
 	out := &rosterv1.ListRevisionsResponse{}
 	for _, r := range infos {
-		out.Revisions = append(out.Revisions, &rosterv1.Revision{
+		m := &rosterv1.Revision{
 			Revision: count(r.Revision), CommitTime: timestamppb.New(r.CommitTime), Sync: string(r.Sync), Counts: counts(r.Counts),
-		})
+		}
+		if r.Undo != nil {
+			m.Undo = &rosterv1.Undo{To: count(r.Undo.To)}
+		}
+		out.Revisions = append(out.Revisions, m)
 	}
 	if last := len(infos) - 1; last+1 == size && infos[last].Revision > 1 {
 		out.NextPageToken = s.tokens.Seal(bound, binary.AppendUvarint(nil, uint64(infos[last].Revision))) // never negative

@@ -211,6 +211,19 @@ type Counts struct {
 	Received, Created, Updated, Removed, Unchanged int
 }
 
+// Add counts a change of a kind.
+func (c Counts) Add(k Kind) Counts {
+	switch k {
+	case Created:
+		c.Created++
+	case Updated:
+		c.Updated++
+	case Removed:
+		c.Removed++
+	}
+	return c
+}
+
 // Kind says what a change does to a record.
 type Kind uint8
 
