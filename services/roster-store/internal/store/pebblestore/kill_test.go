@@ -3,6 +3,7 @@ package pebblestore_test
 import (
 	"context"
 	"flag"
+	"log"
 	"os"
 	"os/exec"
 	"testing"
@@ -22,7 +23,7 @@ var kills = flag.Int("kills", 8, "how often TestKilled kills a process")
 
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv(killDir); dir != "" {
-		require.NoError(t, storetest.Work(context.Background(), open(t, dir), killRecords, os.Stdout))
+		log.Fatal(storetest.Work(context.Background(), open(t, dir), killRecords, os.Stdout))
 	}
 	dir := t.TempDir()
 	storetest.Crash(t, *kills, killRecords, func() *exec.Cmd {
