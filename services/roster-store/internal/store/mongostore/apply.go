@@ -86,7 +86,7 @@ func (a *application) replace(e store.Entity, staged []version) error {
 	docs := make([]version, 0, len(staged))
 	var closed []string
 	for _, v := range staged {
-		rec, err := search.Decode(e, v.Record, v.Body)
+		rec, err := v.decode(e)
 		if err != nil {
 			return err
 		}
@@ -94,13 +94,13 @@ func (a *application) replace(e store.Entity, staged []version) error {
 		if !now.Stamped {
 			record.SetDateLastModified(rec, a.claim.At.UTC().Format(record.TimeFormat))
 			if v.Body, err = proto.Marshal(rec); err != nil {
-				return fmt.Errorf("%s %q: %w", record.EntityName(e), v.Record, err)
+				return fmt.Errorf("encode one of %s: %w", record.EntityName(e), err)
 			}
 		}
 		a.summary.add(e, now, 1)
 		var was search.Facts
 		if old, ok := before[v.Record]; ok {
-			rec, err := search.Decode(e, v.Record, old.Body)
+			rec, err := old.decode(e)
 			if err != nil {
 				return err
 			}
@@ -109,7 +109,7 @@ func (a *application) replace(e store.Entity, staged []version) error {
 			closed = append(closed, old.ID)
 		}
 		v.ID, v.Owner = versionID(a.c.key, a.claim.Rev, v.Record), a.c.key
-		v.From, v.Since = a.claim.Rev, a.claim.Rev
+		v.From, v.Since, v.Schools = a.claim.Rev, a.claim.Rev, nil
 		if !a.first() {
 			v.Terms = ownTerms(e, now)
 			a.note(e, v.Record, was, now)

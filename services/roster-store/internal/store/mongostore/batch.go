@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
@@ -18,11 +19,34 @@ import (
 // Bounds of what is read or written at once, and so of memory: a call holds a
 // few batches at most.
 const (
-	batchBytes = 4 << 20 // a message may have 16 MB
+	batchBytes = 4 << 20
 	batchCount = 2000
 	// idsPerQuery is how many ids one query lists.
 	idsPerQuery = 500
+	// recordBytes is how much a record may take, with its terms. A document may
+	// have 16 MiB; the rest is for schools that it comes to belong to later.
+	recordBytes = 12 << 20
 )
+
+// portions cuts a list into parts that fit into one message: at most count
+// elements, and about batchBytes unless a single one is larger.
+func portions[T any](list []T, count int, size func(T) int) iter.Seq[[]T] {
+	return func(yield func([]T) bool) {
+		for len(list) > 0 {
+			n, bytes := 1, size(list[0])
+			for n < min(len(list), count) && bytes+size(list[n]) <= batchBytes {
+				bytes += size(list[n])
+				n++
+			}
+			if !yield(list[:n]) {
+				return
+			}
+			list = list[n:]
+		}
+	}
+}
+
+func sizeOfText(s string) int { return len(s) + 16 }
 
 // at selects the versions of an owner that a revision sees.
 func at(owner string, rev store.Revision) bson.D {
@@ -84,29 +108,21 @@ func (s *Store) ofIDs(ctx context.Context, e store.Entity, filter bson.D, ids []
 	if len(opts) == 0 {
 		opts = append(opts, find(indexRecord))
 	}
-	for len(ids) > 0 {
-		n := min(idsPerQuery, len(ids))
-		if err := each(ctx, s.versions(e), append(filter[:len(filter):len(filter)], in("id", ids[:n])), f, opts...); err != nil {
+	for part := range portions(ids, idsPerQuery, sizeOfText) {
+		if err := each(ctx, s.versions(e), append(filter[:len(filter):len(filter)], in("id", part)), f, opts...); err != nil {
 			return fmt.Errorf("read %s: %w", record.EntityName(e), err)
 		}
-		ids = ids[n:]
 	}
 	return nil
 }
 
 // insertVersions writes versions; those that are there already stay as they are.
 func (s *Store) insertVersions(ctx context.Context, e store.Entity, docs []version) error {
-	for len(docs) > 0 {
-		n, bytes := 0, 0
-		for n < len(docs) && n < batchCount && (n == 0 || bytes+docs[n].size() <= batchBytes) {
-			bytes += docs[n].size()
-			n++
-		}
-		_, err := s.versions(e).InsertMany(ctx, docs[:n], options.InsertMany().SetOrdered(false))
+	for part := range portions(docs, batchCount, version.size) {
+		_, err := s.versions(e).InsertMany(ctx, part, options.InsertMany().SetOrdered(false))
 		if err != nil && !onlyDuplicates(err) {
-			return fmt.Errorf("write %s: %w", record.EntityName(e), err)
+			return fmt.Errorf("write %s: %w", record.EntityName(e), mongodb.Wordless(err))
 		}
-		docs = docs[n:]
 	}
 	return nil
 }
@@ -127,35 +143,41 @@ func onlyDuplicates(err error) bool {
 // closeVersions ends the visibility of versions at rev. Each was closed at most
 // once, at that same revision.
 func (s *Store) closeVersions(ctx context.Context, e store.Entity, owner string, ids []string, rev store.Revision) error {
-	for len(ids) > 0 {
-		n := min(idsPerQuery, len(ids))
+	for part := range portions(ids, idsPerQuery, sizeOfText) {
 		_, err := s.versions(e).UpdateMany(ctx,
-			bson.D{{Key: "d", Value: owner}, {Key: "u", Value: live}, in("_id", ids[:n])},
+			bson.D{{Key: "d", Value: owner}, {Key: "u", Value: live}, in("_id", part)},
 			bson.D{{Key: "$set", Value: bson.D{{Key: "u", Value: rev}}}})
 		if err != nil {
-			return fmt.Errorf("close %s: %w", record.EntityName(e), err)
+			return fmt.Errorf("close %s: %w", record.EntityName(e), mongodb.Wordless(err))
 		}
-		ids = ids[n:]
 	}
 	return nil
 }
 
-// setTerms writes the terms of versions, all of one entity.
-func (s *Store) setTerms(ctx context.Context, e store.Entity, docs []version) error {
-	for len(docs) > 0 {
-		n := min(idsPerQuery, len(docs))
-		models := make([]mongo.WriteModel, 0, n)
-		for _, v := range docs[:n] {
+// setTerms writes the terms of versions, all of one entity. It leaves out those
+// of a person that was erased since they were read, or that are gone, and tells
+// whether there were any.
+func (s *Store) setTerms(ctx context.Context, e store.Entity, docs []version) (all bool, err error) {
+	all = true
+	for part := range portions(docs, idsPerQuery, version.size) {
+		models := make([]mongo.WriteModel, 0, len(part))
+		for _, v := range part {
 			models = append(models, mongo.NewUpdateOneModel().
-				SetFilter(bson.D{{Key: "d", Value: v.Owner}, {Key: "id", Value: v.Record}, {Key: "_id", Value: v.ID}}).
+				SetFilter(append(v.itself(), bson.E{Key: "e", Value: bson.D{{Key: "$ne", Value: !v.Erased}}})).
 				SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "t", Value: v.Terms}}}}))
 		}
-		if _, err := s.versions(e).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false)); err != nil {
-			return fmt.Errorf("write terms of %s: %w", record.EntityName(e), err)
+		done, err := s.versions(e).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+		if err != nil {
+			return false, fmt.Errorf("write terms of %s: %w", record.EntityName(e), mongodb.Wordless(err))
 		}
-		docs = docs[n:]
+		all = all && int(done.MatchedCount) == len(part)
 	}
-	return nil
+	return all, nil
+}
+
+// itself selects a version, and its shard.
+func (v version) itself() bson.D {
+	return bson.D{{Key: "d", Value: v.Owner}, {Key: "id", Value: v.Record}, {Key: "_id", Value: v.ID}}
 }
 
 // removalTimeout is for deleting all at once, which takes as long as it takes.
@@ -166,7 +188,7 @@ func remove(ctx context.Context, coll *mongo.Collection, filter bson.D) error {
 	ctx, cancel := context.WithTimeout(ctx, removalTimeout)
 	defer cancel()
 	if _, err := coll.DeleteMany(ctx, filter); err != nil {
-		return fmt.Errorf("delete from %s: %w", coll.Name(), err)
+		return fmt.Errorf("delete from %s: %w", coll.Name(), mongodb.Wordless(err))
 	}
 	return nil
 }

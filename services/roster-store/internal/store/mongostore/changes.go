@@ -3,11 +3,13 @@ package mongostore
 import (
 	"context"
 	"iter"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/search"
 )
 
 // Changes implements store.Reads.
@@ -145,7 +147,7 @@ func (c *call) planChanges(id store.PlanID, q store.ChangeQuery) (store.ChangePa
 		if e == q.After.Entity {
 			start = q.After.ID
 		}
-		for batch, err := range c.s.batches(c.ctx, e, changed(owner, plan.Revision, q.Kind), start, "h", "t") {
+		for batch, err := range c.s.batches(c.ctx, e, changed(owner, plan.Revision, q.Kind), start, "h") {
 			if err != nil {
 				return store.ChangePage{}, err
 			}
@@ -155,6 +157,9 @@ func (c *call) planChanges(id store.PlanID, q store.ChangeQuery) (store.ChangePa
 			}
 			if err := c.addChanges(&page, e, batch, before); err != nil {
 				return store.ChangePage{}, err
+			}
+			if q.Schools && plan.Revision == 0 {
+				addSchools(page.Changes[len(page.Changes)-len(batch):], batch)
 			}
 			if page.More {
 				return page, c.still(st.Floor)
@@ -177,6 +182,17 @@ func (c *call) addChanges(page *store.ChangePage, e store.Entity, batch []versio
 		page.Changes = append(page.Changes, store.Change{Entity: e, ID: v.Record, Kind: v.Kind, Before: old[v.Record], After: v.Body})
 	}
 	return nil
+}
+
+// addSchools names the schools that staged changes were counted under. Of what an
+// empty district gets, terms say it.
+func addSchools(changes []store.Change, staged []version) {
+	for i, v := range staged {
+		if changes[i].Schools = v.Schools; len(v.Schools) == 0 {
+			changes[i].Schools = v.values(fieldPrefix(search.FieldSchool))
+			slices.Sort(changes[i].Schools)
+		}
+	}
 }
 
 func countChanges(p store.Plan, q store.ChangeQuery) int {

@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
@@ -95,7 +96,7 @@ func (c *call) checkFresh(plan *store.Plan, token string, head store.Revision) e
 		if plan.Base == head {
 			n, err := c.s.versions(e).CountDocuments(c.ctx, bson.D{{Key: "d", Value: owner}}, options.Count().SetHint(indexRecord.keys()))
 			if err != nil {
-				return err
+				return mongodb.Wordless(err)
 			}
 			staged += int(n)
 			continue
@@ -178,12 +179,14 @@ func (c *call) apply(claim entry) error {
 	if err := a.run(); err != nil {
 		return err
 	}
-	text, err := json.Marshal(revisionInfo{
-		RevisionInfo: store.RevisionInfo{
-			Revision: claim.Rev, CommitTime: claim.At.UTC(), Sync: plan.Sync, Plan: plan.ID, Counts: plan.Counts,
-		},
-		summary: a.summary,
-	})
+	info := store.RevisionInfo{
+		Revision: claim.Rev, CommitTime: claim.At.UTC(), Sync: plan.Sync, Plan: plan.ID, Counts: plan.Counts,
+		Undo: doc.Undo, LastUndo: base.LastUndo,
+	}
+	if info.Undo != nil {
+		info.LastUndo = claim.Rev
+	}
+	text, err := json.Marshal(revisionInfo{RevisionInfo: info, summary: a.summary})
 	if err != nil {
 		return err
 	}

@@ -62,13 +62,11 @@ func (v version) isStudent() bool {
 
 // byTerm calls f with the visible versions that have one of the values.
 func (d *deriver) byTerm(ctx context.Context, e store.Entity, prefix string, values []string, f func(version) error) error {
-	for len(values) > 0 {
-		n := min(idsPerQuery, len(values))
-		filter := append(at(d.owner, d.rev), in("t", withPrefix(prefix, values[:n])))
+	for part := range portions(values, idsPerQuery, sizeOfText) {
+		filter := append(at(d.owner, d.rev), in("t", withPrefix(prefix, part)))
 		if err := each(ctx, d.s.versions(e), filter, f, find(indexTerms).SetProjection(onlyTerms)); err != nil {
 			return fmt.Errorf("read %s: %w", record.EntityName(e), err)
 		}
-		values = values[n:]
 	}
 	return nil
 }
@@ -247,7 +245,11 @@ func (d *deriver) refresh(ctx context.Context, e store.Entity, ids []string, see
 	if err := d.s.closeVersions(ctx, e, d.owner, closed, d.rev); err != nil {
 		return err
 	}
-	return d.s.setTerms(ctx, e, corrected)
+	if all, err := d.s.setTerms(ctx, e, corrected); err != nil || all {
+		return err
+	}
+	// Some were blanked meanwhile: their terms follow from what is left.
+	return d.refresh(ctx, e, ids, nil)
 }
 
 func isDerived(e store.Entity, term string) bool {

@@ -144,7 +144,7 @@ func (s *Store) erase(ctx context.Context, doc districtDoc) error {
 			return err
 		}
 		st.N++
-		st.ID, st.Kind = numbered(c.key, st.N), kindErase
+		st.ID, st.Kind, st.Pending = numbered(c.key, st.N), kindErase, false
 		if _, err := insert(ctx, s.db.Collection(collLog), st); err != nil {
 			return err
 		}
@@ -205,6 +205,9 @@ func (s *Store) sweep(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.resume(ctx); err != nil {
+		return err
+	}
 	stagings, err := all[stagingDoc](ctx, s.db.Collection(collStagings), bson.D{})
 	if err != nil {
 		return err
@@ -212,6 +215,26 @@ func (s *Store) sweep(ctx context.Context) error {
 	for _, doc := range stagings {
 		if err := s.sweepStaging(ctx, doc); err != nil {
 			return fmt.Errorf("remove dead staging %s: %w", doc.Token, err)
+		}
+	}
+	return nil
+}
+
+// resume finishes the erasures of persons and the prunings that were decided.
+func (s *Store) resume(ctx context.Context) error {
+	pending, err := all[entry](ctx, s.db.Collection(collLog), bson.D{{Key: "pending", Value: true}})
+	if err != nil {
+		return err
+	}
+	for _, e := range pending {
+		c := &call{s: s, key: e.Owner, ctx: ctx}
+		if e.Kind == kindForget {
+			err = c.forget(e)
+		} else {
+			err = c.dropPruned(e)
+		}
+		if err != nil {
+			return fmt.Errorf("finish entry %s of the log: %w", e.ID, err)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
@@ -23,11 +24,17 @@ type entry struct {
 	N     int64  `bson:"n"`
 	Kind  string `bson:"k"`
 	Token string `bson:"p"` // of the plan, where the entry is about one
+	// Record is the person to be erased.
+	Record string `bson:"record,omitempty"`
+	// Pending says that what the entry has decided remains to be done.
+	Pending bool `bson:"pending"`
 
 	Rev   store.Revision `bson:"rev"`   // newest that is claimed
 	Floor store.Revision `bson:"floor"` // oldest that is not pruned
 	Fence store.Fence    `bson:"fence"` // highest seen
 	At    time.Time      `bson:"at"`    // commit time of Rev
+	// Erasures of persons so far: what was counted before one is counted anew.
+	Erasures int64 `bson:"erasures"`
 }
 
 // Kinds of entries.
@@ -37,7 +44,8 @@ const (
 	kindNothing = "nothing" // commit of a plan without changes
 	kindFence   = "fence"
 	kindDiscard = "discard"
-	kindPrune   = "prune"
+	kindPrune   = "prune"  // pending until what is before Floor is removed
+	kindForget  = "forget" // of a person; pending until nothing of it is left
 	kindErase   = "erase"
 )
 
@@ -82,18 +90,33 @@ func gone(id store.DistrictID, rev, floor store.Revision) error {
 	return fmt.Errorf("revision %d of %s, the oldest kept is %d: %w", rev, id, floor, store.ErrRevisionGone)
 }
 
-// settled returns the state after the newest claimed revision is complete,
-// whoever has claimed it.
+// settled returns the state after what must not wait is done, whoever has
+// decided it: the newest claimed revision is complete, the person is erased.
 func (c *call) settled() (entry, error) {
 	st, err := c.state()
-	if err != nil || st.Kind != kindClaim {
-		return st, err
+	switch {
+	case err != nil:
+		return entry{}, err
+	case st.Kind == kindForget && st.Pending:
+		st.Pending = false
+		return st, c.forget(st)
+	case st.Kind != kindClaim:
+		return st, nil
 	}
 	done, err := c.complete(st.Rev)
 	if err == nil && !done {
 		err = c.rollForward(st)
 	}
 	return st, err
+}
+
+// done notes that what an entry has decided is done.
+func (c *call) done(filter bson.D) error {
+	_, err := c.s.db.Collection(collLog).UpdateMany(c.ctx, filter, bson.D{{Key: "$set", Value: bson.D{{Key: "pending", Value: false}}}})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", collLog, mongodb.Wordless(err))
+	}
+	return nil
 }
 
 // decide appends an entry that build makes of the state. build runs again when
@@ -107,7 +130,7 @@ func (c *call) decide(build func(*entry) (bool, error)) (entry, error) {
 		}
 		next := st
 		next.N++
-		next.ID, next.Kind, next.Token = numbered(c.key, next.N), "", ""
+		next.ID, next.Kind, next.Token, next.Record, next.Pending = numbered(c.key, next.N), "", "", "", false
 		if ok, err := build(&next); err != nil || !ok {
 			return st, err
 		}

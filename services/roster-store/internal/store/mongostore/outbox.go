@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
@@ -58,5 +59,5 @@ func (s *Store) MarkPublished(ctx context.Context, id store.DistrictID, rev stor
 	_, err = s.db.Collection(collRevisions).UpdateOne(c.ctx,
 		c.byID(numbered(c.key, int64(rev))),
 		bson.D{{Key: "$set", Value: bson.D{{Key: "pending", Value: false}}}})
-	return c.fail(err, "announcement of revision %d", rev)
+	return c.fail(mongodb.Wordless(err), "announcement of revision %d", rev)
 }

@@ -10,7 +10,7 @@ import (
 
 // Prune implements store.Store. Once the floor is in the log nobody reads what
 // goes, so it may go in any number of steps; if they are interrupted the next
-// call does the rest.
+// call or Open does the rest.
 func (s *Store) Prune(ctx context.Context, id store.DistrictID, keep store.Revision) error {
 	c, end, err := s.begin(ctx, id)
 	if err != nil {
@@ -30,13 +30,18 @@ func (c *call) prune(keep store.Revision) error {
 		e.Kind = kindPrune
 		raised := min(keep, e.Rev) > e.Floor
 		if raised {
-			e.Floor = min(keep, e.Rev)
+			e.Floor, e.Pending = min(keep, e.Rev), true
 		}
 		return raised, nil
 	})
 	if err != nil || st.Floor == 0 {
 		return err
 	}
+	return c.dropPruned(st)
+}
+
+// dropPruned removes what only revisions before the floor of a state can see.
+func (c *call) dropPruned(st entry) error {
 	if err := c.s.removeVersions(c.ctx, bson.D{{Key: "d", Value: c.key}, {Key: "u", Value: bson.D{{Key: "$lte", Value: st.Floor}}}}); err != nil {
 		return err
 	}
@@ -47,9 +52,15 @@ func (c *call) prune(keep store.Revision) error {
 	if err := remove(c.ctx, c.s.db.Collection(collRevisions), bson.D{{Key: "d", Value: c.key}, {Key: "n", Value: before}}); err != nil {
 		return err
 	}
-	// Claims stay for their times, of the rest only the newest entry counts.
-	return remove(c.ctx, c.s.db.Collection(collLog), bson.D{
+	// Claims stay for their times, erasures of persons for imports that have not
+	// seen them; of the rest only the newest entry counts.
+	if err := remove(c.ctx, c.s.db.Collection(collLog), bson.D{
 		{Key: "d", Value: c.key}, {Key: "n", Value: bson.D{{Key: "$lt", Value: st.N}}}, in("k", []string{kindOpen, kindFence, kindPrune}),
+	}); err != nil {
+		return err
+	}
+	return c.done(bson.D{
+		{Key: "pending", Value: true}, {Key: "d", Value: c.key}, {Key: "n", Value: bson.D{{Key: "$lte", Value: st.N}}}, {Key: "k", Value: kindPrune},
 	})
 }
 

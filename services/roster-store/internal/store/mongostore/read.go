@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
@@ -87,7 +88,7 @@ func (s *Store) Summary(ctx context.Context, id store.DistrictID, scope store.Sc
 		return store.Summary{}, err
 	}
 	defer end()
-	_, rev, err := c.head()
+	st, rev, err := c.head()
 	if err != nil {
 		return store.Summary{}, c.fail(err, "summary")
 	}
@@ -97,7 +98,7 @@ func (s *Store) Summary(ctx context.Context, id store.DistrictID, scope store.Sc
 	}
 	out := store.Summary{Head: info.RevisionInfo, Active: info.Active, Total: info.Total, Families: info.Families}
 	if !scope.All {
-		err = (&view{call: c, rev: rev, scope: scope}).countScope(&out)
+		err = (&view{call: c, rev: rev, scope: scope, state: st}).countScope(&out)
 	}
 	return out, c.fail(err, "summary")
 }
@@ -140,6 +141,8 @@ type view struct {
 	*call
 	rev   store.Revision
 	scope store.Scope
+	// state is that of the log when the call began.
+	state entry
 }
 
 func (r *reader) see(ctx context.Context) (*view, func(), error) {
@@ -155,7 +158,7 @@ func (r *reader) see(ctx context.Context) (*view, func(), error) {
 		end()
 		return nil, nil, r.s.failed(ctx, err)
 	}
-	return &view{call: c, rev: r.rev, scope: r.scope}, end, nil
+	return &view{call: c, rev: r.rev, scope: r.scope, state: st}, end, nil
 }
 
 func checkRevision(d store.DistrictID, rev, head, floor store.Revision) error {
@@ -181,7 +184,7 @@ func (r *reader) Get(ctx context.Context, e store.Entity, id string) (store.Reco
 	defer end()
 	doc, err := v.get(e, id)
 	if err != nil {
-		return store.Record{}, v.fail(err, "%s %q", record.EntityName(e), id)
+		return store.Record{}, v.fail(err, "%s", record.EntityName(e))
 	}
 	return doc.record(e), nil
 }
@@ -203,7 +206,7 @@ func (v *view) get(e store.Entity, id string) (*version, error) {
 		return nil, err
 	}
 	if doc == nil || !search.AllMet(conditions, termsOf(doc.Terms)) {
-		return nil, store.ErrRecordUnknown
+		return nil, fmt.Errorf("%q: %w", id, store.ErrRecordUnknown)
 	}
 	return doc, nil
 }
@@ -216,7 +219,7 @@ func (r *reader) History(ctx context.Context, e store.Entity, id string) ([]stor
 	}
 	defer end()
 	out, err := v.history(e, id)
-	return out, v.fail(err, "history of %s %q", record.EntityName(e), id)
+	return out, v.fail(err, "history of %s", record.EntityName(e))
 }
 
 func (v *view) history(e store.Entity, id string) ([]store.Record, error) {
@@ -394,7 +397,7 @@ func indexOf(q store.Query, filter bson.D) index {
 }
 
 // total counts what matches a query; the answer is remembered. A revision does
-// not change, so neither does the answer.
+// not change but by the erasure of a person, so neither does the answer.
 func (v *view) total(q store.Query) (int, error) {
 	filter, err := v.filter(q)
 	if err != nil {
@@ -411,7 +414,7 @@ func (v *view) total(q store.Query) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	key := record.EntityName(q.Entity) + string(text)
+	key := fmt.Sprint(v.state.Erasures, record.EntityName(q.Entity), string(text))
 	if n, ok := v.s.totals.Get(key); ok {
 		return n, nil
 	}
@@ -421,8 +424,10 @@ func (v *view) total(q store.Query) (int, error) {
 		err = v.still(v.rev)
 	}
 	if err != nil {
-		return 0, err
+		return 0, mongodb.Wordless(err)
 	}
-	v.s.totals.Add(key, int(n))
+	if !v.state.Pending { // else a person is on the way out, but still counted
+		v.s.totals.Add(key, int(n))
+	}
 	return int(n), nil
 }

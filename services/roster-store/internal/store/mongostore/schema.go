@@ -35,7 +35,8 @@ type districtDoc struct {
 }
 
 // version is a version of a record. Only To and, until its revision is complete,
-// Terms ever change.
+// Terms ever change, but for the erasure of a person: that blanks Body and what
+// follows from it.
 //
 // When the schools of a record change by other records, it gets a further
 // document with the same body and new terms: From is then above Since.
@@ -54,6 +55,10 @@ type version struct {
 	Hash      []byte     `bson:"h"`
 	Body      []byte     `bson:"b"`
 	Terms     []string   `bson:"t"` // see termOf
+	// Schools that Plan.Schools counts the change under, only of a staged version.
+	Schools []string `bson:"sc,omitempty"`
+	// Erased says that Body is blank, see ErasePerson. Hash is what it was.
+	Erased bool `bson:"e,omitempty"`
 }
 
 // live is To of a version that nothing has superseded. A number makes "not
@@ -65,10 +70,12 @@ func versionID(owner string, from store.Revision, id string) string {
 }
 
 // size is about how many bytes the document takes.
-func (v *version) size() int {
+func (v version) size() int {
 	n := 160 + len(v.ID) + len(v.Record) + len(v.Body)
-	for _, t := range v.Terms {
-		n += len(t) + 8
+	for _, list := range [][]string{v.Terms, v.Schools} {
+		for _, t := range list {
+			n += len(t) + 8
+		}
 	}
 	return n
 }
@@ -143,8 +150,9 @@ type planDoc struct {
 	Owner string `bson:"d"`
 	// Token names the staging. A plan id can be used again after a discard, a
 	// token cannot.
-	Token string `bson:"p"`
-	Plan  []byte `bson:"plan"` // store.Plan as JSON
+	Token string      `bson:"p"`
+	Plan  []byte      `bson:"plan"` // store.Plan as JSON
+	Undo  *store.Undo `bson:"undo,omitempty"`
 }
 
 // stagingDoc is there while versions may be staged under its token.
@@ -174,7 +182,7 @@ var (
 
 func indexes() map[string][]index {
 	out := map[string][]index{
-		collLog:       {{"d", "-n"}, {"d", "p"}},
+		collLog:       {{"d", "-n"}, {"d", "p"}, {"pending", "d", "n"}},
 		collRevisions: {{"d", "-n"}, {"pending", "d", "n"}},
 		collPlans:     {{"d", "p"}},
 		collStagings:  {{"d"}},
@@ -234,7 +242,7 @@ func (s *Store) ensureIndexes(ctx context.Context) error {
 func each[T any](ctx context.Context, coll *mongo.Collection, filter any, f func(T) error, opts ...options.Lister[options.FindOptions]) error {
 	cursor, err := coll.Find(ctx, filter, opts...)
 	if err != nil {
-		return err
+		return mongodb.Wordless(err)
 	}
 	for err == nil && cursor.Next(ctx) {
 		var doc T
@@ -242,7 +250,7 @@ func each[T any](ctx context.Context, coll *mongo.Collection, filter any, f func
 			err = f(doc)
 		}
 	}
-	return errors.Join(err, cursor.Err(), cursor.Close(context.WithoutCancel(ctx)))
+	return errors.Join(err, mongodb.Wordless(cursor.Err()), cursor.Close(context.WithoutCancel(ctx)))
 }
 
 // all returns every document that a filter finds; they must be few.
@@ -263,7 +271,7 @@ func one[T any](ctx context.Context, coll *mongo.Collection, filter any, opts ..
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", coll.Name(), err)
+		return nil, fmt.Errorf("read %s: %w", coll.Name(), mongodb.Wordless(err))
 	}
 	return doc, nil
 }
@@ -275,7 +283,7 @@ func insert(ctx context.Context, coll *mongo.Collection, doc any) (first bool, e
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("write %s: %w", coll.Name(), err)
+		return false, fmt.Errorf("write %s: %w", coll.Name(), mongodb.Wordless(err))
 	}
 	return true, nil
 }

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"google.golang.org/protobuf/proto"
 
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
@@ -51,15 +52,19 @@ func (c *call) stage(h store.PlanHeader, records iter.Seq2[store.ImportRecord, e
 	if plan, _, _, err := c.plan(h.Plan); err != nil || plan != nil {
 		return plan, err
 	}
-	base, err := c.base(h.Fence)
+	st, err := c.base(h.Fence)
+	if err != nil {
+		return nil, err
+	}
+	base, err := c.revision(st.Rev)
 	if err != nil {
 		return nil, err
 	}
 	token := bson.NewObjectID().Hex()
 	p := &staging{
-		c: c, token: token, owner: stagedOwner(c.key, token), complete: h.Complete,
+		c: c, token: token, owner: stagedOwner(c.key, token), complete: h.Complete, undo: h.Undo, seen: st.N,
 		plan: store.Plan{
-			ID: h.Plan, Sync: h.Sync, Base: base, CreateTime: c.s.now(),
+			ID: h.Plan, Sync: h.Sync, Base: st.Rev, CreateTime: c.s.now(), LastUndo: base.LastUndo,
 			Counts:  map[store.Entity]store.Counts{},
 			Schools: map[string]map[store.Entity]store.Counts{},
 		},
@@ -81,19 +86,19 @@ func (c *call) stage(h store.PlanHeader, records iter.Seq2[store.ImportRecord, e
 	return p.finish()
 }
 
-// base returns the revision to compare with, after the fence is raised.
-func (c *call) base(fence store.Fence) (store.Revision, error) {
+// base returns the state whose revision to compare with, after the fence is
+// raised.
+func (c *call) base(fence store.Fence) (entry, error) {
 	// A commit that is under way here is waited for rather than done twice.
 	end, err := c.alone()
 	if err != nil {
-		return 0, err
+		return entry{}, err
 	}
 	defer end()
 	if err := c.raiseFence(fence); err != nil {
-		return 0, err
+		return entry{}, err
 	}
-	st, err := c.settled()
-	return st.Rev, err
+	return c.settled()
 }
 
 // abandon removes what is staged under a token, also when the caller has given
@@ -131,7 +136,9 @@ type staging struct {
 	token    string
 	owner    string
 	complete []store.Entity
+	undo     *store.Undo
 	plan     store.Plan
+	seen     int64 // newest entry of the log whose erasure is in what is staged
 
 	entity  store.Entity
 	counts  store.Counts
@@ -328,9 +335,6 @@ func (p *staging) flush() error {
 	if len(p.changes) == 0 {
 		return nil
 	}
-	if err := p.c.still(p.plan.Base); err != nil {
-		return err
-	}
 	var ids []string
 	for _, ch := range p.changes {
 		if ch.base != 0 {
@@ -345,7 +349,7 @@ func (p *staging) flush() error {
 	for _, ch := range p.changes {
 		old, ok := before[ch.id]
 		if ch.base != 0 && !ok {
-			return fmt.Errorf("%s %q of revision %d is gone: %w", record.EntityName(p.entity), ch.id, p.plan.Base, store.ErrRevisionGone)
+			return fmt.Errorf("%s of revision %d: %w", record.EntityName(p.entity), p.plan.Base, store.ErrRevisionGone)
 		}
 		doc, err := p.staged(ch, old)
 		if err != nil {
@@ -354,25 +358,42 @@ func (p *staging) flush() error {
 		docs = append(docs, doc)
 	}
 	p.changes, p.bytes = p.changes[:0], 0
-	return p.c.s.insertVersions(p.c.ctx, p.entity, docs)
+	if err := p.c.s.insertVersions(p.c.ctx, p.entity, docs); err != nil {
+		return err
+	}
+	return p.catchUp()
+}
+
+// catchUp fails if the base is no longer there, and blanks in what is staged
+// those persons who were erased since it was done before: a removal copies what
+// was read of a person.
+func (p *staging) catchUp() error {
+	st, err := p.c.state()
+	if err == nil && p.plan.Base < st.Floor {
+		err = gone(p.c.id, p.plan.Base, st.Floor)
+	}
+	if err != nil || st.N == p.seen {
+		return err
+	}
+	erasures, err := all[entry](p.c.ctx, p.c.s.db.Collection(collLog), bson.D{
+		{Key: "d", Value: p.c.key}, {Key: "n", Value: bson.D{{Key: "$gt", Value: p.seen}}}, {Key: "k", Value: kindForget},
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range erasures {
+		if err := p.c.blank([]string{p.owner}, e.Record); err != nil {
+			return err
+		}
+	}
+	p.seen = st.N
+	return nil
 }
 
 func (p *staging) staged(ch change, old version) (version, error) {
-	body := ch.body
-	if body == nil {
-		body = old.Body
-	}
-	rec, err := search.Decode(p.entity, ch.id, body)
+	rec, body, err := p.after(&ch, old)
 	if err != nil {
 		return version{}, err
-	}
-	if ch.body == nil {
-		record.SetStatus(rec, record.StatusToBeDeleted)
-		record.SetDateLastModified(rec, "")
-		ch.hash = record.HashOf(rec)
-		if body, err = proto.Marshal(rec); err != nil {
-			return version{}, fmt.Errorf("%s %q: %w", record.EntityName(p.entity), ch.id, err)
-		}
 	}
 	facts := search.FactsOf(rec)
 	kind := store.Updated
@@ -385,19 +406,47 @@ func (p *staging) staged(ch change, old version) (version, error) {
 	countKind(&p.counts, kind)
 	// The schools of what an empty district gets depend on records that are
 	// still to come, see finish.
+	var schools []string
 	if p.plan.Base > 0 || !search.Derives(p.entity) {
-		p.countSchools(kind, append(old.values(fieldPrefix(search.FieldSchool)), facts.Schools...))
+		schools = p.countSchools(kind, append(old.values(fieldPrefix(search.FieldSchool)), facts.Schools...))
 	}
-	return version{
+	v := version{
 		ID: versionID(p.owner, 0, ch.id), Owner: p.owner, Record: ch.id, To: live,
 		Since: ch.base, Kind: kind, Tombstone: facts.Tombstone,
-		Hash: ch.hash[:], Body: body, Terms: ownTerms(p.entity, facts),
-	}, nil
+		Hash: ch.hash[:], Body: body, Terms: ownTerms(p.entity, facts), Schools: schools, Erased: ch.body == nil && old.Erased,
+	}
+	if v.size() > recordBytes {
+		return v, fmt.Errorf("%s %q takes %d bytes with all that it is found by, at most %d can be kept: %w",
+			record.EntityName(p.entity), ch.id, v.size(), recordBytes, store.ErrInvalid)
+	}
+	return v, nil
 }
 
-func (p *staging) countSchools(kind store.Kind, schools []string) {
+// after returns the record that a change leads to, with its encoding.
+func (p *staging) after(ch *change, old version) (*typev1.Record, []byte, error) {
+	if ch.body != nil {
+		rec, err := search.Decode(p.entity, ch.id, ch.body)
+		return rec, ch.body, err
+	}
+	rec, err := old.decode(p.entity)
+	if err != nil {
+		return nil, nil, err
+	}
+	record.SetStatus(rec, record.StatusToBeDeleted)
+	record.SetDateLastModified(rec, "")
+	ch.hash = record.HashOf(rec)
+	body, err := proto.Marshal(rec)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode a removal among %s: %w", record.EntityName(p.entity), err)
+	}
+	return rec, body, nil
+}
+
+// countSchools counts a change of several schools in each, and returns each once.
+func (p *staging) countSchools(kind store.Kind, schools []string) []string {
 	slices.Sort(schools)
-	for _, school := range slices.Compact(schools) {
+	schools = slices.Compact(schools)
+	for _, school := range schools {
 		per := p.plan.Schools[school]
 		if per == nil {
 			per = map[store.Entity]store.Counts{}
@@ -407,6 +456,7 @@ func (p *staging) countSchools(kind store.Kind, schools []string) {
 		countKind(&n, kind)
 		per[p.entity] = n
 	}
+	return schools
 }
 
 func countKind(c *store.Counts, k store.Kind) {
@@ -427,14 +477,14 @@ func (p *staging) finish() (*store.Plan, error) {
 			return nil, err
 		}
 	}
-	if err := p.c.still(p.plan.Base); err != nil {
+	if err := p.catchUp(); err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(p.plan)
 	if err != nil {
 		return nil, err
 	}
-	doc := planDoc{ID: planKey(p.c.key, p.plan.ID), Owner: p.c.key, Token: p.token, Plan: text}
+	doc := planDoc{ID: planKey(p.c.key, p.plan.ID), Owner: p.c.key, Token: p.token, Plan: text, Undo: p.undo}
 	first, err := insert(p.c.ctx, p.c.s.db.Collection(collPlans), doc)
 	if err != nil {
 		return nil, err
