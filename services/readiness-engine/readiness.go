@@ -104,6 +104,7 @@ func (s *Service) queued(ctx context.Context, r *readinessv1.ReadinessReport, di
 // Register adds the service to a gRPC server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	readinessv1.RegisterReadinessServiceServer(r, s.server)
+	readinessv1.RegisterUpkeepServiceServer(r, api.NewUpkeep(s.server))
 }
 
 // Run makes reports until ctx ends.

@@ -307,10 +307,11 @@ func TestQueuedReportsSurviveARestart(t *testing.T) {
 	require.NoError(t, e.blobs.WriteAll(e.ctx, left, []byte("half a blob"), nil))
 	stop = e.run()
 	require.Equal(t, readinessv1.ReportState_COMPLETED, e.await("d1", r.ReportId).State)
+	require.Eventually(t, func() bool {
+		exists, err := e.blobs.Exists(e.ctx, left)
+		return err == nil && !exists
+	}, testkit.Wait, 5*time.Millisecond, "what it was writing is cleaned up")
 	stop()
-	exists, err := e.blobs.Exists(e.ctx, left)
-	require.NoError(t, err)
-	require.False(t, exists, "what it was writing is cleaned up")
 }
 
 func TestTwoEnginesShareTheQueue(t *testing.T) {

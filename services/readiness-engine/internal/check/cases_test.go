@@ -214,7 +214,7 @@ func TestCases(t *testing.T) {
 			v := check.NewView(r, today)
 			got := map[string]found{}
 			for id := range c.want {
-				res := check.Find(id).Run(v)
+				res := v.Result(check.Find(id))
 				got[id] = found{res.Actionable, len(res.Findings) - res.Actionable}
 			}
 			require.Equal(t, c.want, got)
@@ -253,10 +253,10 @@ func TestDiagnosis(t *testing.T) {
 			r := replica.New(nil)
 			apply(t, r, districts[name]...)
 			v := check.NewView(r, today)
-			require.Equal(t, want, check.Find("student-email-missing").Run(v).Diagnosis)
+			require.Equal(t, want, v.Result(check.Find("student-email-missing")).Diagnosis)
 			require.Equal(t, "120 of 120 students (100 %): guardian data is probably not connected for this district.",
-				check.Find("student-guardians-missing").Run(v).Diagnosis)
-			require.Empty(t, check.Find("class-terms-missing").Run(v).Diagnosis)
+				v.Result(check.Find("student-guardians-missing")).Diagnosis)
+			require.Empty(t, v.Result(check.Find("class-terms-missing")).Diagnosis)
 		})
 	}
 }

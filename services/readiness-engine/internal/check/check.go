@@ -24,7 +24,6 @@ package check
 
 import (
 	"slices"
-	"strings"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -47,9 +46,7 @@ type Check struct {
 	// parts of a sentence. All is that of (nearly) everything, when it differs.
 	Many, Few, All string
 
-	// find reports each finding once, in any order, and returns how many
-	// things it looked at.
-	find func(v *View, report func(Finding)) (population int)
+	find rule
 }
 
 // Concerns tells whether the check matters to a product; "" stands for any.
@@ -95,24 +92,20 @@ type Result struct {
 	Findings   []Finding // by id, then related id
 	Actionable int
 	Diagnosis  string
+	// Version is equal for two results of one View that read the same.
+	Version int
 }
 
-// Run runs one check. The order of the findings does not depend on the way in
-// which the replica came to its revision.
-func (c *Check) Run(v *View) Result {
-	res := Result{Check: c}
-	res.Population = c.find(v, func(f Finding) {
-		res.Findings = append(res.Findings, f)
-		if !f.Informational {
+// Result returns what a check has found. The order of the findings does not
+// depend on the way in which the replica came to its revision.
+func (v *View) Result(c *Check) Result {
+	found := &v.found[slices.Index(catalogue, c)]
+	res := Result{Check: c, Population: found.population, Findings: found.findings, Version: found.version}
+	for i := range found.findings {
+		if !found.findings[i].Informational {
 			res.Actionable++
 		}
-	})
-	slices.SortFunc(res.Findings, func(a, b Finding) int {
-		if order := strings.Compare(v.id(a.Entity, a.Row), v.id(b.Entity, b.Row)); order != 0 {
-			return order
-		}
-		return strings.Compare(v.id(a.RelatedEntity, a.Related), v.id(b.RelatedEntity, b.Related))
-	})
+	}
 	res.Diagnosis = diagnose(v, &res)
 	return res
 }
@@ -141,4 +134,8 @@ func Find(id string) *Check {
 	return nil
 }
 
-var catalogue = slices.Concat(studentChecks, staffChecks, guardianChecks, userChecks, classChecks, enrollmentChecks, districtChecks)
+var catalogue []*Check
+
+func init() { // The checks refer to the View, which refers to the catalogue.
+	catalogue = slices.Concat(studentChecks, staffChecks, guardianChecks, userChecks, classChecks, enrollmentChecks, districtChecks)
+}

@@ -111,7 +111,7 @@ var classChecks = []*Check{
 		Many:        "teacher enrollments are probably missing from the export",
 		Few:         "these look like single classes without a teacher yet",
 		find: findClassesByRow(func(v *View, row uint32) string {
-			if !v.classes[row].Has(replica.Teacher) {
+			if v.inClass[row].teachers == 0 {
 				return "No active teacher enrollment names the class."
 			}
 			return ""
@@ -127,7 +127,7 @@ var classChecks = []*Check{
 		Many:     "student enrollments are probably missing from the export",
 		Few:      "these look like single classes that are not used yet, or no more",
 		find: findClassesByRow(func(v *View, row uint32) string {
-			if !v.classes[row].Has(replica.Student) {
+			if v.inClass[row].students == 0 {
 				return "No active student enrollment names the class."
 			}
 			return ""
@@ -136,8 +136,8 @@ var classChecks = []*Check{
 }
 
 // findClassesByRow finds active classes for which wrong gives a reason.
-func findClassesByRow(wrong func(v *View, row uint32) string) func(*View, func(Finding)) int {
-	return func(v *View, report func(Finding)) (population int) {
+func findClassesByRow(wrong func(v *View, row uint32) string) rule {
+	return rule{tables: func(v *View, report func(Finding)) (population int) {
 		for i := range v.Classes.Rows {
 			c := &v.Classes.Rows[i]
 			if c.State != replica.Active {
@@ -149,9 +149,9 @@ func findClassesByRow(wrong func(v *View, row uint32) string) func(*View, func(F
 			}
 		}
 		return population
-	}
+	}}
 }
 
-func findClasses(wrong func(v *View, c *replica.Class) string) func(*View, func(Finding)) int {
+func findClasses(wrong func(v *View, c *replica.Class) string) rule {
 	return findClassesByRow(func(v *View, row uint32) string { return wrong(v, &v.Classes.Rows[row]) })
 }

@@ -25,8 +25,8 @@ func ratio(a, b int) float64 {
 	return float64(a) / float64(b)
 }
 
-// rule makes a sentence when all of its conditions hold.
-type rule struct {
+// cause makes a sentence when all of its conditions hold.
+type cause struct {
 	minCount    int     // at least so many actionable findings
 	minShare    float64 // they are at least this part of the population
 	minTop      float64 // and at least this part of them is at one school
@@ -34,9 +34,9 @@ type rule struct {
 	sentence    string
 }
 
-// rules are tried in order; the first that holds speaks. The words in braces
+// causes are tried in order; the first that holds speaks. The words in braces
 // come from the facts and from the check.
-var rules = []rule{
+var causes = []cause{
 	{minCount: 3, minShare: 0.9, sentence: "{count} of {population} {counts} ({percent}): {all}."},
 	{minCount: 5, minTop: 0.8, minDistrict: 3, sentence: "{top} of {count} are at {school}: look at the data of that school first."},
 	{minCount: 10, minShare: 0.2, sentence: "{count} of {population} {counts} ({percent}): {many}."},
@@ -56,7 +56,7 @@ func diagnose(v *View, res *Result) string {
 		population: res.Population, check: res.Check,
 	}
 	v.concentrate(res.Findings, &f)
-	for _, r := range rules {
+	for _, r := range causes {
 		if f.count >= r.minCount && f.share() >= r.minShare &&
 			ratio(f.topCount, f.count) >= r.minTop && v.schoolCount >= r.minDistrict {
 			return f.speak(r.sentence)

@@ -19,7 +19,7 @@ var districtChecks = []*Check{
 		Counts:      "schools",
 		Many:        "users and classes probably name schools by another id",
 		Few:         "these schools are probably not included in the export",
-		find:        schoolEmpty,
+		find:        rule{tables: schoolEmpty},
 	},
 	{
 		ID:          "demographics-user-missing",
@@ -31,7 +31,7 @@ var districtChecks = []*Check{
 		Counts:      "demographics",
 		Many:        "demographics probably name users by another id",
 		Few:         "these are probably left over from users who have gone",
-		find:        demographicsUserMissing,
+		find:        demographicsUserMissing(),
 	},
 	{
 		ID:          "session-dates-invalid",
@@ -42,7 +42,7 @@ var districtChecks = []*Check{
 		Counts:   "academic sessions",
 		Many:     "the date columns are probably missing from the export or mapped to other fields",
 		Few:      "these look like single data entry mistakes",
-		find:     sessionDatesInvalid,
+		find:     rule{tables: sessionDatesInvalid},
 	},
 	{
 		ID:          "session-none-current",
@@ -54,7 +54,7 @@ var districtChecks = []*Check{
 		Counts:      "districts",
 		Many:        "the export probably holds the sessions of another school year only",
 		Few:         "the export probably holds the sessions of another school year only",
-		find:        sessionNoneCurrent,
+		find:        rule{tables: sessionNoneCurrent},
 	},
 }
 
@@ -64,32 +64,29 @@ func schoolEmpty(v *View, report func(Finding)) (population int) {
 			continue
 		}
 		population++
-		if o := &v.orgs[i]; !o.users && o.classes == 0 && o.families == 0 {
+		if o := &v.orgs[i]; v.members[i] == 0 && o.classes == 0 && o.enrolled.all == 0 {
 			report(v.orgFinding(uint32(i), "No active user, class or enrollment belongs to the school."))
 		}
 	}
 	return population
 }
 
-func demographicsUserMissing(v *View, report func(Finding)) (population int) {
-	for i := range v.Users.Rows {
-		u := &v.Users.Rows[i]
-		if u.Flags&replica.HasDemographics == 0 {
-			continue
-		}
-		population++
-		f := Finding{Entity: typev1.Entity_ENTITY_DEMOGRAPHICS, Row: uint32(i), School: v.schoolOf(u)}
-		switch u.State {
-		case replica.Unknown:
-			f.Reason = v.because("The user was never delivered.")
-		case replica.Removed:
-			f.Reason, f.Informational = v.because("The user was removed: the demographics are left over."), true
-		default:
-			continue
-		}
-		report(f)
+func demographicsUserMissing() rule {
+	return rule{
+		counts: func(u *replica.User) bool { return u.Flags&replica.HasDemographics != 0 },
+		user: func(v *View, s *subject, report func(Finding)) {
+			f := Finding{Entity: typev1.Entity_ENTITY_DEMOGRAPHICS, Row: uint32(s.row), School: v.schoolOf(s.User)}
+			switch s.State {
+			case replica.Unknown:
+				f.Reason = v.because("The user was never delivered.")
+			case replica.Removed:
+				f.Reason, f.Informational = v.because("The user was removed: the demographics are left over."), true
+			default:
+				return
+			}
+			report(f)
+		},
 	}
-	return population
 }
 
 func isDate(s string) bool {
@@ -138,7 +135,7 @@ func sessionNoneCurrent(v *View, report func(Finding)) int {
 	}
 	district := uint32(0)
 	for i := range v.Orgs.Rows {
-		if v.Orgs.Rows[i].State == replica.Active && v.districts[i] &&
+		if v.Orgs.Rows[i].State == replica.Active && v.central[i] &&
 			(district == 0 || v.Orgs.ID(uint32(i)) < v.Orgs.ID(district)) {
 			district = uint32(i)
 		}

@@ -183,7 +183,7 @@ func TestTinyDistrict(t *testing.T) {
 	var out strings.Builder
 	v := check.NewView(r, today)
 	for _, c := range check.Catalogue() {
-		res := c.Run(v)
+		res := v.Result(c)
 		fmt.Fprintf(&out, "%s %d of %d\n", c.ID, res.Actionable, res.Population)
 		if res.Diagnosis != "" {
 			fmt.Fprintf(&out, "    %s\n", res.Diagnosis)

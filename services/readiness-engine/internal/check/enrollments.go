@@ -19,7 +19,7 @@ var enrollmentChecks = []*Check{
 		Counts:      "schools",
 		Many:        "teacher enrollments are probably missing from the export",
 		Few:         "the enrollments of single schools are probably not exported",
-		find:        enrollmentsMissing(replica.Teacher, "The school has classes, but no active teacher enrollment."),
+		find:        enrollmentsMissing(func(h headcount) int32 { return h.teachers }, "The school has classes, but no active teacher enrollment."),
 	},
 	{
 		ID:          "student-enrollments-missing",
@@ -31,7 +31,7 @@ var enrollmentChecks = []*Check{
 		Counts:      "schools",
 		Many:        "student enrollments are probably missing from the export",
 		Few:         "the enrollments of single schools are probably not exported",
-		find:        enrollmentsMissing(replica.Student, "The school has classes, but no active student enrollment."),
+		find:        enrollmentsMissing(func(h headcount) int32 { return h.students }, "The school has classes, but no active student enrollment."),
 	},
 	{
 		ID:          "enrollment-end-date-missing",
@@ -43,7 +43,7 @@ var enrollmentChecks = []*Check{
 		Counts:      "enrollments",
 		Many:        "the end date is probably missing from the export or mapped to another field",
 		Few:         "these look like single data entry gaps",
-		find:        endDateMissing,
+		find:        rule{enrollment: endDateMissing},
 	},
 	{
 		ID:          "enrollment-user-missing",
@@ -55,7 +55,7 @@ var enrollmentChecks = []*Check{
 		Counts:      "enrollments",
 		Many:        "the user file is probably incomplete, or enrollments name users by another id",
 		Few:         "these are probably left over from users who have gone",
-		find: findEnrollments(func(v *View, e *replica.Enrollment) (reason string, informational bool) {
+		find: rule{enrollment: func(v *View, e *replica.Enrollment) (reason string, informational bool) {
 			switch {
 			case e.User == 0:
 				return "The enrollment names no user.", false
@@ -65,7 +65,7 @@ var enrollmentChecks = []*Check{
 				return "The user was removed: the enrollment is left over.", true
 			}
 			return "", false
-		}),
+		}},
 	},
 	{
 		ID:          "enrollment-class-missing",
@@ -77,7 +77,7 @@ var enrollmentChecks = []*Check{
 		Counts:      "enrollments",
 		Many:        "the class file is probably incomplete, or enrollments name classes by another id",
 		Few:         "these are probably left over from classes that have gone",
-		find: findEnrollments(func(v *View, e *replica.Enrollment) (reason string, informational bool) {
+		find: rule{enrollment: func(v *View, e *replica.Enrollment) (reason string, informational bool) {
 			switch {
 			case e.Class == 0:
 				return "The enrollment names no class.", false
@@ -87,64 +87,39 @@ var enrollmentChecks = []*Check{
 				return "The class was removed: the enrollment is left over.", true
 			}
 			return "", false
-		}),
+		}},
 	},
 }
 
 // enrollmentsMissing finds schools that have active classes and no active
 // enrollment of a family.
-func enrollmentsMissing(family replica.Families, reason string) func(*View, func(Finding)) int {
-	return func(v *View, report func(Finding)) (population int) {
+func enrollmentsMissing(enrolled func(headcount) int32, reason string) rule {
+	return rule{tables: func(v *View, report func(Finding)) (population int) {
 		for i := range v.Orgs.Rows {
 			if v.Orgs.Rows[i].State != replica.Active || v.orgs[i].classes == 0 {
 				continue
 			}
 			population++
-			if !v.orgs[i].families.Has(family) {
+			if enrolled(v.orgs[i].enrolled) == 0 {
 				report(v.orgFinding(uint32(i), reason))
 			}
 		}
 		return population
-	}
+	}}
 }
 
 func (v *View) orgFinding(row uint32, reason string) Finding {
 	return Finding{Entity: typev1.Entity_ENTITY_ORGS, Row: row, School: replica.OrgRow(row), Reason: v.because(reason)}
 }
 
-func endDateMissing(v *View, report func(Finding)) int {
-	return findEnrollments(func(v *View, e *replica.Enrollment) (reason string, informational bool) {
-		switch {
-		case e.HasEndDate:
-			return "", false
-		case v.state[e.User] != replica.Active:
-			return "The user was removed or never delivered: the enrollment is left over.", true
-		case v.Classes.Rows[e.Class].State != replica.Active:
-			return "The class was removed or never delivered: the enrollment is left over.", true
-		}
-		return "The enrollment has no end date.", false
-	})(v, report)
-}
-
-// findEnrollments finds active enrollments for which wrong gives a reason.
-func findEnrollments(wrong func(v *View, e *replica.Enrollment) (reason string, informational bool)) func(*View, func(Finding)) int {
-	return func(v *View, report func(Finding)) (population int) {
-		for i := range v.Enrollments.Rows {
-			e := &v.Enrollments.Rows[i]
-			if e.State != replica.Active {
-				continue
-			}
-			population++
-			reason, informational := wrong(v, e)
-			if reason == "" {
-				continue
-			}
-			report(Finding{
-				Entity: typev1.Entity_ENTITY_ENROLLMENTS, Row: uint32(i),
-				RelatedEntity: typev1.Entity_ENTITY_CLASSES, Related: uint32(e.Class),
-				School: v.schoolOfEnrollment(e), Informational: informational, Reason: v.because(reason),
-			})
-		}
-		return population
+func endDateMissing(v *View, e *replica.Enrollment) (reason string, informational bool) {
+	switch {
+	case e.HasEndDate:
+		return "", false
+	case v.state[e.User] != replica.Active:
+		return "The user was removed or never delivered: the enrollment is left over.", true
+	case v.Classes.Rows[e.Class].State != replica.Active:
+		return "The class was removed or never delivered: the enrollment is left over.", true
 	}
+	return "The enrollment has no end date.", false
 }

@@ -69,7 +69,7 @@ var guardianChecks = []*Check{
 		Many:        "the links between students and guardians are probably not exported or do not match",
 		All:         "the links between students and guardians are not in the data",
 		Few:         "these are probably left over from students who have gone",
-		find:        guardianUnlinked,
+		find:        guardianUnlinked(),
 	},
 	{
 		ID:          "guardian-district-only",
@@ -82,7 +82,7 @@ var guardianChecks = []*Check{
 		Counts:      "guardians",
 		Many:        "the export probably names the district where it should name the school",
 		Few:         "these look like single data entry mistakes",
-		find:        guardianDistrictOnly,
+		find:        guardianDistrictOnly(),
 	},
 	{
 		ID:          "guardians-too-many",
@@ -95,48 +95,41 @@ var guardianChecks = []*Check{
 		Counts:      "students",
 		Many:        "emergency contacts are probably exported as guardians",
 		Few:         "these look like single students with many contacts",
-		find:        guardiansTooMany,
+		find:        guardiansTooMany(),
 	},
 }
 
 // relations of a student that name no active guardian have this in common.
 const reasonGuardiansGone = "All guardians named for the student were removed or never delivered."
 
-func guardiansMissing(v *View, report func(Finding)) (population int) {
-	named := make([]bool, len(v.Users.Rows))
-	for _, r := range v.relations {
-		named[r.student] = true
+func guardiansMissing() rule {
+	return rule{
+		counts: active(replica.Student),
+		user: func(v *View, s *subject, report func(Finding)) {
+			switch {
+			case s.active > 0:
+			case len(s.guardians) > 0:
+				report(v.userFinding(s.row, replica.Student, reasonGuardiansGone))
+			default:
+				report(v.userFinding(s.row, replica.Student, "No guardian is linked with the student, from either side."))
+			}
+		},
 	}
-	v.activeUsers(replica.Student, func(row replica.UserRow, _ *replica.User) {
-		population++
-		switch {
-		case v.guardians[row] > 0:
-		case named[row]:
-			report(v.userFinding(row, replica.Student, reasonGuardiansGone))
-		default:
-			report(v.userFinding(row, replica.Student, "No guardian is linked with the student, from either side."))
-		}
-	})
-	return population
 }
 
 // relationsLacking finds relationships whose guardian lacks something. A
 // relationship that does not lead to two active records is informational.
-func relationsLacking(reason string, lacks func(guardian *replica.User) bool) func(*View, func(Finding)) int {
-	return func(v *View, report func(Finding)) (population int) {
-		for _, r := range v.relations {
-			student, guardian := v.user(r.student), v.user(r.guardian)
-			whole := student.State == replica.Active && guardian.State == replica.Active
-			if whole {
-				population++
-			}
+func relationsLacking(reason string, lacks func(guardian *replica.User) bool) rule {
+	return rule{pairs: true, user: func(v *View, s *subject, report func(Finding)) {
+		for _, row := range s.guardians {
+			guardian := v.user(row)
 			if !lacks(guardian) {
 				continue
 			}
 			f := Finding{
-				Entity: typev1.Entity_ENTITY_USERS, Row: uint32(r.guardian),
-				RelatedEntity: typev1.Entity_ENTITY_USERS, Related: uint32(r.student),
-				School: v.schoolOf(student), Role: ^replica.Student,
+				Entity: typev1.Entity_ENTITY_USERS, Row: uint32(row),
+				RelatedEntity: typev1.Entity_ENTITY_USERS, Related: uint32(s.row),
+				School: v.schoolOf(s.User), Role: ^replica.Student,
 				Informational: true,
 			}
 			switch {
@@ -144,58 +137,60 @@ func relationsLacking(reason string, lacks func(guardian *replica.User) bool) fu
 				f.Reason = v.because("The guardian was removed: the relationship is left over.")
 			case guardian.State == replica.Unknown:
 				f.Reason = v.because("The guardian's record was never delivered: the relationship leads nowhere.")
-			case !whole:
+			case s.State != replica.Active:
 				f.Reason = v.because("The student was removed or never delivered: the relationship is left over.")
-			case v.internal(r.guardian) || v.internal(r.student):
+			case v.internal(row) || v.internal(s.row):
 				f.Reason = v.because("One side of the relationship is a placeholder of the hub: nothing to fix.")
 			default:
 				f.Informational, f.Reason = false, v.because(reason)
 			}
 			report(f)
 		}
-		return population
+	}}
+}
+
+func guardianUnlinked() rule {
+	return rule{
+		counts: active(replica.Guardian),
+		user: func(v *View, s *subject, report func(Finding)) {
+			if !s.linked {
+				report(v.userFinding(s.row, replica.Guardian, "No active student is linked with the guardian, from either side."))
+			}
+		},
 	}
 }
 
-func guardianUnlinked(v *View, report func(Finding)) (population int) {
-	v.activeUsers(replica.Guardian, func(row replica.UserRow, _ *replica.User) {
-		population++
-		if !v.linked[row] {
-			report(v.userFinding(row, replica.Guardian, "No active student is linked with the guardian, from either side."))
-		}
-	})
-	return population
-}
-
-func guardianDistrictOnly(v *View, report func(Finding)) (population int) {
-	v.activeUsers(replica.Guardian, func(row replica.UserRow, u *replica.User) {
-		population++
-		atDistrict := v.districts[u.PrimaryOrg]
-		if v.schools[u.PrimaryOrg] {
-			return
-		}
-		for _, r := range v.Roles(u) {
-			if v.schools[r.Org] {
+func guardianDistrictOnly() rule {
+	return rule{
+		counts: active(replica.Guardian),
+		user: func(v *View, s *subject, report func(Finding)) {
+			central := v.central[s.PrimaryOrg]
+			if v.schools[s.PrimaryOrg] {
 				return
 			}
-			atDistrict = atDistrict || v.districts[r.Org]
-		}
-		if atDistrict {
-			report(v.userFinding(row, replica.Guardian, "The district is the only org that the guardian belongs to."))
-		}
-	})
-	return population
+			for _, r := range v.Roles(s.User) {
+				if v.schools[r.Org] {
+					return
+				}
+				central = central || v.central[r.Org]
+			}
+			if central {
+				report(v.userFinding(s.row, replica.Guardian, "The district is the only org that the guardian belongs to."))
+			}
+		},
+	}
 }
 
 // tooManyGuardians is how many guardians of one student are suspicious.
 const tooManyGuardians = 6
 
-func guardiansTooMany(v *View, report func(Finding)) (population int) {
-	v.activeUsers(replica.Student, func(row replica.UserRow, _ *replica.User) {
-		population++
-		if v.guardians[row] >= tooManyGuardians {
-			report(v.userFinding(row, replica.Student, "Six or more active guardians are linked with the student."))
-		}
-	})
-	return population
+func guardiansTooMany() rule {
+	return rule{
+		counts: active(replica.Student),
+		user: func(v *View, s *subject, report func(Finding)) {
+			if s.active >= tooManyGuardians {
+				report(v.userFinding(s.row, replica.Student, "Six or more active guardians are linked with the student."))
+			}
+		},
+	}
 }

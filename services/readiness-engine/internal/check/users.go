@@ -3,7 +3,6 @@ package check
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -37,7 +36,7 @@ var studentChecks = []*Check{
 		Many:        "guardian data is probably incomplete or matches the students' ids only in part",
 		All:         notConnected,
 		Few:         "the link is probably missing for single students",
-		find:        guardiansMissing,
+		find:        guardiansMissing(),
 	},
 	{
 		ID:          "student-email-duplicate",
@@ -103,7 +102,7 @@ var userChecks = []*Check{
 		Counts:      "users",
 		Many:        "a required column is probably missing from the export or mapped to another field",
 		Few:         "these look like single data entry gaps",
-		find:        requiredMissing,
+		find:        requiredMissing(),
 	},
 	{
 		ID:          "email-domain-unexpected",
@@ -115,7 +114,7 @@ var userChecks = []*Check{
 		Counts:      "students and staff members",
 		Many:        "a column with private emails is probably mapped to email",
 		Few:         "these look like private emails that somebody typed in",
-		find:        domainUnexpected,
+		find:        domainUnexpected(),
 	},
 	{
 		ID:          "email-shared-across-roles",
@@ -127,7 +126,7 @@ var userChecks = []*Check{
 		Counts:      "users",
 		Many:        "guardian emails are probably mapped into the student export, or the other way round",
 		Few:         "these look like single data entry mistakes, or one person with two records and no common identifier",
-		find:        emailAcrossRoles,
+		find:        emailAcrossRoles(),
 	},
 }
 
@@ -145,68 +144,63 @@ func (v *View) userFinding(row replica.UserRow, families replica.Families, reaso
 	return f
 }
 
+// active selects the active members of some families.
+func active(families replica.Families) func(*replica.User) bool {
+	return func(u *replica.User) bool { return u.State == replica.Active && u.Families.Has(families) }
+}
+
 // emailMissing finds members of some families, and of none of the others, who
 // have no email.
-func emailMissing(families, except replica.Families) func(*View, func(Finding)) int {
-	return func(v *View, report func(Finding)) (population int) {
-		v.activeUsers(families, func(row replica.UserRow, u *replica.User) {
-			if u.Families.Has(except) {
-				return
+func emailMissing(families, except replica.Families) rule {
+	return rule{
+		counts: func(u *replica.User) bool {
+			return u.State == replica.Active && u.Families.Has(families) && !u.Families.Has(except)
+		},
+		user: func(v *View, s *subject, report func(Finding)) {
+			if s.EmailKey == 0 {
+				report(v.userFinding(s.row, families, "The email is blank."))
 			}
-			population++
-			if u.EmailKey == 0 {
-				report(v.userFinding(row, families, "The email is blank."))
-			}
-		})
-		return population
+		},
 	}
 }
 
 // emailDuplicate finds members of a family whose email another person of that
 // family has.
-func emailDuplicate(family replica.Families) func(*View, func(Finding)) int {
+func emailDuplicate(family replica.Families) rule {
 	return sharedEmails(family, "Another person in the same role has this email too.",
 		func(_, other replica.Families) bool { return other.Has(family) })
 }
 
-func emailAcrossRoles(v *View, report func(Finding)) int {
+func emailAcrossRoles() rule {
 	return sharedEmails(^replica.Families(0), "Another person in another role has this email too.",
-		func(own, other replica.Families) bool { return other != 0 && !own.Has(other) })(v, report)
+		func(own, other replica.Families) bool { return other != 0 && !own.Has(other) })
 }
 
 // sharedEmails finds members of some families with whose email another person
 // conflicts. A conflict with placeholders alone is informational.
-func sharedEmails(families replica.Families, reason string, conflict func(own, other replica.Families) bool) func(*View, func(Finding)) int {
-	return func(v *View, report func(Finding)) (population int) {
-		v.activeUsers(families, func(_ replica.UserRow, u *replica.User) {
-			if u.EmailKey != 0 {
-				population++
-			}
-		})
-		for rest := v.sharers; len(rest) > 0; {
-			n := 1
-			for n < len(rest) && rest[n].email == rest[0].email {
-				n++
-			}
-			group := rest[:n]
-			rest = rest[n:]
-			others := v.candidates(group)
-			for _, a := range group {
-				own := v.user(a.user).Families
+func sharedEmails(families replica.Families, reason string, conflict func(own, other replica.Families) bool) rule {
+	return rule{
+		counts: func(u *replica.User) bool {
+			return u.State == replica.Active && u.Families.Has(families) && u.EmailKey != 0
+		},
+		email: func(v *View, bearers []replica.UserRow, report func(Finding)) {
+			others := v.candidates(bearers)
+			for _, row := range bearers {
+				own := v.user(row).Families
 				if !own.Has(families) {
 					continue
 				}
 				var other, placeholder replica.UserRow
 				for i := range others {
 					if conflict(own, others[i].families) {
-						other = cmp.Or(other, others[i].real.notOf(v, a.user))
-						placeholder = cmp.Or(placeholder, others[i].placeholder.notOf(v, a.user))
+						other = cmp.Or(other, others[i].real.notOf(v, row))
+						placeholder = cmp.Or(placeholder, others[i].placeholder.notOf(v, row))
 					}
 				}
 				if other == 0 && placeholder == 0 {
 					continue
 				}
-				f := v.userFinding(a.user, families, reason)
+				f := v.userFinding(row, families, reason)
 				f.RelatedEntity, f.Related = typev1.Entity_ENTITY_USERS, uint32(cmp.Or(other, placeholder))
 				if other == 0 {
 					f.Informational = true
@@ -214,8 +208,7 @@ func sharedEmails(families replica.Families, reason string, conflict func(own, o
 				}
 				report(f)
 			}
-		}
-		return population
+		},
 	}
 }
 
@@ -248,121 +241,45 @@ type candidate struct {
 }
 
 // candidates keeps the work linear where thousands share one email.
-func (v *View) candidates(group []sharer) []candidate {
+func (v *View) candidates(bearers []replica.UserRow) []candidate {
 	var out []candidate
-	for _, s := range group {
-		families := v.user(s.user).Families
+	for _, row := range bearers {
+		families := v.user(row).Families
 		i := slices.IndexFunc(out, func(c candidate) bool { return c.families == families })
 		if i < 0 {
 			i = len(out)
 			out = append(out, candidate{families: families})
 		}
-		if v.internal(s.user) {
-			out[i].placeholder.add(v, s.user)
+		if v.internal(row) {
+			out[i].placeholder.add(v, row)
 		} else {
-			out[i].real.add(v, s.user)
+			out[i].real.add(v, row)
 		}
 	}
 	return out
 }
 
-func requiredMissing(v *View, report func(Finding)) (population int) {
+func requiredMissing() rule {
 	const everybody = ^replica.Families(0)
-	for i := range v.Users.Rows {
-		u := &v.Users.Rows[i]
-		if u.State != replica.Active {
-			continue
-		}
-		population++
-		reason := ""
-		switch {
-		case u.Flags&(replica.HasGivenName|replica.HasFamilyName) == 0:
-			reason = "Given name and family name are blank."
-		case u.Flags&replica.HasGivenName == 0:
-			reason = "The given name is blank."
-		case u.Flags&replica.HasFamilyName == 0:
-			reason = "The family name is blank."
-		case u.Families == 0:
-			reason = "The user has no role."
-		case u.Families.Has(replica.Student|replica.Staff) && u.Flags&replica.HasUsername == 0:
-			reason = "The user name is blank."
-		default:
-			continue
-		}
-		report(v.userFinding(replica.UserRow(i), everybody, reason))
-	}
-	return population
-}
-
-// A domain is the district's own when it is the most used one of the students or
-// of the staff, or when at least one in domainShare of them uses it and they are
-// no fewer than domainUsers.
-const (
-	domainShare = 20
-	domainUsers = 3
-)
-
-// domains numbers the email domains of students and staff by user row; 0 is no
-// email and 1 an email without a domain.
-func (v *View) domains() (of []uint32, count int) {
-	of = make([]uint32, len(v.Users.Rows))
-	numbers := map[string]uint32{"": 1}
-	v.activeUsers(replica.Student|replica.Staff, func(row replica.UserRow, u *replica.User) {
-		if u.EmailKey == 0 {
-			return
-		}
-		email := v.Text(u.EmailKey)
-		domain := ""
-		if at := strings.LastIndexByte(email, '@'); at >= 0 {
-			domain = email[at+1:]
-		}
-		n, ok := numbers[domain]
-		if !ok {
-			n = uint32(len(numbers)) + 1
-			numbers[domain] = n
-		}
-		of[row] = n
-	})
-	return of, len(numbers) + 1
-}
-
-// ownDomains tells which domains are the district's, as its emails say.
-func (v *View) ownDomains(of []uint32, count int) []bool {
-	own := make([]bool, count)
-	for _, group := range []replica.Families{replica.Student, replica.Staff} {
-		users, total := make([]int, count), 0
-		v.activeUsers(group, func(row replica.UserRow, _ *replica.User) {
-			if n := of[row]; n > 1 {
-				users[n]++
-				total++
+	return rule{
+		counts: func(u *replica.User) bool { return u.State == replica.Active },
+		user: func(v *View, s *subject, report func(Finding)) {
+			reason := ""
+			switch {
+			case s.Flags&(replica.HasGivenName|replica.HasFamilyName) == 0:
+				reason = "Given name and family name are blank."
+			case s.Flags&replica.HasGivenName == 0:
+				reason = "The given name is blank."
+			case s.Flags&replica.HasFamilyName == 0:
+				reason = "The family name is blank."
+			case s.Families == 0:
+				reason = "The user has no role."
+			case s.Families.Has(replica.Student|replica.Staff) && s.Flags&replica.HasUsername == 0:
+				reason = "The user name is blank."
+			default:
+				return
 			}
-		})
-		most := slices.Max(users)
-		for i, n := range users {
-			// Where several are used most, all are the district's.
-			if n > 0 && n == most || n >= domainUsers && n*domainShare >= total {
-				own[i] = true
-			}
-		}
+			report(v.userFinding(s.row, everybody, reason))
+		},
 	}
-	return own
-}
-
-func domainUnexpected(v *View, report func(Finding)) (population int) {
-	const families = replica.Student | replica.Staff
-	of, count := v.domains()
-	own := v.ownDomains(of, count)
-	for row, n := range of {
-		if n == 0 {
-			continue
-		}
-		population++
-		switch {
-		case n == 1:
-			report(v.userFinding(replica.UserRow(row), families, "The email has no domain."))
-		case !own[n]:
-			report(v.userFinding(replica.UserRow(row), families, "Hardly anybody else in the district has an email in this domain."))
-		}
-	}
-	return population
 }

@@ -141,11 +141,13 @@ func (r *Replica) apply(entity typev1.Entity, body []byte) error {
 	case typev1.Entity_ENTITY_ENROLLMENTS:
 		return r.applyEnrollment(id, stateOf(status), body)
 	case typev1.Entity_ENTITY_DEMOGRAPHICS:
-		u := &r.Users.Rows[r.Users.row(id)]
+		row := r.Users.row(id)
+		u := r.Users.Rows[row]
 		u.Flags &^= HasDemographics
 		if stateOf(status) == Active {
 			u.Flags |= HasDemographics
 		}
+		r.Users.set(row, u)
 		return nil
 	}
 	return fmt.Errorf("%w: unknown entity %d", errEncoding, entity)
@@ -185,7 +187,7 @@ func (r *Replica) applyOrg(id []byte, state State, body []byte) error {
 		}
 		return nil
 	})
-	r.Orgs.Rows[row] = o
+	r.Orgs.set(row, o)
 	return err
 }
 
@@ -210,7 +212,7 @@ func (r *Replica) applySession(id []byte, state State, body []byte) error {
 		}
 		return nil
 	})
-	r.Sessions.Rows[row] = s
+	r.Sessions.set(row, s)
 	return err
 }
 
@@ -224,7 +226,7 @@ func (r *Replica) applyCourse(id []byte, state State, body []byte) error {
 		}
 		return nil
 	})
-	r.Courses.Rows[row] = c
+	r.Courses.set(row, c)
 	return err
 }
 
@@ -259,7 +261,7 @@ func (r *Replica) applyClass(id []byte, state State, body []byte) error {
 		return nil
 	})
 	c.terms, c.grades = r.terms.put(old.terms, d.terms), r.grades.put(old.grades, d.grades)
-	r.Classes.Rows[row] = c
+	r.Classes.set(row, c)
 	return err
 }
 
@@ -288,7 +290,7 @@ func (r *Replica) applyEnrollment(id []byte, state State, body []byte) error {
 		}
 		return nil
 	})
-	r.Enrollments.Rows[row] = e
+	r.Enrollments.set(row, e)
 	return err
 }
 
@@ -345,7 +347,7 @@ func (r *Replica) applyUser(id []byte, state State, body []byte) error {
 	u.roles, u.agents = r.roles.put(old.roles, d.roles), r.agents.put(old.agents, d.agents)
 	u.grades, u.person = r.grades.put(old.grades, d.grades), r.persons.put(old.person, d.persons)
 	// Only now: reading the agents may have added rows and moved the table.
-	r.Users.Rows[row] = u
+	r.Users.set(row, u)
 	return err
 }
 

@@ -11,6 +11,7 @@ package replica
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/securly/sync/services/platform/record"
 )
@@ -154,9 +155,18 @@ func familyOf(token string) Families {
 func (f Families) Has(other Families) bool { return f&other != 0 }
 
 // table holds the rows of one entity under their ids.
-type table[R any] struct {
-	ids  dict
-	Rows []R // by row number; row 0 is none
+type table[R comparable] struct {
+	ids     dict
+	Rows    []R // by row number; row 0 is none
+	changes tracker[R]
+}
+
+// set writes a row.
+func (t *table[R]) set(row uint32, r R) {
+	if t.Rows[row] != r {
+		t.changes.note(row, t.Rows[row])
+		t.Rows[row] = r
+	}
 }
 
 // row returns the row number of id, a new empty row when it has none.
@@ -182,7 +192,10 @@ func (t *table[R]) reserve(n int) {
 	}
 }
 
-func (t *table[R]) size() int { return t.ids.size() + cap(t.Rows)*int(reflect.TypeFor[R]().Size()) }
+func (t *table[R]) size() int {
+	row := int(reflect.TypeFor[R]().Size())
+	return t.ids.size() + cap(t.Rows)*row + cap(t.changes.list)*(row+4) + 8*cap(t.changes.noted)
+}
 
 // ID returns the sourcedId of a row.
 func (t *table[R]) ID(row uint32) string { return t.ids.text(row) }
@@ -194,24 +207,24 @@ func (t *table[R]) Find(id string) uint32 { return t.ids.find([]byte(id)) }
 type span struct{ at, n uint32 }
 
 // pool holds the lists that rows have.
-type pool[T any] struct{ items []T }
+type pool[T comparable] struct{ items []T }
 
 func (p *pool[T]) size() int { return cap(p.items) * int(reflect.TypeFor[T]().Size()) }
 
 func (p *pool[T]) get(s span) []T { return p.items[s.at : s.at+s.n : s.at+s.n] }
 
-// put stores a list, in the place of the old one where it fits.
+// put stores a list, unless it is the old one. It never writes over a list, so
+// that those of a row as it was stay readable; Worn says when that has become
+// too much.
 func (p *pool[T]) put(old span, list []T) span {
+	if slices.Equal(p.get(old), list) {
+		return old
+	}
 	if len(list) == 0 {
 		return span{}
 	}
-	s := span{at: old.at, n: uint32(len(list))}
-	if s.n > old.n {
-		s.at = uint32(len(p.items))
-		p.items = append(p.items, list...)
-		return s
-	}
-	copy(p.items[s.at:], list)
+	s := span{at: uint32(len(p.items)), n: uint32(len(list))}
+	p.items = append(p.items, list...)
 	return s
 }
 
@@ -233,6 +246,10 @@ type Replica struct {
 	agents   pool[Agent]
 	persons  pool[Text]
 	families map[Text]Families
+
+	// Derived is what was worked out about the replica and stays true while it
+	// does not change. It is kept and lost together with the replica.
+	Derived interface{ Size() int }
 
 	// replaced counts rows written over, each of which may leave waste behind.
 	replaced, loaded int
@@ -265,8 +282,18 @@ func (r *Replica) Roles(u *User) []Role { return r.roles.get(u.roles) }
 // Agents returns the relationships that the user's own record states.
 func (r *Replica) Agents(u *User) []Agent { return r.agents.get(u.agents) }
 
+// AgentsAt returns the number of the first of Agents; the others follow. No two
+// relationships ever have the same number, and Numbers is above all of them.
+func (r *Replica) AgentsAt(u *User) uint32 { return u.agents.at }
+
 // Persons returns the keys that identify the person behind a user.
 func (r *Replica) Persons(u *User) []Text { return r.persons.get(u.person) }
+
+// PersonsAt is to Persons what AgentsAt is to Agents.
+func (r *Replica) PersonsAt(u *User) uint32 { return u.person.at }
+
+// Numbers returns how many numbers AgentsAt and PersonsAt have given out.
+func (r *Replica) Numbers() (agents, persons int) { return len(r.agents.items), len(r.persons.items) }
 
 // Grades returns the grades of a user.
 func (r *Replica) Grades(u *User) []string { return r.gradeTexts(u.grades) }
@@ -291,6 +318,10 @@ func (r *Replica) Worn() bool { return r.replaced > r.loaded/2+1000 }
 
 // Size estimates the memory in bytes.
 func (r *Replica) Size() int {
-	return r.Orgs.size() + r.Sessions.size() + r.Courses.size() + r.Classes.size() + r.Users.size() + r.Enrollments.size() +
+	derived := 0
+	if r.Derived != nil {
+		derived = r.Derived.Size()
+	}
+	return derived + r.Orgs.size() + r.Sessions.size() + r.Courses.size() + r.Classes.size() + r.Users.size() + r.Enrollments.size() +
 		r.texts.size() + r.terms.size() + r.grades.size() + r.roles.size() + r.agents.size() + r.persons.size()
 }

@@ -43,20 +43,28 @@ var (
 
 // write stores what a check found for a report and returns where.
 func (f findings) write(ctx context.Context, district, report string, v *check.View, res *check.Result) (*readinessv1.StoredFindings, error) {
-	stored := &readinessv1.StoredFindings{CheckId: res.Check.ID, Count: int32(len(res.Findings))}
-	if len(res.Findings) == 0 {
-		return stored, nil
-	}
+	return f.store(ctx, district, report, res.Check.ID, func(yield func(*readinessv1.ReadinessFinding, error) bool) {
+		for _, found := range res.Findings {
+			if !yield(v.Proto(found), nil) {
+				return
+			}
+		}
+	})
+}
+
+// store keeps the findings of one check.
+func (f findings) store(ctx context.Context, district, report, checkID string, found iter.Seq2[*readinessv1.ReadinessFinding, error]) (*readinessv1.StoredFindings, error) {
+	stored := &readinessv1.StoredFindings{CheckId: checkID}
 	// The name is known at the end only.
 	unnamed := unnamed(district, report) + uuid.NewString()
 	hash := sha256.New()
-	err := f.writeFrames(ctx, unnamed, hash, v, res.Findings, stored)
-	if err == nil {
-		stored.Blob = district + "/" + res.Check.ID + "/" + hex.EncodeToString(hash.Sum(nil))
+	err := f.writeFrames(ctx, unnamed, hash, found, stored)
+	if err == nil && stored.Count > 0 {
+		stored.Blob = district + "/" + checkID + "/" + hex.EncodeToString(hash.Sum(nil))
 		err = f.rename(ctx, unnamed, stored.Blob)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write findings of %s in %s: %w", res.Check.ID, district, err)
+		return nil, fmt.Errorf("write findings of %s in %s: %w", checkID, district, err)
 	}
 	return stored, nil
 }
@@ -90,44 +98,59 @@ func (f findings) copy(ctx context.Context, from, to string) (err error) {
 	return out.Close()
 }
 
-func (f findings) writeFrames(ctx context.Context, key string, hash io.Writer, v *check.View, found []check.Finding, stored *readinessv1.StoredFindings) (err error) {
+// writeFrames writes a blob; none if nothing was found.
+func (f findings) writeFrames(ctx context.Context, key string, hash io.Writer, found iter.Seq2[*readinessv1.ReadinessFinding, error], stored *readinessv1.StoredFindings) (err error) {
 	enc, err := encoder()
 	if err != nil {
 		return fmt.Errorf("prepare compression: %w", err)
 	}
 	ctx, abandon := context.WithCancel(ctx)
 	defer abandon()
-	object, err := f.bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: contentType})
-	if err != nil {
-		return err
-	}
+	var object *blob.Writer
 	defer func() {
+		if object == nil {
+			return
+		}
 		if err != nil {
 			abandon() // so that closing leaves no blob behind
 		}
 		err = errors.Join(err, object.Close())
 	}()
-	out := io.MultiWriter(object, hash)
 	frame := &readinessv1.FindingsFrame{}
 	var plain, packed []byte
-	for part := range slices.Chunk(found, frameFindings) {
-		if ctx.Err() != nil {
+	flush := func() (err error) {
+		if len(frame.Findings) == 0 {
 			return context.Cause(ctx)
 		}
-		frame.Findings = frame.Findings[:0]
-		for _, found := range part {
-			frame.Findings = append(frame.Findings, v.Proto(found))
+		if object == nil {
+			if object, err = f.bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: contentType}); err != nil {
+				return err
+			}
 		}
 		if plain, err = (proto.MarshalOptions{}).MarshalAppend(plain[:0], frame); err != nil {
 			return err
 		}
 		packed = enc.EncodeAll(plain, packed[:0])
-		if _, err := out.Write(packed); err != nil {
+		if _, err := io.MultiWriter(object, hash).Write(packed); err != nil {
 			return err
 		}
 		stored.Frames = append(stored.Frames, uint32(len(packed)))
+		stored.Count += int32(len(frame.Findings))
+		frame.Findings = frame.Findings[:0]
+		return context.Cause(ctx)
 	}
-	return nil
+	for found, err := range found {
+		if err != nil {
+			return err
+		}
+		frame.Findings = append(frame.Findings, found)
+		if len(frame.Findings) == frameFindings {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
 }
 
 var errDamaged = errors.New("the stored findings are damaged")
@@ -186,16 +209,13 @@ func (f findings) readFrames(ctx context.Context, stored *readinessv1.StoredFind
 
 // erase removes what begins with a prefix.
 func (f findings) erase(ctx context.Context, prefix string) error {
-	for it := f.bucket.List(&blob.ListOptions{Prefix: prefix}); ; {
-		object, err := it.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	for key, err := range f.keys(ctx, prefix) {
 		if err == nil {
-			err = f.bucket.Delete(ctx, object.Key)
+			err = f.bucket.Delete(ctx, key)
 		}
 		if err != nil {
 			return fmt.Errorf("erase findings %s: %w", prefix, err)
 		}
 	}
+	return nil
 }

@@ -40,7 +40,7 @@ func TestFindingsAreReadFromAnywhere(t *testing.T) {
 	defer func() { require.NoError(t, f.bucket.Close()) }()
 	const students = 2*frameFindings + 345
 	v := noEmails(t, students)
-	res := check.Find("student-email-missing").Run(v)
+	res := v.Result(check.Find("student-email-missing"))
 	stored, err := f.write(t.Context(), "d1", "r1", v, &res)
 	require.NoError(t, err)
 	require.EqualValues(t, students, stored.Count)
@@ -75,7 +75,7 @@ func TestDamagedFindingsAreAnError(t *testing.T) {
 	f := findings{memblob.OpenBucket(nil)}
 	defer func() { require.NoError(t, f.bucket.Close()) }()
 	v := noEmails(t, 10)
-	res := check.Find("student-email-missing").Run(v)
+	res := v.Result(check.Find("student-email-missing"))
 	stored, err := f.write(t.Context(), "d1", "r1", v, &res)
 	require.NoError(t, err)
 	good, err := f.bucket.ReadAll(t.Context(), stored.Blob)

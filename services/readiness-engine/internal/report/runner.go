@@ -50,15 +50,16 @@ type Runner struct {
 
 	wake chan struct{}
 
-	mu   sync.Mutex
-	busy map[string]bool // districts with a report under way, one at a time each
+	mu       sync.Mutex
+	busy     map[string]bool  // districts with a report under way, one at a time each
+	editions map[string]int32 // of the replicas in cache
 }
 
 // NewRunner returns a Runner; Run starts it.
 func NewRunner(cfg RunnerConfig, reports *Reports, cache *replica.Cache, log *slog.Logger, now func() time.Time) *Runner {
 	return &Runner{
 		cfg: cfg, reports: reports, cache: cache, log: log, now: now,
-		wake: make(chan struct{}, 1), busy: map[string]bool{},
+		wake: make(chan struct{}, 1), busy: map[string]bool{}, editions: map[string]int32{},
 	}
 }
 
@@ -310,6 +311,10 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if err != nil || doc.Value.GetReport().GetState() != readinessv1.ReportState_PROCESSING {
 		return gone(err)
 	}
+	edition, err := r.fresh(ctx, q.GetDistrict())
+	if err != nil {
+		return err
+	}
 	var results []*readinessv1.CheckResult
 	var stored []*readinessv1.StoredFindings
 	err = r.cache.Use(ctx, q.GetDistrict(), q.GetRevision(), func(rep *replica.Replica) error {
@@ -317,7 +322,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 		defer span.End()
 		v := check.NewView(rep, r.now())
 		for _, c := range check.Catalogue() {
-			res := c.Run(v)
+			res := v.Result(c)
 			at, err := r.reports.findings.write(ctx, q.GetDistrict(), q.GetReportId(), v, &res)
 			if err != nil {
 				return err
@@ -338,5 +343,8 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if errors.Is(err, docstore.ErrNotFound) { // Erased meanwhile: leave nothing behind.
 		return r.reports.findings.erase(ctx, q.GetDistrict()+"/")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return r.outdated(ctx, q, edition, stored)
 }

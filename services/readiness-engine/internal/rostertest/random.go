@@ -53,7 +53,7 @@ func Random(r *rand.Rand) *typev1.Record {
 	}
 	u := &typev1.User{
 		SourcedId: id("user", 30), Status: status, Username: maybe("name"), GivenName: maybe(id("Given ", 3)), FamilyName: maybe("Family"),
-		Email: maybe([]string{" ", ""}[r.IntN(2)] + []string{"a", "B", "É"}[r.IntN(3)] + id("", 4) + "@district.example"),
+		Email: maybe([]string{" ", ""}[r.IntN(2)] + []string{"a", "B", "É"}[r.IntN(3)] + id("", 4) + []string{"@district.example", "@b.example", "@C.example", "@d.example", ""}[r.IntN(5)]),
 		Phone: maybe("206-555-0100"), Identifier: maybe(id("", 12)), PrimaryOrg: refTo("org", 5), Metadata: map[string]string{"lunch": id("", 9)},
 	}
 	if r.IntN(10) == 0 {

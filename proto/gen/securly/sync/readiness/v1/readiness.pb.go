@@ -962,7 +962,9 @@ type ReadinessFinding struct {
 	RelatedName      string `protobuf:"bytes,11,opt,name=related_name,json=relatedName,proto3" json:"related_name,omitempty"`
 	Actionable       bool   `protobuf:"varint,12,opt,name=actionable,proto3" json:"actionable,omitempty"`
 	// Why it is as it is.
-	Reason        string `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The user that the names are of, where the record itself is an enrollment.
+	UserSourcedId string `protobuf:"bytes,14,opt,name=user_sourced_id,json=userSourcedId,proto3" json:"user_sourced_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1084,6 +1086,13 @@ func (x *ReadinessFinding) GetActionable() bool {
 func (x *ReadinessFinding) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReadinessFinding) GetUserSourcedId() string {
+	if x != nil {
+		return x.UserSourcedId
 	}
 	return ""
 }
@@ -1305,7 +1314,7 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\bfindings\x18\x01 \x03(\v2+.securly.sync.readiness.v1.ReadinessFindingR\bfindings\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x90\x03\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\xb8\x03\n" +
 	"\x10ReadinessFinding\x12\x19\n" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12\x16\n" +
 	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x1d\n" +
@@ -1324,7 +1333,8 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\n" +
 	"actionable\x18\f \x01(\bR\n" +
 	"actionable\x12\x16\n" +
-	"\x06reason\x18\r \x01(\tR\x06reason\"\x89\x01\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason\x12&\n" +
+	"\x0fuser_sourced_id\x18\x0e \x01(\tR\ruserSourcedId\"\x89\x01\n" +
 	"\x1eDownloadReadinessReportRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06report\x18\x02 \x01(\tR\x06report\x12\x18\n" +

@@ -366,7 +366,10 @@ type ReportedDistrict struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
 	// The newest revision for which an automatic report was queued.
-	Revision      int32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Grows when something is taken out of finished findings. A report that was
+	// being made meanwhile is made again.
+	Edition       int32 `protobuf:"varint,3,opt,name=edition,proto3" json:"edition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +414,13 @@ func (x *ReportedDistrict) GetDistrict() string {
 func (x *ReportedDistrict) GetRevision() int32 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *ReportedDistrict) GetEdition() int32 {
+	if x != nil {
+		return x.Edition
 	}
 	return 0
 }
@@ -694,10 +704,11 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"J\n" +
+	"expireTime\"d\n" +
 	"\x10ReportedDistrict\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x05R\brevision\"A\n" +
+	"\brevision\x18\x02 \x01(\x05R\brevision\x12\x18\n" +
+	"\aedition\x18\x03 \x01(\x05R\aedition\"A\n" +
 	"\vExportFrame\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12\x16\n" +
 	"\x06resume\x18\x02 \x01(\fR\x06resume\"\x96\x02\n" +
