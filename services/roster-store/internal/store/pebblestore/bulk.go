@@ -60,13 +60,14 @@ type bulkRecord struct {
 	id    string
 	hash  record.Hash
 	body  []byte
+	flags byte
 	facts search.Facts
 }
 
 // chunkBytes is about how large a chunk becomes.
 const chunkBytes = 256 << 10
 
-func newBulk(d *district, plan planDoc) (staging, error) {
+func newBulk(d *district, plan planDoc) (*bulk, error) {
 	b := &bulk{
 		d: d, dir: d.stagingDir(plan.ID), plan: plan,
 		indexes: map[store.Entity]*indexBuilder{},
@@ -110,11 +111,15 @@ func (b *bulk) put(r store.ImportRecord) error {
 	if err != nil {
 		return err
 	}
+	return b.add(bulkRecord{r.ID, r.Hash, body, flagsOf(facts), facts})
+}
+
+func (b *bulk) add(r bulkRecord) error {
 	b.counts.Received++
 	b.counts.Created++
-	b.summary.add(r.Entity, facts, 1)
-	b.chunk.records = append(b.chunk.records, bulkRecord{r.ID, r.Hash, body, facts})
-	if b.chunk.bytes += len(body); b.chunk.bytes < chunkBytes {
+	b.summary.add(b.entity, r.facts, 1)
+	b.chunk.records = append(b.chunk.records, r)
+	if b.chunk.bytes += len(r.body); b.chunk.bytes < chunkBytes {
 		return nil
 	}
 	return b.handOn()
@@ -149,12 +154,11 @@ func (b *bulk) drain() error {
 func (b *bulk) writeTables(c *chunk) error {
 	var buf []byte
 	for _, r := range c.records {
-		flags := flagsOf(r.facts)
-		buf = appendVersion(buf[:0], 1, flags, r.body)
+		buf = appendVersion(buf[:0], 1, r.flags, r.body)
 		if err := b.live.Set(recordKey(spaceLive, b.entity, r.id), buf, nil); err != nil {
 			return err
 		}
-		buf = appendVersion(buf[:0], 1, flags, r.hash[:])
+		buf = appendVersion(buf[:0], 1, r.flags, r.hash[:])
 		if err := b.hashes.Set(recordKey(spaceHash, b.entity, r.id), buf, nil); err != nil {
 			return err
 		}
@@ -223,24 +227,29 @@ func (b *bulk) index(e store.Entity) {
 	})
 }
 
-func (b *bulk) finish() (store.Plan, error) {
+// writeStaged writes what follows from all records together.
+func (b *bulk) writeStaged() error {
 	b.links.join()
 	if err := b.writeTallies(); err != nil {
-		return store.Plan{}, err
+		return err
 	}
 	for _, e := range []store.Entity{courses, users, demographics} {
 		if b.indexes[e] == nil {
 			continue
 		}
 		if err := b.writeDerived(e); err != nil {
-			return store.Plan{}, err
+			return err
 		}
 		b.index(e)
 	}
 	if err := b.indexing.Wait(); err != nil {
-		return store.Plan{}, err
+		return err
 	}
-	if err := errors.Join(syncDir(b.dir), syncDir(b.d.dir)); err != nil {
+	return errors.Join(syncDir(b.dir), syncDir(filepath.Dir(b.dir)), syncDir(b.d.dir))
+}
+
+func (b *bulk) finish() (store.Plan, error) {
+	if err := b.writeStaged(); err != nil {
 		return store.Plan{}, err
 	}
 	batch := b.d.db.NewBatch()

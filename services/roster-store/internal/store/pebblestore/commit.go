@@ -15,13 +15,11 @@ import (
 // Commit implements store.Plans. The whole of it is one atomic write to the
 // database, so there is nothing to roll forward after a crash.
 func (s *Store) Commit(ctx context.Context, id store.DistrictID, planID store.PlanID, fence store.Fence) (store.Outcome, error) {
-	d, release, err := s.use(ctx, id)
+	d, release, err := s.useToWrite(ctx, id)
 	if err != nil {
 		return store.Outcome{}, err
 	}
 	defer release()
-	d.write.Lock()
-	defer d.write.Unlock()
 	out, err := s.commit(ctx, d, planID, fence)
 	if err != nil {
 		return store.Outcome{}, fmt.Errorf("commit plan %q of %s: %w", planID, id, err)
@@ -152,7 +150,7 @@ func (d *district) ingest(ctx context.Context, doc *planDoc, info revisionDoc) e
 
 // Discard implements store.Plans.
 func (s *Store) Discard(ctx context.Context, id store.DistrictID, planID store.PlanID) error {
-	d, release, err := s.use(ctx, id)
+	d, release, err := s.useToWrite(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -162,8 +160,6 @@ func (s *Store) Discard(ctx context.Context, id store.DistrictID, planID store.P
 		return err
 	}
 	defer end()
-	d.write.Lock()
-	defer d.write.Unlock()
 	doc, err := d.plan(d.db, planID)
 	if err != nil || doc == nil {
 		return err

@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
@@ -24,7 +26,8 @@ import (
 // district is an open one.
 type district struct {
 	id   store.DistrictID
-	dir  string
+	copy int    // of its database, see erase.go
+	dir  string // of that copy
 	db   *pebble.DB
 	opts *pebble.Options
 
@@ -36,17 +39,26 @@ type district struct {
 	cancel context.CancelCauseFunc
 
 	// Under Store.mu.
-	users int
-	used  uint64
+	users  int
+	used   uint64
+	left   chan struct{} // closed when the last user has left, if somebody waits
+	onLeft func()        // called when the last user has left, if it is retired
 
-	write sync.Mutex // held by whoever makes a revision or changes meta values
-	busy  sync.Map   // PlanID → nothing: plans being staged or committed
+	staging *semaphore.Weighted // held by each who stages a plan
+	write   sync.Mutex          // held by whoever makes a revision or changes meta values; taken after staging
+	// retired says that the district was copied and is to be used no more. It
+	// changes when write and all of staging are held.
+	retired bool
+	busy    sync.Map // PlanID → nothing: plans being staged or committed
 
 	times   times
 	matches *lru.Cache[matchKey, *match]
 	changes *lru.Cache[changesKey, []string]
 	unions  *lru.Cache[unionKey, []string]
 }
+
+// stagings is more than are ever at work.
+const stagings = 1 << 30
 
 // formatVersion is of the keyspaces and of the terms that search extracts. A
 // folder of another version is refused.
@@ -58,6 +70,7 @@ const (
 	metaHead    = "head"    // head and floor
 	metaFence   = "fence"   // highest fence seen
 	metaSummary = "summary" // summaryDoc of the head
+	metaErase   = "erase/"  // and the id of a person: what is to be forgotten is still in some file
 )
 
 // summaryDoc counts what a revision holds.
@@ -102,13 +115,16 @@ func (s *Store) options() *pebble.Options {
 	return o
 }
 
-// createDistrict makes the database of an empty district.
+// createDistrict makes the folder of an empty district.
 func (s *Store) createDistrict(dir string) (err error) {
-	db, err := pebble.Open(dir, s.options())
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	db, err := pebble.Open(filepath.Join(dir, "1"), s.options())
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+	defer func() { err = errors.Join(err, db.Close(), syncDir(dir)) }()
 	b := db.NewBatch()
 	summary, err := json.Marshal(summaryDoc{})
 	if err != nil {
@@ -122,17 +138,62 @@ func (s *Store) createDistrict(dir string) (err error) {
 	)
 }
 
-// openDistrict opens the database and drops stagings that were never finished.
+// openDistrict opens the database, drops stagings that were never finished and
+// finishes erasing persons.
 func (s *Store) openDistrict(id store.DistrictID) (*district, error) {
-	d := &district{id: id, dir: s.dir(id), opts: s.options(), runRecords: s.cfg.runRecords, largeCommit: s.cfg.largeCommit}
-	if _, err := os.Stat(d.dir); errors.Is(err, fs.ErrNotExist) {
+	dir := s.dir(id)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("district %s: %w", id, store.ErrDistrictUnknown)
-	} else if err != nil {
+	}
+	n, err := newestCopy(dir)
+	var d *district
+	if err == nil {
+		d, err = s.openCopy(id, n)
+	}
+	if err == nil {
+		d, err = s.finishErasing(d)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open district %s: %w", id, err)
+	}
+	return d, nil
+}
+
+// newestCopy returns the number of the newest complete copy of a district's
+// database, each of which has a folder, and removes all others.
+func newestCopy(dir string) (int, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	newest := 0
+	for _, e := range entries {
+		if n, err := strconv.Atoi(e.Name()); err == nil {
+			newest = max(newest, n)
+		}
+	}
+	if newest == 0 {
+		return 0, fmt.Errorf("%s holds no data of format %d, which this program reads: use the program that wrote it", dir, formatVersion)
+	}
+	for _, e := range entries {
+		if e.Name() == strconv.Itoa(newest) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return 0, err
+		}
+	}
+	return newest, nil
+}
+
+func (s *Store) openCopy(id store.DistrictID, n int) (*district, error) {
+	d := &district{
+		id: id, copy: n, dir: filepath.Join(s.dir(id), strconv.Itoa(n)), opts: s.options(),
+		runRecords: s.cfg.runRecords, largeCommit: s.cfg.largeCommit, staging: semaphore.NewWeighted(stagings),
 	}
 	var err error
 	if d.db, err = pebble.Open(d.dir, d.opts); err != nil {
-		return nil, fmt.Errorf("open district %s: %w", id, err)
+		return nil, err
 	}
 	d.ctx, d.cancel = context.WithCancelCause(s.ctx)
 	if d.matches, err = lru.New[matchKey, *match](256); err == nil {
@@ -145,7 +206,7 @@ func (s *Store) openDistrict(id store.DistrictID) (*district, error) {
 		err = d.prepare()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open district %s: %w", id, err), d.close())
+		return nil, errors.Join(err, d.close())
 	}
 	return d, nil
 }

@@ -34,7 +34,7 @@ func TestIdleDistrictsAreClosed(t *testing.T) {
 			info, err := s.Head(t.Context(), id)
 			require.NoError(t, err)
 			require.Zero(t, info.Revision)
-			require.LessOrEqual(t, len(s.open), 3)
+			require.LessOrEqual(t, len(s.slots), 3)
 		}
 	}
 }

@@ -117,6 +117,7 @@ func next(key []byte) []byte { return append(bytes.Clone(key), 0) }
 const (
 	flagTombstone = 1 << iota
 	flagBlankDate // dateLastModified is the commit time of the version
+	flagErased    // the person was erased: the body is not that of the hash
 )
 
 // appendVersion begins a value of spaceLive and spaceHash with from, one of

@@ -88,13 +88,11 @@ func (s *Store) pendingOf(ctx context.Context, id store.DistrictID) ([]store.Rev
 
 // MarkPublished implements store.Outbox.
 func (s *Store) MarkPublished(ctx context.Context, id store.DistrictID, rev store.Revision) error {
-	d, release, err := s.use(ctx, id)
+	d, release, err := s.useToWrite(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer release()
-	d.write.Lock()
-	defer d.write.Unlock()
 	if err := d.db.Delete(revisionKey(spacePending, rev), pebble.Sync); err != nil {
 		return fmt.Errorf("mark revision %d of %s as announced: %w", rev, id, err)
 	}

@@ -52,11 +52,13 @@ type Store struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	mu     sync.Mutex
-	idle   *sync.Cond // a district has lost its last user
-	open   map[store.DistrictID]*district
-	clock  uint64 // of uses, for closing the least recently used
-	closed bool
+	// mu is never held while a file is touched: what happens to one district
+	// does not stop the others.
+	mu      sync.Mutex
+	slots   map[store.DistrictID]*slot
+	closing int    // slots being closed because there are too many
+	clock   uint64 // of uses, for closing the least recently used
+	closed  bool
 }
 
 var _ store.Store = (*Store)(nil)
@@ -89,9 +91,8 @@ func Open(cfg Config) (*Store, error) {
 		cfg:   cfg,
 		cache: pebble.NewCache(cfg.CacheBytes),
 		files: pebble.NewFileCache(4, cfg.MaxFiles),
-		open:  map[store.DistrictID]*district{},
+		slots: map[store.DistrictID]*slot{},
 	}
-	s.idle = sync.NewCond(&s.mu)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s, nil
 }
@@ -130,15 +131,14 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	var errs []error
-	for len(s.open) > 0 {
-		for id, d := range s.open {
-			if d.users == 0 {
-				errs = append(errs, d.close())
-				delete(s.open, id)
+	for len(s.slots) > 0 {
+		for id, sl := range s.slots {
+			if sl.busy == nil {
+				errs = append(errs, s.closeSlot(id, sl))
+			} else {
+				s.await(sl.busy)
 			}
-		}
-		if len(s.open) > 0 {
-			s.idle.Wait()
+			break // the map has changed meanwhile
 		}
 	}
 	s.files.Unref()
@@ -150,40 +150,6 @@ func (s *Store) dir(id store.DistrictID) string { return filepath.Join(s.cfg.Dir
 
 func (s *Store) pendingFile(id store.DistrictID) string {
 	return filepath.Join(s.cfg.Dir, pendingDir, string(id))
-}
-
-// OpenDistrict implements store.Store.
-func (s *Store) OpenDistrict(ctx context.Context, id store.DistrictID) error {
-	if err := store.CheckDistrict(id); err != nil {
-		return err
-	}
-	if err := s.check(ctx); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return store.ErrClosed
-	}
-	if _, err := os.Stat(s.dir(id)); err == nil {
-		return nil
-	}
-	// The folder gets its name when everything is in it.
-	fresh := filepath.Join(s.cfg.Dir, newPrefix+string(id))
-	err := os.RemoveAll(fresh)
-	if err == nil {
-		err = s.createDistrict(fresh)
-	}
-	if err == nil {
-		err = os.Rename(fresh, s.dir(id))
-	}
-	if err == nil {
-		err = syncDir(s.cfg.Dir)
-	}
-	if err != nil {
-		return fmt.Errorf("open district %s: %w", id, err)
-	}
-	return nil
 }
 
 // Districts implements store.Store.
@@ -214,123 +180,12 @@ func (s *Store) Districts(ctx context.Context) iter.Seq2[store.DistrictID, error
 	}
 }
 
-// EraseDistrict implements store.Store.
-func (s *Store) EraseDistrict(ctx context.Context, id store.DistrictID) error {
-	if err := store.CheckDistrict(id); err != nil {
-		return err
-	}
-	if err := s.check(ctx); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return store.ErrClosed
-	}
-	// Whoever waits for the users to leave must look again afterwards: another
-	// call may have erased the district meanwhile.
-	for d := s.open[id]; d != nil; d = s.open[id] {
-		d.cancel(fmt.Errorf("district %s was erased: %w", id, store.ErrDistrictUnknown))
-		if d.users == 0 {
-			delete(s.open, id)
-			if err := d.close(); err != nil {
-				return fmt.Errorf("erase district %s: %w", id, err)
-			}
-			break
-		}
-		s.idle.Wait()
-		if s.closed {
-			return store.ErrClosed
-		}
-	}
-	gone := filepath.Join(s.cfg.Dir, erasePrefix+string(id))
-	err := os.RemoveAll(gone)
-	if err == nil {
-		err = os.Rename(s.dir(id), gone)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = syncDir(s.cfg.Dir)
-	}
-	if err == nil {
-		err = os.RemoveAll(gone)
-	}
-	if err == nil {
-		err = removeFile(s.pendingFile(id))
-	}
-	if err != nil {
-		return fmt.Errorf("erase district %s: %w", id, err)
-	}
-	return nil
-}
-
 // check fails if the caller has given up or the store is closed.
 func (s *Store) check(ctx context.Context) error {
 	if s.ctx.Err() != nil {
 		return store.ErrClosed
 	}
 	return context.Cause(ctx)
-}
-
-// use opens a district if necessary and keeps it open until release is called.
-func (s *Store) use(ctx context.Context, id store.DistrictID) (d *district, release func(), err error) {
-	if err := store.CheckDistrict(id); err != nil {
-		return nil, nil, err
-	}
-	if err := s.check(ctx); err != nil {
-		return nil, nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, nil, store.ErrClosed
-	}
-	d = s.open[id]
-	if d == nil {
-		if d, err = s.openDistrict(id); err != nil {
-			return nil, nil, err
-		}
-		s.open[id] = d
-	}
-	if d.ctx.Err() != nil {
-		return nil, nil, context.Cause(d.ctx)
-	}
-	d.users++
-	s.clock++
-	d.used = s.clock
-	s.closeIdle()
-	return d, sync.OnceFunc(func() { s.release(d) }), nil
-}
-
-func (s *Store) release(d *district) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d.users--; d.users == 0 {
-		s.idle.Broadcast()
-		s.closeIdle()
-	}
-}
-
-// closeIdle closes least recently used districts while more than MaxOpen are
-// open. One in use stays.
-func (s *Store) closeIdle() {
-	for len(s.open) > s.cfg.MaxOpen {
-		var oldest *district
-		for _, d := range s.open {
-			if d.users == 0 && (oldest == nil || d.used < oldest.used) {
-				oldest = d
-			}
-		}
-		if oldest == nil {
-			return
-		}
-		delete(s.open, oldest.id)
-		if err := oldest.close(); err != nil {
-			s.cfg.Log.Error("close idle district", "district", oldest.id, "error", err)
-		}
-	}
 }
 
 // syncDir makes the names in a folder survive a power loss.

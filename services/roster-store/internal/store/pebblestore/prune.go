@@ -14,13 +14,11 @@ import (
 
 // Prune implements store.Store.
 func (s *Store) Prune(ctx context.Context, id store.DistrictID, keep store.Revision) error {
-	d, release, err := s.use(ctx, id)
+	d, release, err := s.useToWrite(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer release()
-	d.write.Lock()
-	defer d.write.Unlock()
 	newest, floor, err := head(d.db)
 	if err != nil {
 		return err
@@ -34,7 +32,7 @@ func (s *Store) Prune(ctx context.Context, id store.DistrictID, keep store.Revis
 		return fmt.Errorf("prune %s: %w", id, err)
 	}
 	batch := d.db.NewBatch()
-	for _, space := range []byte{spaceRevision, spaceChange, spaceTermsLog} {
+	for _, space := range []byte{spaceRevision, spacePending, spaceChange, spaceTermsLog} {
 		err = errors.Join(err, batch.DeleteRange([]byte{space}, revisionKey(space, keep), nil))
 	}
 	if err = errors.Join(err, batch.Commit(pebble.Sync), batch.Close()); err != nil {

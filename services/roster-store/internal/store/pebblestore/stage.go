@@ -34,7 +34,7 @@ type staging interface {
 
 // Import implements store.Plans.
 func (s *Store) Import(ctx context.Context, h store.PlanHeader, records iter.Seq2[store.ImportRecord, error]) (_ store.Plan, err error) {
-	d, release, err := s.use(ctx, h.District)
+	d, release, err := s.useToStage(ctx, h.District)
 	if err != nil {
 		return store.Plan{}, err
 	}

@@ -1,0 +1,456 @@
+package pebblestore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/cockroachdb/pebble/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/securly/sync/services/platform/record"
+	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/search"
+)
+
+// A person is erased in two steps. One atomic write blanks all that can be read.
+// But what a database has deleted stays in its files: in tables until they are
+// compacted, in logs until they are written over, in manifests as the bounds of
+// tables. So what can be read is then copied to a fresh database, which takes
+// the place of the old one; the old one is removed when its last reader has
+// left. Readers need not wait for any of this, writers wait for the copy.
+
+// ErasePerson implements store.Upkeep.
+func (s *Store) ErasePerson(ctx context.Context, id store.DistrictID, userID string) error {
+	d, release, err := s.useAlone(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := d.blankPerson(ctx, userID); err != nil {
+		return fmt.Errorf("erase user %q of %s: %w", userID, id, err)
+	}
+	next, err := s.copyDistrict(ctx, d)
+	if err != nil {
+		return fmt.Errorf("erase user %q of %s: it is blanked, but still in the files: %w", userID, id, err)
+	}
+	removed, err := s.replace(d, next)
+	if err != nil {
+		return fmt.Errorf("erase user %q of %s: %w", userID, id, errors.Join(err, next.close()))
+	}
+	release()
+	select {
+	case err = <-removed:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("erase user %q of %s: it is blanked, but still in files that are being read: %w", userID, id, err)
+	}
+	return nil
+}
+
+// personal are the entities that record.Blank blanks.
+var personal = []store.Entity{users, demographics}
+
+// blankPerson blanks all that can be read of a person, except staged tables,
+// and notes that the files still hold it.
+func (d *district) blankPerson(ctx context.Context, id string) (err error) {
+	// Nobody stages anything now: what has no plan is left over.
+	if err := d.dropUnfinished(); err != nil {
+		return err
+	}
+	c := &change{d: d, out: batchSink{d.db.NewBatch()}, edits: listEdits{d: d}}
+	defer func() { err = errors.Join(err, c.out.close()) }()
+	known := false
+	for _, e := range personal {
+		n, err := c.blankVersions(e, id)
+		if err != nil {
+			return err
+		}
+		known = known || n > 0
+	}
+	plans, err := d.openPlans()
+	if err != nil {
+		return err
+	}
+	for _, doc := range plans {
+		staged, err := c.blankStaged(ctx, doc, id)
+		if err != nil {
+			return err
+		}
+		known = known || staged
+	}
+	if !known {
+		return store.ErrRecordUnknown
+	}
+	return errors.Join(
+		c.writeLists(ctx),
+		c.out.Set(metaKey(metaErase+id), nil, nil),
+		c.out.commit(ctx),
+	)
+}
+
+// blankVersions blanks all versions of a record and says how many they are.
+func (c *change) blankVersions(e store.Entity, id string) (n int, err error) {
+	live, err := get(c.d.db, recordKey(spaceLive, e, id))
+	if err != nil || live == nil {
+		return 0, err
+	}
+	from, flags, body, err := revFlags(live)
+	if err != nil {
+		return 0, err
+	}
+	before, err := search.Read(e, id, body)
+	if err != nil {
+		return 0, err
+	}
+	if body, err = blankBody(e, id, body); err != nil {
+		return 0, err
+	}
+	now, err := search.Read(e, id, body)
+	if err != nil {
+		return 0, err
+	}
+	hash, err := get(c.d.db, recordKey(spaceHash, e, id))
+	if err != nil {
+		return 0, err
+	}
+	_, _, hash, err = revFlags(hash)
+	if err != nil {
+		return 0, err
+	}
+	if err := errors.Join(
+		c.move(e, id, before.Terms, now.Terms),
+		c.out.Set(recordKey(spaceLive, e, id), appendVersion(nil, from, flags|flagErased, body), nil),
+		c.out.Set(recordKey(spaceHash, e, id), appendVersion(nil, from, flags|flagErased, hash), nil),
+	); err != nil {
+		return 0, err
+	}
+	it, err := c.d.db.NewIter(span(escape([]byte{spaceOld, byte(e)}, id)))
+	if err != nil {
+		return 0, err
+	}
+	n = 1
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		n++
+		var v []byte
+		if v, err = it.ValueAndErr(); err == nil {
+			from, flags, body, err = revFlags(v) // from is to here
+		}
+		if err == nil {
+			body, err = blankBody(e, id, body)
+		}
+		if err == nil {
+			err = c.out.Set(it.Key(), appendVersion(nil, from, flags|flagErased, body), nil)
+		}
+	}
+	return n, errors.Join(err, it.Error(), it.Close())
+}
+
+// blankStaged blanks what a plan would write of a person, and says whether it
+// would write anything. Staged tables are only looked at: they are written anew
+// when they are copied.
+func (c *change) blankStaged(ctx context.Context, doc *planDoc, id string) (found bool, err error) {
+	if doc.Bulk {
+		for _, e := range personal {
+			it, err := c.d.stagedRecords(ctx, doc.ID, "live", spaceLive, e)
+			if err != nil {
+				return false, err
+			}
+			key := recordKey(spaceLive, e, id)
+			found = found || it.SeekGE(key) && bytes.Equal(it.Key(), key)
+			if err := errors.Join(it.Error(), it.Close()); err != nil {
+				return false, err
+			}
+		}
+		return found, nil
+	}
+	for _, e := range personal {
+		key := stagedKey(doc.ID, e, id)
+		v, err := get(c.d.db, key)
+		if err != nil {
+			return false, err
+		}
+		if v == nil {
+			continue
+		}
+		found = true
+		st, err := stagedOf(v)
+		if err == nil {
+			st.body, err = blankBody(e, id, st.body)
+		}
+		st.flags |= flagErased
+		if err := errors.Join(err, c.out.Set(key, st.append(nil), nil)); err != nil {
+			return false, err
+		}
+	}
+	return found, nil
+}
+
+func blankBody(e store.Entity, id string, body []byte) ([]byte, error) {
+	rec, err := search.Decode(e, id, body)
+	if err != nil {
+		return nil, err
+	}
+	if body, err = proto.Marshal(record.Blank(rec)); err != nil {
+		return nil, fmt.Errorf("blank %s %q: %w", record.EntityName(e), id, err)
+	}
+	return body, nil
+}
+
+// copyDistrict copies what can be read of a district to a fresh database.
+func (s *Store) copyDistrict(ctx context.Context, d *district) (*district, error) {
+	dir := filepath.Join(s.dir(d.id), strconv.Itoa(d.copy+1))
+	fresh := dir + ".new"
+	err := os.RemoveAll(fresh)
+	if err == nil {
+		err = s.fill(ctx, d, fresh)
+	}
+	if err == nil {
+		err = os.Rename(fresh, dir)
+	}
+	if err == nil {
+		err = syncDir(s.dir(d.id))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("copy district %s: %w", d.id, errors.Join(err, os.RemoveAll(fresh)))
+	}
+	return s.openCopy(d.id, d.copy+1)
+}
+
+func (s *Store) fill(ctx context.Context, d *district, dir string) (err error) {
+	to := &district{id: d.id, dir: dir, opts: s.options(), runRecords: d.runRecords, ctx: d.ctx}
+	if to.db, err = pebble.Open(dir, to.opts); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, to.db.Close()) }()
+	tables := filepath.Join(dir, stagedDir, "copy")
+	if err := os.MkdirAll(tables, 0o700); err != nil {
+		return err
+	}
+	out := &series{d: to, dir: tables, name: "copy"}
+	erased, err := d.copyTo(ctx, out)
+	if err = errors.Join(err, out.close()); err != nil {
+		return err
+	}
+	if err := to.db.Ingest(ctx, out.paths); err != nil {
+		return fmt.Errorf("ingest tables: %w", err)
+	}
+	if err := os.RemoveAll(tables); err != nil {
+		return err
+	}
+	plans, err := d.openPlans()
+	if err != nil {
+		return err
+	}
+	for _, doc := range plans {
+		if !doc.Bulk {
+			continue
+		}
+		if err := d.restage(ctx, to, doc, erased); err != nil {
+			return fmt.Errorf("copy plan %q: %w", doc.ID, err)
+		}
+	}
+	return nil
+}
+
+// copyTo copies all keys but the notes of who is being erased, and returns
+// these.
+func (d *district) copyTo(ctx context.Context, out setter) (erased map[string]bool, err error) {
+	it, err := d.db.NewIter(nil)
+	if err != nil {
+		return nil, err
+	}
+	erased = map[string]bool{}
+	note := metaKey(metaErase)
+	n := 0
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		if n++; n%1024 == 0 {
+			err = d.check(ctx)
+		}
+		if id, is := bytes.CutPrefix(it.Key(), note); is {
+			erased[string(id)] = true
+			continue
+		}
+		var v []byte
+		if err == nil {
+			v, err = it.ValueAndErr()
+		}
+		if err == nil {
+			err = out.Set(it.Key(), v, nil)
+		}
+	}
+	return erased, errors.Join(err, it.Error(), it.Close())
+}
+
+// restage stages a bulk plan anew, without the persons that are to be erased.
+func (d *district) restage(ctx context.Context, to *district, doc *planDoc, erased map[string]bool) (err error) {
+	b, err := newBulk(to, planDoc{Plan: store.Plan{
+		ID: doc.ID, Counts: map[store.Entity]store.Counts{}, Schools: map[string]map[store.Entity]store.Counts{},
+	}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	for _, e := range record.Entities() {
+		if doc.Counts[e].Created == 0 {
+			continue
+		}
+		if err := b.begin(e); err != nil {
+			return err
+		}
+		if err := d.restageEntity(ctx, b, doc.ID, e, erased); err != nil {
+			return err
+		}
+		if err := b.end(); err != nil {
+			return err
+		}
+	}
+	// The document of the plan is among what was copied.
+	err = b.writeStaged()
+	b.finished = err == nil
+	return err
+}
+
+func (d *district) restageEntity(ctx context.Context, b *bulk, plan store.PlanID, e store.Entity, erased map[string]bool) (err error) {
+	live, err := d.stagedRecords(ctx, plan, "live", spaceLive, e)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, live.Close()) }()
+	hashes, err := d.stagedRecords(ctx, plan, "hash", spaceHash, e)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, hashes.Close()) }()
+	n := 0
+	ok, also := live.First(), hashes.First()
+	for ; ok && also; ok, also = live.Next(), hashes.Next() {
+		if n++; n%1024 == 0 {
+			if err := d.check(ctx); err != nil {
+				return err
+			}
+		}
+		r := bulkRecord{id: string(live.Key()[2:])}
+		v, err := live.ValueAndErr()
+		if err == nil {
+			_, r.flags, r.body, err = revFlags(bytes.Clone(v))
+		}
+		if err == nil && erased[r.id] && (e == users || e == demographics) {
+			r.flags |= flagErased
+			r.body, err = blankBody(e, r.id, r.body)
+		}
+		var hash []byte
+		if err == nil {
+			v, err = hashes.ValueAndErr()
+		}
+		if err == nil {
+			_, _, hash, err = revFlags(v)
+		}
+		if err == nil {
+			copy(r.hash[:], hash)
+			r.facts, err = search.Read(e, r.id, r.body)
+		}
+		if err == nil {
+			err = b.add(r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(live.Error(), hashes.Error()); err != nil {
+		return err
+	}
+	if ok != also {
+		return fmt.Errorf("staged %s and their hashes are not the same", record.EntityName(e))
+	}
+	return nil
+}
+
+// replace lets all who come from now on use the copy of a district. The channel
+// gets the outcome when the last user of the old one has left and its folder is
+// removed.
+func (s *Store) replace(d, next *district) (removed <-chan error, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.ctx.Err() != nil {
+		return nil, context.Cause(d.ctx)
+	}
+	done := make(chan error, 1)
+	d.retired = true
+	d.onLeft = func() {
+		err := d.close()
+		if err == nil {
+			err = os.RemoveAll(d.dir)
+		}
+		if err == nil {
+			err = syncDir(filepath.Dir(d.dir))
+		}
+		if err != nil {
+			s.cfg.Log.Error("remove the old copy of a district", "district", d.id, "error", err)
+		}
+		done <- err
+		s.release(next)
+	}
+	// The old one is a user of the copy: while it is there, the district is
+	// neither closed nor erased. Who ends the copy's calls ends its calls too.
+	next.users, next.used = 1, d.used
+	cancel := next.cancel
+	next.cancel = func(cause error) {
+		cancel(cause)
+		d.cancel(cause)
+	}
+	s.slots[d.id].d = next
+	return done, nil
+}
+
+// finishErasing copies a district if a process has ended before it did.
+func (s *Store) finishErasing(d *district) (*district, error) {
+	it, err := d.db.NewIter(span(metaKey(metaErase)))
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	some := it.First()
+	if err := errors.Join(it.Error(), it.Close()); err != nil || !some {
+		return d, err
+	}
+	next, err := s.copyDistrict(s.ctx, d)
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	if err := errors.Join(d.close(), os.RemoveAll(d.dir), syncDir(filepath.Dir(d.dir))); err != nil {
+		return nil, errors.Join(err, next.close())
+	}
+	return next, nil
+}
+
+// openPlans lists the finished plans that were not committed.
+func (d *district) openPlans() ([]*planDoc, error) {
+	var out []*planDoc
+	it, err := d.db.NewIter(span([]byte{spacePlan}))
+	if err != nil {
+		return nil, err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		doc := &planDoc{}
+		if _, err = getDoc(d.db, it.Key(), doc); err == nil && doc.Outcome == nil {
+			out = append(out, doc)
+		}
+	}
+	return out, errors.Join(err, it.Error(), it.Close())
+}
+
+// stagedRecords walks the staged tables of a bulk plan that hold a key space of
+// an entity.
+func (d *district) stagedRecords(ctx context.Context, plan store.PlanID, name string, space byte, e store.Entity) (*pebble.Iterator, error) {
+	paths, err := d.stagedTables(plan, fmt.Sprintf("%s-%d-", name, e))
+	if err != nil {
+		return nil, err
+	}
+	return d.readTables(ctx, paths, span([]byte{space, byte(e)}))
+}
