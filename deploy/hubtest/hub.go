@@ -115,6 +115,22 @@ func (h *Hub) Kill() {
 	h.stopEvents()
 }
 
+// Restart ends all programs as Kill does and starts them again, with the same
+// addresses, on what they have left. The event server of a cluster stays.
+func (h *Hub) Restart(ctx context.Context) error {
+	killed := h.programs
+	h.programs = nil
+	for _, p := range killed {
+		_ = p.stop(os.Kill)
+	}
+	for _, p := range killed {
+		if err := h.start(ctx, p.name, p.cmd.Args[1:]...); err != nil {
+			return err
+		}
+	}
+	return h.waitReady(ctx, h.HTTPURL)
+}
+
 func (h *Hub) stopEvents() {
 	if h.events != nil {
 		h.events.Shutdown()
