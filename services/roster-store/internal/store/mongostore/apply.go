@@ -33,11 +33,30 @@ func newApplication(c *call, claim entry, base summary) *application {
 		dirty: map[store.Entity]map[string]bool{users: {}, courses: {}, demographics: {}},
 		alone: map[string]bool{},
 	}
-	a.Active, a.Total, a.Families = maps.Clone(base.Active), maps.Clone(base.Total), maps.Clone(base.Families)
-	if a.Total == nil {
-		a.Active, a.Total, a.Families = map[store.Entity]int{}, map[store.Entity]int{}, map[record.Family]int{}
-	}
+	a.summary = newSummary(base)
 	return a
+}
+
+// newSummary returns a summary to count on from another one, which may be empty.
+func newSummary(base summary) summary {
+	s := summary{Active: map[store.Entity]int{}, Total: map[store.Entity]int{}, Families: map[record.Family]int{}}
+	maps.Copy(s.Active, base.Active)
+	maps.Copy(s.Total, base.Total)
+	maps.Copy(s.Families, base.Families)
+	return s
+}
+
+// equal compares; what is not mentioned is 0.
+func (s *summary) equal(other summary) bool {
+	return sameCounts(s.Active, other.Active) && sameCounts(s.Total, other.Total) && sameCounts(s.Families, other.Families)
+}
+
+func sameCounts[K comparable](a, b map[K]int) bool {
+	zero := func(_ K, n int) bool { return n == 0 }
+	a, b = maps.Clone(a), maps.Clone(b)
+	maps.DeleteFunc(a, zero)
+	maps.DeleteFunc(b, zero)
+	return maps.Equal(a, b)
 }
 
 // add counts a record in (by 1) or out (by -1).
