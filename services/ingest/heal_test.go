@@ -64,7 +64,8 @@ func TestADamagedLayerFailsSyncsThatNeedIt(t *testing.T) {
 	other["users.csv"] = strings.ReplaceAll(other["users.csv"], "\nu", "\nx")
 	h.completed(h.sync("second", other))
 	h.damage("sis", "users", "changed")
-	for source, files := range map[string]map[string]string{"sis": addition("new"), "second": other} {
+	changed := with(map[string]string{"manifest.csv": "", "users.csv": other["users.csv"] + strings.ReplaceAll(strings.SplitAfter(other["users.csv"], "\n")[1], "x1,", "x3,")})
+	for source, files := range map[string]map[string]string{"sis": addition("new"), "second": changed} {
 		s := h.sync(source, files)
 		require.Equal(t, ingestv1.SyncState_FAILED, s.GetState(), source)
 		require.Contains(t, s.GetError(), "users of source sis is damaged: upload a complete package to source sis", source)

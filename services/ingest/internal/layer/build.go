@@ -53,7 +53,7 @@ func (b Build) Write(w *Writer) error {
 	if b.Mode == Bulk && !b.Join && b.Previous == nil {
 		return b.copyRows(w)
 	}
-	prev := newPrevious(b.Previous, b.Known)
+	prev := newPrevious(b.Previous, b.Known, w)
 	defer prev.stop()
 	if err := prev.next(); err != nil {
 		return err
@@ -117,24 +117,31 @@ type previous struct {
 	row   int // of the record, if the package has the same row again
 	more  bool
 	at    int
+	w     *Writer
+	kept  bool // w has a record with the id of entry
 }
 
-func newPrevious(entries iter.Seq2[Entry, error], known *Known) *previous {
+func newPrevious(entries iter.Seq2[Entry, error], known *Known, w *Writer) *previous {
 	if entries == nil {
 		entries = func(func(Entry, error) bool) {}
 	}
-	p := &previous{known: known, at: -1}
+	p := &previous{known: known, at: -1, w: w}
 	p.pull, p.stop = iter.Pull2(entries)
 	return p
 }
 
 func (p *previous) next() error {
+	if p.more && !p.kept {
+		if err := p.w.change(Change{ID: p.entry.ID, Was: true, Before: p.entry}); err != nil {
+			return err
+		}
+	}
 	var err error
 	if p.entry, err, p.more = p.pull(); err != nil || !p.more {
 		return err
 	}
 	p.at++
-	p.row = 0
+	p.row, p.kept = 0, false
 	if p.known != nil {
 		if p.at >= len(p.known.rows) {
 			return ErrDamaged
@@ -191,6 +198,19 @@ func (g *group) add(it Item) {
 	}
 }
 
+// put adds an entry to w. prev stands at the previous record of its id, nil if
+// there is none.
+func put(w *Writer, e Entry, prev *previous) error {
+	c := Change{ID: e.ID, Is: true, After: e}
+	if prev != nil {
+		c.Was, c.Before, prev.kept = true, prev.entry, true
+	}
+	if err := w.change(c); err != nil {
+		return err
+	}
+	return w.Add(e)
+}
+
 func (it *Item) entry() Entry {
 	return Entry{ID: it.ID, Hash: it.Hash, Deleted: it.Deleted, Body: it.Body, mark: it.Mark}
 }
@@ -203,7 +223,7 @@ func (b Build) keep(w *Writer, prev *previous) error {
 	case b.Mode == Bulk && prev.row == 0:
 		return nil // it is gone
 	}
-	return w.Add(prev.entry)
+	return put(w, prev.entry, prev)
 }
 
 // assemble makes the record of one id. prev stands at its previous record, nil
@@ -225,9 +245,9 @@ func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 	case !b.Join && fromRow:
 		it := *g.record
 		it.ID = g.id
-		return w.Add(it.entry())
+		return put(w, it.entry(), prev)
 	case !b.Join && known:
-		return w.Add(prev.entry)
+		return put(w, prev.entry, prev)
 	}
 	fromPrevious := prev != nil && (known || g.record != nil || b.Mode != Bulk)
 	if !fromRow && !fromPrevious {
@@ -238,7 +258,7 @@ func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 	}
 	joined := g.joined()
 	if known && prev.entry.HasJoined && prev.entry.Joined == joined {
-		return w.Add(prev.entry) // neither the user nor its roles have changed
+		return put(w, prev.entry, prev) // neither the user nor its roles have changed
 	}
 	var was typev1.Record
 	next := Entry{ID: g.id}
@@ -279,7 +299,7 @@ func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 	}
 	_, base := record.Of(rec)
 	next.Hash, next.Deleted = record.HashOf(rec), base.GetStatus() == record.StatusToBeDeleted
-	return w.Add(next)
+	return put(w, next, prev)
 }
 
 // joined recognises the rows of roles and profiles, in whatever order they came.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/s2"
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
@@ -31,12 +32,15 @@ type Entry struct {
 	Body                    []byte
 	// mark of the row that the record was made of. Read does not return it.
 	mark Mark
+	// before tells that it is what a record was; see Change.
+	before bool
 }
 
 const (
 	entryDeleted = 1 << iota
 	entryJoined
 	entryWorkedOutOrg
+	entryBefore
 )
 
 // entryHead is the fixed part of an encoded entry: hash, flags, joined.
@@ -63,39 +67,62 @@ func (d *Damage) Error() string { return fmt.Sprintf("layer of %s: %v", d.Entity
 // Unwrap returns the cause.
 func (d *Damage) Unwrap() error { return d.Err }
 
-// Writer writes a layer file. Entries must come in ascending order of their ids.
+// Writer writes a layer file, and beside it the marks of its records and, where
+// they are asked for, the differences from the layer file before it. Entries
+// must come in ascending order of their ids.
 type Writer struct {
-	file    *durable.Writer
-	packed  *s2.Writer
-	out     *bufio.Writer
+	records *entries
 	marks   *durable.Writer
 	marked  *bufio.Writer
-	head    []byte
-	records int64
+	mark    []byte
+	changes *entries // nil if nobody asked
+}
+
+// entries is a file of entries.
+type entries struct {
+	file   *durable.Writer
+	sum    *xxhash.Digest // of what is in the file
+	packed *s2.Writer
+	out    *bufio.Writer
+	head   []byte
+	n      int64
 }
 
 // Create begins a layer file; it is there once Close has succeeded.
-func Create(ctx context.Context, bucket *blob.Bucket, key string) (*Writer, error) {
+func Create(ctx context.Context, bucket *blob.Bucket, key string, changes bool) (_ *Writer, err error) {
+	w := &Writer{}
+	defer func() {
+		if err != nil {
+			w.Abort()
+			err = fmt.Errorf("write layer: %w", err)
+		}
+	}()
+	if w.records, err = createEntries(ctx, bucket, key); err != nil {
+		return nil, err
+	}
+	if w.marks, err = durable.Create(ctx, bucket, MarksKey(key), "application/octet-stream"); err != nil {
+		return nil, err
+	}
+	w.marked = bufio.NewWriterSize(w.marks, 64<<10)
+	if changes {
+		w.changes, err = createEntries(ctx, bucket, ChangesKey(key))
+	}
+	return w, err
+}
+
+func createEntries(ctx context.Context, bucket *blob.Bucket, key string) (*entries, error) {
 	file, err := durable.Create(ctx, bucket, key, "application/octet-stream")
 	if err != nil {
-		return nil, fmt.Errorf("write layer: %w", err)
+		return nil, err
 	}
-	marks, err := durable.Create(ctx, bucket, MarksKey(key), "application/octet-stream")
-	if err != nil {
-		file.Abort()
-		return nil, fmt.Errorf("write layer: %w", err)
-	}
-	packed := s2.NewWriter(file, s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10))
-	w := &Writer{
-		file: file, packed: packed, out: bufio.NewWriterSize(packed, 256<<10),
-		marks: marks, marked: bufio.NewWriterSize(marks, 64<<10),
-	}
+	w := &entries{file: file, sum: xxhash.New()}
+	w.packed = s2.NewWriter(io.MultiWriter(file, w.sum), s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10))
+	w.out = bufio.NewWriterSize(w.packed, 256<<10)
 	_, _ = w.out.WriteString(magic) // an error stays in the writer
 	return w, nil
 }
 
-// Add appends an entry.
-func (w *Writer) Add(e Entry) error {
+func (w *entries) add(e Entry) error {
 	var flags byte
 	if e.Deleted {
 		flags |= entryDeleted
@@ -106,42 +133,90 @@ func (w *Writer) Add(e Entry) error {
 	if e.WorkedOutOrg {
 		flags |= entryWorkedOutOrg
 	}
+	if e.before {
+		flags |= entryBefore
+	}
 	head := append(append(w.head[:0], e.Hash[:]...), flags)
 	head = binary.LittleEndian.AppendUint64(head, e.Joined)
 	head = binary.AppendUvarint(head, uint64(len(e.ID)))
 	head = binary.AppendUvarint(head, uint64(len(e.Body)))
+	w.head = head
 	_, _ = w.out.Write(head)
 	_, _ = w.out.Write(e.ID)
 	if _, err := w.out.Write(e.Body); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
-	w.head = e.mark.append(head[:0])
-	if _, err := w.marked.Write(w.head); err != nil {
-		return fmt.Errorf("write layer: %w", err)
-	}
-	w.records++
+	w.n++
 	return nil
 }
 
-// Records counts what was added.
-func (w *Writer) Records() int64 { return w.records }
+func (w *entries) flush() error { return errors.Join(w.out.Flush(), w.packed.Close()) }
 
-// Close makes the file visible.
+// Add appends an entry.
+func (w *Writer) Add(e Entry) error {
+	if err := w.records.add(e); err != nil {
+		return err
+	}
+	w.mark = e.mark.append(w.mark[:0])
+	if _, err := w.marked.Write(w.mark); err != nil {
+		return fmt.Errorf("write layer: %w", err)
+	}
+	return nil
+}
+
+// Records counts what was added, Changes the entries of the differences.
+// Checksum is of the layer file; it is known after Close.
+func (w *Writer) Records() int64   { return w.records.n }
+func (w *Writer) Changes() int64   { return w.changes.n }
+func (w *Writer) Checksum() uint64 { return w.records.sum.Sum64() }
+
+// Close makes the files visible.
 func (w *Writer) Close() error {
-	if err := errors.Join(w.out.Flush(), w.packed.Close(), w.marked.Flush()); err != nil {
+	err := errors.Join(w.records.flush(), w.marked.Flush())
+	if w.changes != nil {
+		err = errors.Join(err, w.changes.flush())
+	}
+	if err != nil {
 		w.Abort()
 		return fmt.Errorf("write layer: %w", err)
 	}
-	if err := errors.Join(w.marks.Close(), w.file.Close()); err != nil {
+	err = w.marks.Close()
+	if w.changes != nil {
+		err = errors.Join(err, w.changes.file.Close())
+	}
+	if err := errors.Join(err, w.records.file.Close()); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
 	return nil
 }
 
-// Abort gives the file up. It does nothing after Close.
+// Abort gives the files up. It does nothing after Close.
 func (w *Writer) Abort() {
-	w.marks.Abort()
-	w.file.Abort()
+	for _, e := range []*entries{w.records, w.changes} {
+		if e != nil {
+			e.file.Abort()
+		}
+	}
+	if w.marks != nil {
+		w.marks.Abort()
+	}
+}
+
+// Sound tells whether a layer file has the bytes that were written.
+func Sound(ctx context.Context, bucket *blob.Bucket, key string, checksum uint64) (bool, error) {
+	r, err := bucket.NewReader(ctx, key, nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read layer file %s: %w", key, err)
+	}
+	sum := xxhash.New()
+	_, err = io.Copy(sum, r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return false, fmt.Errorf("read layer file %s: %w", key, err)
+	}
+	return sum.Sum64() == checksum, nil
 }
 
 // Read yields the entries of a layer file, so many as records says, in order. An
@@ -207,6 +282,7 @@ func readEntry(in *bufio.Reader, head, buf []byte) (Entry, []byte, error) {
 	e.Hash = record.Hash(head[:record.HashSize])
 	flags := head[record.HashSize]
 	e.Deleted, e.HasJoined, e.WorkedOutOrg = flags&entryDeleted != 0, flags&entryJoined != 0, flags&entryWorkedOutOrg != 0
+	e.before = flags&entryBefore != 0
 	e.Joined = binary.LittleEndian.Uint64(head[record.HashSize+1:])
 	id, err1 := binary.ReadUvarint(in)
 	body, err2 := binary.ReadUvarint(in)

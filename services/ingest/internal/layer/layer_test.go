@@ -83,7 +83,7 @@ func TestSortDoesNotDependOnTheOrderOfRows(t *testing.T) {
 
 func TestLayerFile(t *testing.T) {
 	b := bucket(t)
-	w, err := Create(t.Context(), b, "k")
+	w, err := Create(t.Context(), b, "k", false)
 	require.NoError(t, err)
 	var want []string
 	for i := range 10_000 {
@@ -130,7 +130,7 @@ func flipped(b []byte) []byte {
 
 func TestAbortedLayerFileIsNotThere(t *testing.T) {
 	b := bucket(t)
-	w, err := Create(t.Context(), b, "k")
+	w, err := Create(t.Context(), b, "k", false)
 	require.NoError(t, err)
 	require.NoError(t, w.Add(Entry{ID: []byte("a")}))
 	w.Abort()
@@ -166,7 +166,7 @@ func build(t *testing.T, b *blob.Bucket, mode Mode, previous int, rows string) (
 	if previous > 0 {
 		plan.Previous = Read(t.Context(), b, "previous", int64(previous))
 	}
-	w, err := Create(t.Context(), b, "next")
+	w, err := Create(t.Context(), b, "next", previous > 0)
 	require.NoError(t, err)
 	require.NoError(t, plan.Write(w))
 	require.NoError(t, w.Close())

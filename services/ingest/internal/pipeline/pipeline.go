@@ -429,14 +429,20 @@ func (b *build) write(ctx context.Context, plan layer.Build) error {
 	name := record.EntityName(b.entity)
 	prev := b.in.Previous[name]
 	if b.known != nil && !plan.Join && b.sorter.Empty() && b.known.All() {
-		b.out = prev // nothing but the order of the rows has changed
-		return nil
+		// Nothing but the order of the rows has changed. The file may not be read
+		// for long, so this is where damage is found.
+		sound, err := layer.Sound(ctx, b.in.Bucket, prev.GetKey(), prev.GetChecksum())
+		if err == nil && !sound && prev.GetChecksum() != 0 {
+			err = &layer.Damage{Entity: name, Err: layer.ErrDamaged}
+		}
+		b.out = prev
+		return err
 	}
 	if prev != nil && b.needsPrevious(plan) {
 		plan.Previous = layer.Read(ctx, b.in.Bucket, prev.GetKey(), prev.GetRecords())
 	}
 	key := b.in.Prefix + name
-	w, err := layer.Create(ctx, b.in.Bucket, key)
+	w, err := layer.Create(ctx, b.in.Bucket, key, plan.Previous != nil)
 	if err != nil {
 		return err
 	}
@@ -450,7 +456,10 @@ func (b *build) write(ctx context.Context, plan layer.Build) error {
 	if err := w.Close(); err != nil {
 		return fmt.Errorf("build the layer of %s: %w", name, err)
 	}
-	b.out = &ingestv1.LayerFile{Key: key, Records: w.Records()}
+	b.out = &ingestv1.LayerFile{Key: key, Records: w.Records(), Checksum: w.Checksum()}
+	if plan.Previous != nil {
+		b.out.Since, b.out.Changes = prev.GetKey(), w.Changes()
+	}
 	return nil
 }
 

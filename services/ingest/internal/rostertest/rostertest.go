@@ -10,10 +10,12 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -32,6 +34,11 @@ type Store struct {
 	// again after it has had its effect ("Import done"). An error it returns is
 	// the caller's answer.
 	Fail func(method string) error
+
+	// Complete refuses all differences; Differences counts the plans that were
+	// made of one.
+	Complete    bool
+	Differences int
 }
 
 type district struct {
@@ -169,7 +176,8 @@ func (s *Store) Import(stream grpc.ClientStreamingServer[rosterv1.ImportRequest,
 			if last := candidate[e]; len(last) > 0 && last[len(last)-1].GetSourcedId() >= r.GetSourcedId() {
 				return errs.New(codes.InvalidArgument, "INVALID_ARGUMENT", "records out of order")
 			}
-			if hash := record.HashOf(decode(r.GetBody())); !bytes.Equal(hash[:], r.GetHash()) {
+			body := decode(r.GetBody())
+			if hash := record.HashOf(body); !bytes.Equal(hash[:], r.GetHash()) && !erased(body) && !(header.GetBaseRevision() > 0 && gone(r)) {
 				return errs.New(codes.InvalidArgument, "INVALID_ARGUMENT", "wrong hash")
 			}
 			candidate[e] = append(candidate[e], r)
@@ -195,16 +203,24 @@ func (s *Store) stage(header *rosterv1.PlanHeader, candidate map[typev1.Entity][
 	if err := d.fenced(header.GetFence()); err != nil {
 		return nil, err
 	}
+	if base := header.GetBaseRevision(); base > 0 && (s.Complete || base != d.revision || !header.GetBaseCommitTime().AsTime().Equal(commitTime(base))) {
+		return nil, errs.New(codes.FailedPrecondition, "BASE_MOVED", "the base is not the head")
+	}
 	p := &staged{plan: &rosterv1.Plan{
 		Plan: header.GetPlan(), Sync: header.GetSync(), BaseRevision: d.revision, Counts: map[string]*rosterv1.ChangeCounts{},
 	}}
 	for _, e := range record.Entities() {
-		counts := &rosterv1.ChangeCounts{Received: int32(len(candidate[e]))}
+		unsent := header.GetUnsent()[record.EntityName(e)]
+		counts := &rosterv1.ChangeCounts{Received: unsent, Unchanged: unsent}
 		p.plan.Counts[record.EntityName(e)] = counts
 		seen := map[string]bool{}
 		for _, r := range candidate[e] {
 			seen[r.GetSourcedId()] = true
 			live := d.live[e][r.GetSourcedId()]
+			if gone(r) {
+				continue
+			}
+			counts.Received++
 			c := change{entity: e, id: r.GetSourcedId(), body: r.GetBody(), hash: r.GetHash()}
 			_, base := record.Of(decode(r.GetBody()))
 			gone := base.GetStatus() == record.StatusToBeDeleted
@@ -224,13 +240,19 @@ func (s *Store) stage(header *rosterv1.PlanHeader, candidate map[typev1.Entity][
 			}
 			p.changes = append(p.changes, c)
 		}
+		absent := slices.DeleteFunc(slices.Sorted(maps.Keys(d.live[e])), func(id string) bool { return seen[id] })
 		if !slices.Contains(header.GetComplete(), e) {
-			continue
+			absent = nil
+			for _, r := range candidate[e] {
+				if gone(r) && d.live[e][r.GetSourcedId()] != nil {
+					absent = append(absent, r.GetSourcedId())
+				}
+			}
 		}
-		for _, id := range slices.Sorted(maps.Keys(d.live[e])) {
+		for _, id := range absent {
 			live := d.live[e][id]
 			r := decode(live.body)
-			if _, base := record.Of(r); seen[id] || base.GetStatus() == record.StatusToBeDeleted {
+			if _, base := record.Of(r); base.GetStatus() == record.StatusToBeDeleted {
 				continue
 			}
 			record.SetStatus(r, record.StatusToBeDeleted)
@@ -244,7 +266,29 @@ func (s *Store) stage(header *rosterv1.PlanHeader, candidate map[typev1.Entity][
 		}
 	}
 	d.plans[header.GetPlan()] = p
+	if header.GetBaseRevision() > 0 {
+		s.Differences++
+	}
 	return proto.CloneOf(p.plan), nil
+}
+
+// gone tells whether a record stands for one that is no longer there.
+func gone(r *rosterv1.ImportRecord) bool { return len(r.GetBody()) == 0 && len(r.GetHash()) == 0 }
+
+// commitTime is made up: revision n was committed n seconds into the epoch.
+func commitTime(revision int32) time.Time { return time.Unix(int64(revision), 0) }
+
+// ListRevisions lists the head alone.
+func (s *Store) ListRevisions(_ context.Context, req *rosterv1.ListRevisionsRequest) (*rosterv1.ListRevisionsResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.get(req.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	return &rosterv1.ListRevisionsResponse{Revisions: []*rosterv1.Revision{{
+		Revision: d.revision, CommitTime: timestamppb.New(commitTime(d.revision)),
+	}}}, nil
 }
 
 func (d *district) fenced(fence int64) error {

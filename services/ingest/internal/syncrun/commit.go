@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -14,8 +12,6 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
-	"github.com/securly/sync/services/ingest/internal/layer"
-	"github.com/securly/sync/services/ingest/internal/merge"
 	"github.com/securly/sync/services/ingest/internal/plan"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/authn"
@@ -29,8 +25,11 @@ var (
 	errPlanUnknown = errs.New(codes.NotFound, "PLAN_NOT_FOUND", "")
 )
 
-// batchBytes is the size from which a batch is sent.
-const batchBytes = 1 << 20
+// A batch is sent when it has so many bytes or records.
+const (
+	batchBytes   = 1 << 20
+	batchRecords = 10_000
+)
 
 // committing holds the lease of a district's commits while do runs. While a
 // commit of another sync is unfinished its layer is not current yet, so that a
@@ -92,7 +91,7 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 		}
 		work, stop := r.follow(ctx, s, nil)
 		defer stop()
-		p, err := r.stage(work, s, fence)
+		p, candidate, err := r.stage(work, s, fence)
 		if err != nil {
 			if work.Err() != nil && ctx.Err() == nil {
 				return errMoved
@@ -121,7 +120,7 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 			}
 		}
 		err = r.enter(ctx, s, to, func(d *ingestv1.SyncDocument) {
-			d.Sync.HoldReasons = reasons
+			d.Candidate, d.Sync.HoldReasons = candidate, reasons
 			count(d.GetSync(), p)
 		}, ingestv1.SyncState_PLANNING)
 		if err != nil || to != ingestv1.SyncState_COMMITTING {
@@ -156,83 +155,11 @@ func count(s *ingestv1.Sync, p *rosterv1.Plan) {
 	}
 }
 
-// stage streams the district's candidate to the roster store.
-func (r *Runner) stage(ctx context.Context, s *ingestv1.SyncDocument, fence int64) (*rosterv1.Plan, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends a stream that is given up half way
-	layers, err := r.layers(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := r.deps.Roster.Import(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
-	}
-	send := func(m *rosterv1.ImportRequest) error {
-		err := stream.Send(m)
-		if errors.Is(err, io.EOF) { // the store has given up; its reason comes with the response
-			_, err = stream.CloseAndRecv()
-		}
-		if err != nil {
-			return fmt.Errorf("plan: %w", err)
-		}
-		return nil
-	}
-	err = send(&rosterv1.ImportRequest{Message: &rosterv1.ImportRequest_Header{Header: &rosterv1.PlanHeader{
-		District: s.GetDistrict(), Plan: s.GetPlan(), Sync: s.GetSync().GetSyncId(), Complete: record.Entities(), Fence: fence,
-	}}})
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range record.Entities() {
-		if err := sendEntity(e, r.candidate(ctx, layers, e), send); err != nil {
-			return nil, err
-		}
-	}
-	p, err := stream.CloseAndRecv()
-	if err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
-	}
-	return p, nil
-}
-
-func sendEntity(e typev1.Entity, entries iter.Seq2[layer.Entry, error], send func(*rosterv1.ImportRequest) error) error {
-	var batch []*rosterv1.ImportRecord
-	var arena []byte
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		err := send(&rosterv1.ImportRequest{Message: &rosterv1.ImportRequest_Batch{Batch: &rosterv1.ImportBatch{Entity: e, Records: batch}}})
-		// gRPC may read a message after Send has returned: nothing is used twice.
-		batch, arena = make([]*rosterv1.ImportRecord, 0, cap(batch)), nil
-		return err
-	}
-	for entry, err := range entries {
-		if err != nil {
-			return err
-		}
-		if arena == nil {
-			arena = make([]byte, 0, batchBytes+batchBytes/8)
-		}
-		start := len(arena)
-		arena = append(append(arena, entry.Hash[:]...), entry.Body...)
-		rec := arena[start:len(arena):len(arena)]
-		batch = append(batch, &rosterv1.ImportRecord{SourcedId: string(entry.ID), Hash: rec[:record.HashSize:record.HashSize], Body: rec[record.HashSize:]})
-		if len(arena) >= batchBytes {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
-}
-
-// layers returns the layers of the district's sources in the order in which
-// the sources were created, that of s as the sync has made it.
-func (r *Runner) layers(ctx context.Context, s *ingestv1.SyncDocument) ([]*ingestv1.LayerDocument, error) {
+// layers returns the current layers of the district's sources in the order in
+// which the sources were created.
+func (r *Runner) layers(ctx context.Context, district string) ([]*ingestv1.LayerDocument, error) {
 	var sources []*ingestv1.Source
-	for doc, err := range r.deps.Store.Sources.All(ctx, state.Within(s.GetDistrict())) {
+	for doc, err := range r.deps.Store.Sources.All(ctx, state.Within(district)) {
 		if err != nil {
 			return nil, err
 		}
@@ -243,41 +170,13 @@ func (r *Runner) layers(ctx context.Context, s *ingestv1.SyncDocument) ([]*inges
 	})
 	var out []*ingestv1.LayerDocument
 	for _, source := range sources {
-		if source.GetSourceId() == s.GetSync().GetSource() {
-			out = append(out, &ingestv1.LayerDocument{Source: source.GetSourceId(), Files: s.GetLayer()})
-			continue
-		}
-		l, err := r.deps.Store.Layer(ctx, s.GetDistrict(), source.GetSourceId())
+		l, err := r.deps.Store.Layer(ctx, district, source.GetSourceId())
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, l)
 	}
 	return out, nil
-}
-
-func (r *Runner) candidate(ctx context.Context, layers []*ingestv1.LayerDocument, e typev1.Entity) iter.Seq2[layer.Entry, error] {
-	var streams []iter.Seq2[layer.Entry, error]
-	for _, l := range layers {
-		if f := l.GetFiles()[record.EntityName(e)]; f != nil {
-			streams = append(streams, named(l.GetSource(), e, layer.Read(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords())))
-		}
-	}
-	return merge.Layers(streams...)
-}
-
-// named has a stream say whose layer file is damaged, if it is.
-func named(source string, e typev1.Entity, entries iter.Seq2[layer.Entry, error]) iter.Seq2[layer.Entry, error] {
-	return func(yield func(layer.Entry, error) bool) {
-		for entry, err := range entries {
-			if errors.Is(err, layer.ErrDamaged) {
-				err = &layer.Damage{Source: source, Entity: record.EntityName(e), Err: err}
-			}
-			if !yield(entry, err) {
-				return
-			}
-		}
-	}
 }
 
 // removedSchools counts the schools among the orgs that a plan removes.
@@ -330,6 +229,7 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 	}
 	err = r.deps.Store.SetLayer(ctx, &ingestv1.LayerDocument{
 		District: s.GetDistrict(), Source: s.GetSync().GetSource(), Files: s.GetLayer(), Sync: s.GetSync().GetSyncId(), UpdateTime: timestamppb.New(r.deps.Now()),
+		Candidate: r.committed(ctx, s, answer),
 	})
 	if err != nil {
 		return fmt.Errorf("make the layer current: %w", err)

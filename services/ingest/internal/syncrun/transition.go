@@ -279,6 +279,9 @@ func (r *Runner) tidyLayers(ctx context.Context, district, source, ended string)
 			return err
 		}
 		keep(doc.Value.GetLayer())
+		for _, f := range doc.Value.GetLayer() {
+			needed[layer.ChangesKey(f.GetKey())] = true
+		}
 	}
 	return DeleteBlobs(ctx, r.deps.Blobs, LayerPrefix(district, source), func(key string) bool { return !needed[key] })
 }
