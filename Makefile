@@ -133,6 +133,11 @@ test: ui tools-ferretdb $(browser)/node_modules/.stamp ## Run all tests: Go with
 test-short: tools-ferretdb ## Run the Go tests without race detector, end-to-end tests and browser
 	@p=$$($(unit_packages)); $(step) "Go tests" $(GO_TEST) -short $$p
 
+.PHONY: test-crash
+test-crash: tools-ferretdb ## Kill a working roster store 200 times on each engine and look at what it leaves
+	@for e in pebblestore mongostore; do $(step) "killing $$e" $(GO_TEST) -count=1 -timeout 30m -v -run '^TestKilled$$' \
+		./services/roster-store/internal/store/$$e -kills 200 || exit 1; done
+
 .PHONY: bench
 bench: ui bin/securly-sync ## Measure the yardstick against its anchors; takes BENCH_FLAGS
 	@$(require) gcc g++ sqlite3
