@@ -70,8 +70,11 @@ func From(ctx context.Context, err error) Problem {
 			p.Details = append(p.Details, text)
 		}
 	}
-	if routing != nil {
+	switch {
+	case routing != nil:
 		p.Code = routing.HTTPStatus
+	case s.Code() == codes.OutOfRange:
+		p.Code = http.StatusGone // what was there is no longer kept
 	}
 	return p
 }

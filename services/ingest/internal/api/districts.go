@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
@@ -34,7 +35,19 @@ func districtView(doc docstore.Doc[*ingestv1.DistrictDocument]) *ingestv1.Distri
 	d.Name = "districts/" + doc.ID
 	d.DistrictId = doc.ID
 	d.Etag = etag(doc.Version)
+	d.HistoryDays = proto.Int32(int32(HistoryDays(d)))
 	return d
+}
+
+const (
+	defaultHistory = 400
+	// maxHistory is a hundred years.
+	maxHistory = 36_525
+)
+
+// HistoryDays is for how many days past states of the roster can be read.
+func HistoryDays(d *ingestv1.District) int {
+	return cmp.Or(int(d.GetHistoryDays()), defaultHistory)
 }
 
 var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]{2,}$`)
@@ -49,6 +62,9 @@ func checkDistrict(prefix string, d *ingestv1.District) error {
 		if _, err := time.LoadLocation(zone); err != nil || zone == "Local" {
 			return invalid(prefix+"timeZone", "is no IANA time zone; America/Chicago would be one")
 		}
+	}
+	if days := d.GetHistoryDays(); d.HistoryDays != nil && (days < 1 || days > maxHistory) {
+		return invalid(prefix+"historyDays", "must be from 1 to %d; history is kept for %d days if it was never set", maxHistory, defaultHistory)
 	}
 	if len(d.GetEmailDomains()) > 100 {
 		return invalid(prefix+"emailDomains", "must not have more than 100 entries")
@@ -71,7 +87,7 @@ func (s *districts) CreateDistrict(ctx context.Context, req *ingestv1.CreateDist
 	now := timestamppb.New(s.Now())
 	d := &ingestv1.District{
 		DisplayName: req.GetDistrict().GetDisplayName(), TimeZone: req.GetDistrict().GetTimeZone(),
-		EmailDomains: req.GetDistrict().GetEmailDomains(), CreateTime: now, UpdateTime: now,
+		EmailDomains: req.GetDistrict().GetEmailDomains(), HistoryDays: req.GetDistrict().HistoryDays, CreateTime: now, UpdateTime: now,
 	}
 	if err := checkDistrict("district.", d); err != nil {
 		return nil, err
@@ -189,6 +205,9 @@ func (s *districts) UpdateDistrict(ctx context.Context, req *ingestv1.UpdateDist
 	}
 	if changes("email_domains", len(next.GetEmailDomains()) > 0) {
 		d.EmailDomains = next.GetEmailDomains()
+	}
+	if changes("history_days", next.HistoryDays != nil) {
+		d.HistoryDays = next.HistoryDays
 	}
 	d.UpdateTime = timestamppb.New(s.Now())
 	if doc, err = s.Store.Districts.Update(ctx, doc); err != nil {

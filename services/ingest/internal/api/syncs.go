@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
+	"slices"
 	"strconv"
 
 	"google.golang.org/genproto/googleapis/api/httpbody"
@@ -15,6 +16,7 @@ import (
 	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
 	"github.com/securly/sync/services/ingest/internal/finding"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
@@ -45,9 +47,11 @@ func (s *syncs) StartSync(ctx context.Context, req *ingestv1.StartSyncRequest) (
 	if len(req.GetReason()) > 1000 {
 		return nil, invalid("reason", "must not be longer than 1000 bytes")
 	}
-	upload, err := s.Store.Upload(ctx, district, source, req.GetUploadId())
-	if err != nil {
-		return nil, err
+	upload := &ingestv1.UploadDocument{} // to be pulled
+	if _, pulls := catalogue.Puller(owner.Value.GetSource().GetConnector()); !pulls || req.GetUploadId() != "" {
+		if upload, err = s.Store.Upload(ctx, district, source, req.GetUploadId()); err != nil {
+			return nil, err
+		}
 	}
 	id, now := state.NewID(), timestamppb.New(s.Now())
 	key := state.Key(district, id)
@@ -179,7 +183,7 @@ func (s *syncs) changes(ctx context.Context, doc *ingestv1.SyncDocument, req *in
 		return out, nil // there is no plan, or it was dropped
 	}
 	page, err := s.Roster.ListPlanChanges(ctx, &rosterv1.ListPlanChangesRequest{
-		District: req.GetDistrict(), Plan: doc.GetPlan(), Entity: req.GetEntity(), Kind: req.GetKind(),
+		District: req.GetDistrict(), Plan: syncrun.PlanOf(doc), Entity: req.GetEntity(), Kind: req.GetKind(),
 		PageSize: req.GetPageSize(), PageToken: req.GetPageToken(),
 	})
 	if errors.Is(err, errPlanUnknown) {
@@ -276,29 +280,43 @@ func (s *syncs) ListSyncFindings(ctx context.Context, req *ingestv1.ListSyncFind
 }
 
 func (s *syncs) ApproveSync(ctx context.Context, req *ingestv1.ApproveSyncRequest) (*ingestv1.Sync, error) {
-	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_COMMITTING, "approved",
-		ingestv1.SyncState_ON_HOLD)
+	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_COMMITTING, "approved", func(d *ingestv1.SyncDocument) error {
+		if !req.GetWithoutRemovals() && len(req.GetSchools()) == 0 {
+			return nil
+		}
+		for _, id := range req.GetSchools() {
+			if !slices.ContainsFunc(d.GetSync().GetSchools(), func(c *ingestv1.SchoolChanges) bool { return c.GetSchoolId() == id }) {
+				return invalid("schools", "no change of sync %s touches a school %q: take the ids from the sync's schools", req.GetSync(), id)
+			}
+		}
+		d.Selection = &ingestv1.Selection{Plan: d.GetPlan() + "-part", WithoutRemovals: req.GetWithoutRemovals(), Schools: req.GetSchools()}
+		return nil
+	}, ingestv1.SyncState_ON_HOLD)
 }
 
 func (s *syncs) DiscardSync(ctx context.Context, req *ingestv1.DiscardSyncRequest) (*ingestv1.Sync, error) {
-	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_DISCARDED, "discarded",
+	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_DISCARDED, "discarded", nil,
 		ingestv1.SyncState_ON_HOLD)
 }
 
 func (s *syncs) CancelSync(ctx context.Context, req *ingestv1.CancelSyncRequest) (*ingestv1.Sync, error) {
-	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_CANCELLED, "cancelled",
+	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_CANCELLED, "cancelled", nil,
 		ingestv1.SyncState_QUEUED, ingestv1.SyncState_PULLING, ingestv1.SyncState_NORMALISING, ingestv1.SyncState_PLANNING, ingestv1.SyncState_ON_HOLD)
 }
 
-// decide moves a sync as a person has decided.
-func (s *syncs) decide(ctx context.Context, district, sync string, to ingestv1.SyncState, what string, from ...ingestv1.SyncState) (*ingestv1.Sync, error) {
+// decide moves a sync as a person has decided, with another change in the same
+// write unless it is nil.
+func (s *syncs) decide(ctx context.Context, district, sync string, to ingestv1.SyncState, what string, change func(*ingestv1.SyncDocument) error, from ...ingestv1.SyncState) (*ingestv1.Sync, error) {
 	if _, err := s.sync(ctx, district, sync); err != nil {
 		return nil, err
 	}
 	var found ingestv1.SyncState
 	doc, err := s.Store.Syncs.Modify(ctx, state.Key(district, sync), func(d *ingestv1.SyncDocument) error {
 		found = d.GetSync().GetState()
-		return syncrun.Enter(d.GetSync(), s.Now(), to, from...)
+		if err := syncrun.Enter(d.GetSync(), s.Now(), to, from...); err != nil || change == nil {
+			return err
+		}
+		return change(d)
 	})
 	if syncrun.IsMoved(err) {
 		return nil, errs.Errorf(codes.FailedPrecondition, "SYNC_STATE", "sync %s is %s and cannot be %s", sync, found, what).With("state", found.String())

@@ -30,12 +30,26 @@ const (
 	ManyUpdates    = "many-updates"
 	EntityEmptied  = "entity-emptied"
 	SchoolsRemoved = "schools-removed"
+	// RevisionRestored: the roster was taken back to an earlier revision.
+	RevisionRestored = "revision-restored"
+	// PlanChanged: what a person has chosen changes of is no longer the plan.
+	PlanChanged = "plan-changed"
 )
 
+// Facts are what a plan does not say itself.
+type Facts struct {
+	// RemovedSchools counts the orgs of type school that it removes.
+	RemovedSchools int
+	// KnownUndo is the newest revision that took the roster back and that the
+	// source has committed after.
+	KnownUndo int32
+	// PartlyApproved tells that a person had chosen changes of the plan before.
+	PartlyApproved bool
+}
+
 // Holds returns why a plan has to wait; nothing means that it may be committed.
-// removedSchools counts the orgs of type school that it removes.
-func Holds(p *rosterv1.Plan, removedSchools int, t Thresholds) []*ingestv1.HoldReason {
-	var out []*ingestv1.HoldReason
+func Holds(p *rosterv1.Plan, f Facts, t Thresholds) []*ingestv1.HoldReason {
+	out := decisions(p, f)
 	for _, e := range record.Entities() {
 		name := record.EntityName(e)
 		c := p.GetCounts()[name]
@@ -65,11 +79,39 @@ func Holds(p *rosterv1.Plan, removedSchools int, t Thresholds) []*ingestv1.HoldR
 				"look at the changes for a column that was mapped or filled in another way; approve if they are right, else discard and correct the export")
 		}
 	}
-	if removedSchools > 0 {
+	if f.RemovedSchools > 0 {
 		out = append(out, &ingestv1.HoldReason{
-			Type: SchoolsRemoved, Entity: record.EntityName(typev1.Entity_ENTITY_ORGS), Count: int32(removedSchools),
-			Message:  fmt.Sprintf("schools would be removed: %d", removedSchools),
+			Type: SchoolsRemoved, Entity: record.EntityName(typev1.Entity_ENTITY_ORGS), Count: int32(f.RemovedSchools),
+			Message:  fmt.Sprintf("schools would be removed: %d", f.RemovedSchools),
 			NextStep: "approve if the schools have closed or left the district, else discard and correct the export",
+		})
+	}
+	return out
+}
+
+// decisions are the reasons that follow from what a person has decided before,
+// for a plan that changes anything.
+func decisions(p *rosterv1.Plan, f Facts) []*ingestv1.HoldReason {
+	changes := int32(0)
+	for _, c := range p.GetCounts() {
+		changes += c.GetCreated() + c.GetUpdated() + c.GetRemoved()
+	}
+	if changes == 0 {
+		return nil
+	}
+	var out []*ingestv1.HoldReason
+	if p.GetLastUndo() > f.KnownUndo {
+		out = append(out, &ingestv1.HoldReason{
+			Type: RevisionRestored, Count: changes,
+			Message:  fmt.Sprintf("the roster was taken back to an earlier revision, as revision %d, and this is the first sync of the source that would change it again", p.GetLastUndo()),
+			NextStep: "look at the changes; approve if the source has been corrected, and its next syncs go on as before, else discard and correct the export",
+		})
+	}
+	if f.PartlyApproved {
+		out = append(out, &ingestv1.HoldReason{
+			Type: PlanChanged, Count: changes,
+			Message:  "a part of this plan was approved, but a record in it has changed before it was applied, so that the plan was made anew",
+			NextStep: "look at the changes and approve again",
 		})
 	}
 	return out

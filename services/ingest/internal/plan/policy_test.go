@@ -34,7 +34,7 @@ func TestHolds(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := &rosterv1.Plan{Counts: map[string]*rosterv1.ChangeCounts{test.entity: test.counts}}
 			var got []string
-			for _, r := range Holds(p, test.schools, DefaultThresholds()) {
+			for _, r := range Holds(p, Facts{RemovedSchools: test.schools}, DefaultThresholds()) {
 				got = append(got, r.GetType())
 				require.Equal(t, test.entity, r.GetEntity())
 				require.NotEmpty(t, r.GetMessage())
@@ -43,4 +43,21 @@ func TestHolds(t *testing.T) {
 			require.Equal(t, test.want, got)
 		})
 	}
+}
+
+func TestDecisionsHold(t *testing.T) {
+	types := func(p *rosterv1.Plan, f Facts) (out []string) {
+		for _, r := range Holds(p, f, DefaultThresholds()) {
+			out = append(out, r.GetType())
+			require.NotEmpty(t, r.GetMessage())
+			require.NotEmpty(t, r.GetNextStep())
+		}
+		return out
+	}
+	p := &rosterv1.Plan{LastUndo: 7, Counts: map[string]*rosterv1.ChangeCounts{"users": {Updated: 1, Unchanged: 9}}}
+	require.Equal(t, []string{RevisionRestored}, types(p, Facts{}))
+	require.Equal(t, []string{RevisionRestored}, types(p, Facts{KnownUndo: 6}))
+	require.Empty(t, types(p, Facts{KnownUndo: 7}))
+	require.Equal(t, []string{PlanChanged}, types(p, Facts{KnownUndo: 7, PartlyApproved: true}))
+	require.Empty(t, types(&rosterv1.Plan{LastUndo: 7}, Facts{PartlyApproved: true}), "it changes nothing")
 }

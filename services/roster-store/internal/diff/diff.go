@@ -117,9 +117,7 @@ func judge(c *store.Change) (bool, error) {
 		return false, err
 	}
 	switch was, is := active(before), active(after); {
-	case !was && !is && (before == nil || after == nil):
-		return false, nil
-	case before != nil && after != nil && record.HashOf(before) == record.HashOf(after):
+	case !was && !is, was && is && record.HashOf(before) == record.HashOf(after):
 		return false, nil
 	case was && !is:
 		c.Kind = store.Removed

@@ -45,7 +45,8 @@ var (
 	ErrRevisionUnknown = errs.New(codes.NotFound, "REVISION_NOT_FOUND", "revision is not committed")
 	// ErrRevisionGone means that the revision was pruned: read a newer one
 	// from its beginning.
-	ErrRevisionGone = errs.New(codes.OutOfRange, "REVISION_GONE", "revision is gone")
+	ErrRevisionGone = errs.New(codes.OutOfRange, "REVISION_GONE",
+		"older ones are no longer kept: read that one or a newer one, and load a copy that follows the changes anew")
 	ErrClosed       = errs.New(codes.Unavailable, "STORE_CLOSED", "store is closed")
 )
 

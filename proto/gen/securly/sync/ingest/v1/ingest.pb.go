@@ -122,7 +122,7 @@ type District struct {
 	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	// For how many days every past state of the roster can be read: 1 or more,
 	// 400 if it was never set.
-	HistoryDays   int32 `protobuf:"varint,9,opt,name=history_days,json=historyDays,proto3" json:"history_days,omitempty"`
+	HistoryDays   *int32 `protobuf:"varint,9,opt,name=history_days,json=historyDays,proto3,oneof" json:"history_days,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,8 +214,8 @@ func (x *District) GetEtag() string {
 }
 
 func (x *District) GetHistoryDays() int32 {
-	if x != nil {
-		return x.HistoryDays
+	if x != nil && x.HistoryDays != nil {
+		return *x.HistoryDays
 	}
 	return 0
 }
@@ -2626,7 +2626,8 @@ type StartSyncRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
 	Source   string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
-	// Empty means the newest upload of the source.
+	// Empty means the newest upload of the source; a source that pulls fetches a
+	// package then, and with an id reads one that it fetched before.
 	UploadId string `protobuf:"bytes,3,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
 	// Plan, and commit nothing.
 	DryRun        bool   `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
@@ -3691,7 +3692,7 @@ var File_securly_sync_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%securly/sync/type/v1/permission.proto\"\xd5\x02\n" +
+	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%securly/sync/type/v1/permission.proto\"\xeb\x02\n" +
 	"\bDistrict\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
@@ -3703,8 +3704,9 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\b \x01(\tR\x04etag\x12!\n" +
-	"\fhistory_days\x18\t \x01(\x05R\vhistoryDays\"v\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\x12&\n" +
+	"\fhistory_days\x18\t \x01(\x05H\x00R\vhistoryDays\x88\x01\x01B\x0f\n" +
+	"\r_history_days\"v\n" +
 	"\x15CreateDistrictRequest\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
@@ -4214,6 +4216,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 	if File_securly_sync_ingest_v1_ingest_proto != nil {
 		return
 	}
+	file_securly_sync_ingest_v1_ingest_proto_msgTypes[0].OneofWrappers = []any{}
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[25].OneofWrappers = []any{
 		(*UploadRequest_Header)(nil),
 		(*UploadRequest_File)(nil),
