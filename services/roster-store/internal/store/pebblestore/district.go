@@ -112,6 +112,9 @@ func (s *Store) options() *pebble.Options {
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10
 	}
+	if s.cfg.plain {
+		o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	}
 	return o
 }
 

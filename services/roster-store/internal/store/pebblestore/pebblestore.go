@@ -40,6 +40,8 @@ type Config struct {
 	// largeCommit is from how many changed records on a commit goes through
 	// table files, so that it is not held in memory (100,000).
 	largeCommit int
+	// plain leaves out compression, so that a test can read the files.
+	plain bool
 }
 
 // Store implements store.Store.
