@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -55,7 +56,7 @@ func (h *Hub) readinessEngine(bus *events.Bus) error {
 	return nil
 }
 
-func (h *Hub) ingest(bus *events.Bus) error {
+func (h *Hub) ingest(ctx context.Context, bus *events.Bus) error {
 	docs, err := h.documents("ingest")
 	if err != nil {
 		return err
@@ -68,11 +69,17 @@ func (h *Hub) ingest(bus *events.Bus) error {
 	if err != nil {
 		return err
 	}
+	keeper, err := ingest.OpenKeeper(ctx, h.cfg.SecretsKey, h.folder.path("ingest", "secrets.key"))
+	if err != nil {
+		return err
+	}
+	h.opened.Push("ingest secrets", keeper.Close)
 	s, err := ingest.New(
 		ingest.Config{TempDir: h.folder.path("ingest", "temporary"), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal())},
 		ingest.Deps{
-			Docs: docs, Blobs: packages, Bus: bus,
+			Docs: docs, Blobs: packages, Bus: bus, Secrets: keeper,
 			Roster: rosterv1.NewRosterServiceClient(conn), Readiness: readinessv1.NewReadinessServiceClient(conn),
+			RosterUpkeep: rosterv1.NewUpkeepServiceClient(conn), ReadinessUpkeep: readinessv1.NewUpkeepServiceClient(conn),
 			Log: h.log.With("part", "ingest"),
 		})
 	if err != nil {

@@ -37,6 +37,9 @@ type Config struct {
 	BootstrapClient config.Secret
 	// MaxUpload bounds an upload in bytes.
 	MaxUpload int64
+	// SecretsKey is the URL of the key that secrets of sources are sealed with;
+	// empty means a file in DataDir.
+	SecretsKey string
 	// Grace is how long running calls may take when the hub stops.
 	Grace time.Duration
 }
@@ -92,7 +95,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (_ *Hub, err error) {
 	if h.plain, err = h.dial(); err != nil {
 		return nil, err
 	}
-	if err := h.assemble(bus); err != nil {
+	if err := h.assemble(ctx, bus); err != nil {
 		return nil, err
 	}
 	if err := h.folder.setRunning(running{PID: os.Getpid(), GRPCAddr: h.GRPCAddr(), HTTPURL: h.URL()}); err != nil {
@@ -162,7 +165,7 @@ func (h *Hub) dialAs(service string) (*grpc.ClientConn, error) {
 }
 
 // assemble makes the services, the server that they answer on, and the gateway before it.
-func (h *Hub) assemble(bus *events.Bus) error {
+func (h *Hub) assemble(ctx context.Context, bus *events.Bus) error {
 	signer, err := h.auth()
 	if err != nil {
 		return err
@@ -172,7 +175,7 @@ func (h *Hub) assemble(bus *events.Bus) error {
 		Log: h.log, Verifier: authn.NewVerifier(signer.Keys), Registerer: h.registry, Health: h.grpcHealth,
 	})
 	h.add("auth", signer)
-	if err := errors.Join(h.rosterStore(bus), h.readinessEngine(bus), h.ingest(bus)); err != nil {
+	if err := errors.Join(h.rosterStore(bus), h.readinessEngine(bus), h.ingest(ctx, bus)); err != nil {
 		return err
 	}
 	h.gateway, err = gateway.New(

@@ -49,11 +49,18 @@ type hub struct {
 	districts ingestv1.DistrictServiceClient
 	sources   ingestv1.SourceServiceClient
 	syncs     ingestv1.SyncServiceClient
+	upkeep    ingestv1.UpkeepServiceClient
 }
 
 type readiness struct {
 	readinessv1.UnimplementedReadinessServiceServer
-	erased []string
+	readinessv1.UnimplementedUpkeepServiceServer
+	erased, persons []string
+}
+
+func (r *readiness) ErasePersonFindings(_ context.Context, req *readinessv1.ErasePersonFindingsRequest) (*readinessv1.ErasePersonFindingsResponse, error) {
+	r.persons = append(r.persons, req.GetSourcedId())
+	return &readinessv1.ErasePersonFindingsResponse{}, nil
 }
 
 func (r *readiness) EraseDistrict(_ context.Context, req *readinessv1.EraseDistrictRequest) (*readinessv1.EraseDistrictResponse, error) {
@@ -82,15 +89,21 @@ func (h *hub) start() {
 	conn := testkit.Server(h.t, func(r grpc.ServiceRegistrar) {
 		h.roster.Register(r)
 		readinessv1.RegisterReadinessServiceServer(r, h.readiness)
+		readinessv1.RegisterUpkeepServiceServer(r, h.readiness)
 	}, grpc.WithPerRPCCredentials(service(testkit.Token(h.t, testkit.Service()))))
-	var err error
+	keeper, err := ingest.OpenKeeper(h.ctx, "", filepath.Join(h.files, "..", "secrets.key"))
+	require.NoError(h.t, err)
+	h.t.Cleanup(func() { require.NoError(h.t, keeper.Close()) })
 	h.service, err = ingest.New(ingest.Config{TempDir: h.temp, Sweep: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20}, ingest.Deps{
 		Docs: h.docs, Bus: h.bus, Blobs: h.blobs, Log: testkit.Log(h.t),
 		Roster: rosterv1.NewRosterServiceClient(conn), Readiness: readinessv1.NewReadinessServiceClient(conn),
+		RosterUpkeep: rosterv1.NewUpkeepServiceClient(conn), ReadinessUpkeep: readinessv1.NewUpkeepServiceClient(conn),
+		Secrets: keeper,
 	})
 	require.NoError(h.t, err)
 	own := testkit.Server(h.t, h.service.Register)
 	h.districts, h.sources, h.syncs = ingestv1.NewDistrictServiceClient(own), ingestv1.NewSourceServiceClient(own), ingestv1.NewSyncServiceClient(own)
+	h.upkeep = ingestv1.NewUpkeepServiceClient(own)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.service.Run(ctx) }()

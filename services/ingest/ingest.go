@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
+	"gocloud.dev/secrets"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -20,6 +21,7 @@ import (
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest/internal/api"
 	"github.com/securly/sync/services/ingest/internal/plan"
+	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
 	"github.com/securly/sync/services/platform/docstore"
@@ -32,7 +34,7 @@ type Config struct {
 	// TempDir is for uploads and sorting, for this process alone. What is in it
 	// when the service runs is deleted. Empty means a folder of the system's.
 	TempDir string
-	// MaxUpload bounds one upload in bytes: 2 GiB.
+	// MaxUpload bounds one package in bytes, uploaded or fetched: 2 GiB.
 	MaxUpload int64
 	// Concurrency is how many sources are synced at the same time: 2.
 	Concurrency int
@@ -40,6 +42,9 @@ type Config struct {
 	LeaseLife time.Duration
 	// Sweep is how often the documents are searched for work: every 5 s.
 	Sweep time.Duration
+	// Retain is how often districts are searched for one whose history is due
+	// to be cut short: every 10 minutes.
+	Retain time.Duration
 	// TokenKey seals page tokens; all replicas share it. Empty means a random one.
 	TokenKey []byte
 }
@@ -57,6 +62,9 @@ func (c *Config) setDefaults() {
 	if c.Sweep == 0 {
 		c.Sweep = 5 * time.Second
 	}
+	if c.Retain == 0 {
+		c.Retain = 10 * time.Minute
+	}
 	if len(c.TokenKey) == 0 {
 		c.TokenKey = pagetoken.Key()
 	}
@@ -71,9 +79,21 @@ type Deps struct {
 	Roster rosterv1.RosterServiceClient
 	// Readiness is told when a district is erased.
 	Readiness readinessv1.ReadinessServiceClient
-	Log       *slog.Logger
+	// RosterUpkeep and ReadinessUpkeep are told when a person is erased.
+	RosterUpkeep    rosterv1.UpkeepServiceClient
+	ReadinessUpkeep readinessv1.UpkeepServiceClient
+	Log             *slog.Logger
+	// Secrets is the key that the secrets of sources are sealed with; OpenKeeper
+	// opens it, and who opened it closes it.
+	Secrets *secrets.Keeper
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+}
+
+// OpenKeeper opens the key that secrets are sealed with: the one at url, or, if
+// that is empty, the one in a file, which is made if there is none yet.
+func OpenKeeper(ctx context.Context, url, file string) (*secrets.Keeper, error) {
+	return sealed.OpenKeeper(ctx, url, file)
 }
 
 // Service is the ingest service.
@@ -88,8 +108,9 @@ type Service struct {
 func New(cfg Config, deps Deps) (*Service, error) {
 	cfg.setDefaults()
 	switch {
-	case deps.Docs == nil, deps.Bus == nil, deps.Blobs == nil, deps.Roster == nil, deps.Readiness == nil, deps.Log == nil:
-		return nil, errors.New("ingest: Docs, Bus, Blobs, Roster, Readiness and Log are required")
+	case deps.Docs == nil, deps.Bus == nil, deps.Blobs == nil, deps.Roster == nil, deps.Readiness == nil,
+		deps.RosterUpkeep == nil, deps.ReadinessUpkeep == nil, deps.Secrets == nil, deps.Log == nil:
+		return nil, errors.New("ingest: Docs, Bus, Blobs, Roster, Readiness, the upkeep of both, Secrets and Log are required")
 	}
 	if deps.Now == nil {
 		deps.Now = time.Now
@@ -104,16 +125,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	} else if err := empty(cfg.TempDir); err != nil {
 		return nil, fmt.Errorf("ingest: empty the folder for temporary files: %w", err)
 	}
-	store := state.New(deps.Docs)
+	store, sealer := state.New(deps.Docs), sealed.New(deps.Secrets)
 	leases := &state.Leases{Store: store, Holder: state.NewID(), Life: cfg.LeaseLife, Now: deps.Now}
 	s.cfg = cfg
 	s.runner = syncrun.New(syncrun.Config{
-		Concurrency: cfg.Concurrency, Sweep: cfg.Sweep, Progress: min(time.Second, cfg.Sweep), TempDir: cfg.TempDir,
+		Concurrency: cfg.Concurrency, Sweep: cfg.Sweep, Progress: min(time.Second, cfg.Sweep), TempDir: cfg.TempDir, MaxPackage: cfg.MaxUpload, Patience: time.Minute,
 		Thresholds: plan.DefaultThresholds(),
-	}, syncrun.Deps{Store: store, Leases: leases, Roster: deps.Roster, Bus: deps.Bus, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now})
+	}, syncrun.Deps{Store: store, Leases: leases, Secrets: sealer, RosterUpkeep: deps.RosterUpkeep, ReadinessUpkeep: deps.ReadinessUpkeep,
+		Roster: deps.Roster, Bus: deps.Bus, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now})
 	s.api = api.Deps{
 		Store: store, Leases: leases, Roster: deps.Roster, Readiness: deps.Readiness, Bus: deps.Bus, Blobs: deps.Blobs,
-		Tokens: pagetoken.New(cfg.TokenKey), Log: deps.Log, Now: deps.Now, Wake: s.runner.Wake,
+		Tokens: pagetoken.New(cfg.TokenKey), Secrets: sealer, Log: deps.Log, Now: deps.Now, Wake: s.runner.Wake, ErasePerson: s.runner.ErasePerson,
 		TempDir: cfg.TempDir, MaxUpload: cfg.MaxUpload,
 	}
 	return s, nil
@@ -127,24 +149,28 @@ func empty(dir string) error {
 // Register adds the services to a gRPC server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { api.Register(r, s.api) }
 
-// Run carries out syncs, and the rest of deletions that were broken off, until
-// ctx ends.
+// Run carries out syncs and the rest of deletions that were broken off, and has
+// old history forgotten, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.runner.Run(ctx) })
-	group.Go(func() error {
-		tick := time.NewTicker(s.cfg.Sweep)
-		defer tick.Stop()
-		for {
-			s.erase(ctx)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-			}
-		}
-	})
+	group.Go(func() error { return repeat(ctx, s.cfg.Sweep, s.erase) })
+	group.Go(func() error { return repeat(ctx, s.cfg.Retain, s.retain) })
 	return group.Wait()
+}
+
+// repeat does something now and again and again until ctx ends.
+func repeat(ctx context.Context, every time.Duration, do func(context.Context)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		do(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // erase goes on with the deletion of districts.

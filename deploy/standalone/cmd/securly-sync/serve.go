@@ -36,6 +36,7 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.hub.GRPCAddr, "grpc-addr", "127.0.0.1:9090", "`address` to serve gRPC on")
 	f.Var(&s.hub.BootstrapClient, "bootstrap-client", "id:secret of a client with every scope on all districts, created once")
 	f.Int64Var(&s.hub.MaxUpload, "max-upload", gateway.DefaultMaxUpload, "largest upload in bytes")
+	f.StringVar(&s.hub.SecretsKey, "secrets-key", "", "`URL` of the key that secrets of sources are sealed with; empty means a file in the data folder")
 	f.DurationVar(&s.hub.Grace, "grace", 5*time.Second, "how long running requests may take when the hub stops")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelWarn, "debug, info, warn or error")
 }

@@ -20,18 +20,22 @@ import (
 
 func main() {
 	var cfg ingest.Config
+	var secretsKey string
 	process.Main(process.Program{
 		Name:  "ingest",
 		Short: "Brings rosters into the hub",
 		Flags: func(f *pflag.FlagSet) {
 			f.Int64Var(&cfg.MaxUpload, "max-upload", 2<<30, "the largest upload, in `bytes`")
+			f.StringVar(&secretsKey, "secrets-key", "", "the `URL` of the key that secrets of sources are sealed with; empty means a file in the data folder")
 			f.IntVar(&cfg.Concurrency, "concurrency", 2, "how many sources are synced at the same time")
 		},
-		Build: func(ctx context.Context, env *process.Env) (process.Parts, error) { return build(ctx, env, cfg) },
+		Build: func(ctx context.Context, env *process.Env) (process.Parts, error) {
+			return build(ctx, env, cfg, secretsKey)
+		},
 	})
 }
 
-func build(ctx context.Context, env *process.Env, cfg ingest.Config) (process.Parts, error) {
+func build(ctx context.Context, env *process.Env, cfg ingest.Config, secretsKey string) (process.Parts, error) {
 	var none process.Parts
 	docs, err := env.Docs()
 	if err != nil {
@@ -54,11 +58,17 @@ func build(ctx context.Context, env *process.Env, cfg ingest.Config) (process.Pa
 	if err != nil {
 		return none, err
 	}
+	keeper, err := ingest.OpenKeeper(ctx, secretsKey, filepath.Join(env.Settings.DataDir, "secrets.key"))
+	if err != nil {
+		return none, err
+	}
+	env.Opened.Push("secrets", keeper.Close)
 	cfg.TempDir = filepath.Join(env.Settings.DataDir, "temporary")
 	cfg.TokenKey = []byte(env.Settings.ServiceSecret.Reveal())
 	service, err := ingest.New(cfg, ingest.Deps{
-		Docs: docs, Bus: bus, Blobs: blobs, Log: env.Log,
+		Docs: docs, Bus: bus, Blobs: blobs, Secrets: keeper, Log: env.Log,
 		Roster: rosterv1.NewRosterServiceClient(roster), Readiness: readinessv1.NewReadinessServiceClient(readiness),
+		RosterUpkeep: rosterv1.NewUpkeepServiceClient(roster), ReadinessUpkeep: readinessv1.NewUpkeepServiceClient(readiness),
 	})
 	if err != nil {
 		return none, err

@@ -18,6 +18,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
@@ -35,10 +36,13 @@ type Deps struct {
 	Bus       *events.Bus
 	Blobs     *blob.Bucket
 	Tokens    *pagetoken.Sealer
+	Secrets   *sealed.Sealer
 	Log       *slog.Logger
 	Now       func() time.Time
 	// Wake has a runner of this process look for work.
 	Wake func()
+	// ErasePerson erases a person wherever it is.
+	ErasePerson func(ctx context.Context, district, user string) (*ingestv1.ErasePersonResponse, error)
 	// TempDir is where uploads are received.
 	TempDir string
 	// MaxUpload bounds an upload in bytes.
@@ -50,6 +54,7 @@ func Register(r grpc.ServiceRegistrar, d Deps) {
 	ingestv1.RegisterDistrictServiceServer(r, &districts{Deps: d})
 	ingestv1.RegisterSourceServiceServer(r, &sources{Deps: d})
 	ingestv1.RegisterSyncServiceServer(r, &syncs{Deps: d})
+	ingestv1.RegisterUpkeepServiceServer(r, &upkeep{Deps: d})
 }
 
 // invalid is the answer to a field that cannot be accepted.

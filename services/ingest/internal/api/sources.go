@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,8 @@ import (
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
+	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
+	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
 	"github.com/securly/sync/services/ingest/internal/upload"
@@ -39,18 +42,57 @@ func sourceView(d *ingestv1.SourceDocument) *ingestv1.Source {
 	v := d.GetSource()
 	v.Name = "districts/" + d.GetDistrict() + "/sources/" + v.GetSourceId()
 	v.Etag = sourceEtag(v)
+	v.SecretsSet = d.GetSecrets().GetNames()
 	return v
 }
 
 func (s *sources) ListConnectors(context.Context, *ingestv1.ListConnectorsRequest) (*ingestv1.ListConnectorsResponse, error) {
-	return &ingestv1.ListConnectorsResponse{Connectors: connector.All()}, nil
+	return catalogue.List(), nil
 }
 
-func checkSettings(prefix string, settings *structpb.Struct) error {
-	if field, err := connector.CheckSettings(settings); err != nil {
-		return invalid(prefix+"settings."+field, "%w", err)
+// check tells whether settings and secrets are such as the connector takes.
+func check(prefix string, d *connector.Description, settings *structpb.Struct, secrets map[string]string) error {
+	if field, err := d.CheckSettings(settings); err != nil {
+		return invalid(strings.TrimSuffix(prefix+"settings."+field, "."), "%w", err)
+	}
+	if name, err := d.CheckSecrets(secrets); err != nil {
+		return invalid(prefix+"secrets."+name, "%w", err)
 	}
 	return nil
+}
+
+// describe returns the description of a source's connector.
+func describe(d *ingestv1.SourceDocument) (*connector.Description, error) {
+	c := catalogue.Get(d.GetSource().GetConnector())
+	if c == nil {
+		return nil, errs.Errorf(codes.FailedPrecondition, "CONNECTOR_UNKNOWN", "this version of the hub has no connector %q", d.GetSource().GetConnector())
+	}
+	return c.Describe(), nil
+}
+
+// given are the secrets that there are after an update: what it leaves out
+// stays, what it has empty goes.
+func given(before, update map[string]string) map[string]string {
+	out := maps.Clone(before)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, update)
+	maps.DeleteFunc(out, func(_, value string) bool { return value == "" })
+	return out
+}
+
+// reseal returns the secrets of a source after an update.
+func (s *sources) reseal(ctx context.Context, d *ingestv1.SourceDocument, update map[string]string) (*ingestv1.SealedSecrets, error) {
+	owner := state.Key(d.GetDistrict(), d.GetSource().GetSourceId())
+	before, err := s.Secrets.Open(ctx, owner, d.GetSecrets())
+	if errors.Is(err, sealed.ErrUnreadable) {
+		before, err = nil, nil // entering them again is the way out of that
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.Secrets.Seal(ctx, owner, given(before, update))
 }
 
 func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRequest) (*ingestv1.Source, error) {
@@ -58,7 +100,8 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if err := checkID("sourceId", id); err != nil {
 		return nil, err
 	}
-	if !connector.Known(req.GetSource().GetConnector()) {
+	through := catalogue.Get(req.GetSource().GetConnector())
+	if through == nil {
 		return nil, invalid("source.connector", "there is no connector %.80q; the catalogue of connectors lists them", req.GetSource().GetConnector())
 	}
 	name := strings.TrimSpace(req.GetSource().GetDisplayName())
@@ -68,7 +111,11 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if name == "" {
 		name = id
 	}
-	if err := checkSettings("source.", req.GetSource().GetSettings()); err != nil {
+	if err := check("source.", through.Describe(), req.GetSource().GetSettings(), req.GetSource().GetSecrets()); err != nil {
+		return nil, err
+	}
+	secrets, err := s.Secrets.Seal(ctx, state.Key(req.GetDistrict(), id), given(nil, req.GetSource().GetSecrets()))
+	if err != nil {
 		return nil, err
 	}
 	owner, err := s.Store.District(ctx, req.GetDistrict())
@@ -77,7 +124,7 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	}
 	now := timestamppb.New(s.Now())
 	doc, err := s.Store.Sources.Create(ctx, state.Key(req.GetDistrict(), id), &ingestv1.SourceDocument{
-		District: req.GetDistrict(),
+		District: req.GetDistrict(), Secrets: secrets,
 		Source: &ingestv1.Source{
 			SourceId: id, DisplayName: name, Connector: req.GetSource().GetConnector(), Settings: req.GetSource().GetSettings(),
 			CreateTime: now, UpdateTime: now,
@@ -169,11 +216,19 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	if err := checkName("displayName", name); err != nil {
 		return nil, err
 	}
-	if err := checkSettings("", next.GetSettings()); err != nil {
-		return nil, err
-	}
 	doc, err := s.source(ctx, req.GetDistrict(), req.GetSource())
 	if err != nil {
+		return nil, err
+	}
+	through, err := describe(doc.Value)
+	if err != nil {
+		return nil, err
+	}
+	settings := doc.Value.GetSource().GetSettings()
+	if changes("settings", next.GetSettings() != nil) {
+		settings = next.GetSettings()
+	}
+	if err := check("", through, settings, next.GetSecrets()); err != nil {
 		return nil, err
 	}
 	doc, err = s.Store.Sources.Modify(ctx, doc.ID, func(d *ingestv1.SourceDocument) error {
@@ -188,7 +243,15 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 			v.DisplayName = cmp.Or(name, v.GetSourceId())
 		}
 		if changes("settings", next.GetSettings() != nil) {
+			if len(next.GetSecrets()) == 0 && d.GetSecrets() != nil && through.Moved(v.GetSettings(), next.GetSettings()) {
+				return invalid("secrets", "enter them again: those that are kept are for the server and user in the settings before")
+			}
 			v.Settings = next.GetSettings()
+		}
+		if changes("secrets", len(next.GetSecrets()) > 0) {
+			if d.Secrets, err = s.reseal(ctx, d, next.GetSecrets()); err != nil {
+				return err
+			}
 		}
 		v.UpdateTime = timestamppb.New(s.Now())
 		return nil
@@ -246,7 +309,7 @@ func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRe
 			return nil, err
 		}
 	}
-	for _, prefix := range []string{uploadPrefix(district, source), syncrun.LayerPrefix(district, source)} {
+	for _, prefix := range []string{syncrun.UploadPrefix(district, source), syncrun.LayerPrefix(district, source)} {
 		if err := syncrun.DeleteBlobs(ctx, s.Blobs, prefix, func(string) bool { return true }); err != nil {
 			return nil, err
 		}
@@ -259,8 +322,6 @@ func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRe
 	}
 	return &ingestv1.DeleteSourceResponse{}, nil
 }
-
-func uploadPrefix(district, source string) string { return "uploads/" + district + "/" + source + "/" }
 
 func (s *sources) Upload(stream grpc.ClientStreamingServer[ingestv1.UploadRequest, ingestv1.UploadResponse]) (err error) {
 	ctx := stream.Context()
@@ -283,7 +344,7 @@ func (s *sources) Upload(stream grpc.ClientStreamingServer[ingestv1.UploadReques
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	id := state.NewID()
-	key := uploadPrefix(district, source) + id + ".zip"
+	key := syncrun.UploadPrefix(district, source) + id + ".zip"
 	if err := p.Save(ctx, s.Blobs, key); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package normalise
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/securly/sync/services/ingest/internal/finding"
@@ -345,6 +346,16 @@ const version = 1
 // Identity is the same for tables that make the same records of equal rows.
 func (t *Table) Identity() string {
 	return fmt.Sprint(version, t.kind, t.width, t.at, t.meta, t.FlatRoles, t.source)
+}
+
+// Position returns where a column of the standard is in a row; false if the
+// file does not have it.
+func (t *Table) Position(column string) (int, bool) {
+	i := slices.Index(t.names, column)
+	if i < 0 || t.at[i] < 0 {
+		return 0, false
+	}
+	return t.at[i], true
 }
 
 // Width is the least number of fields a row must have.

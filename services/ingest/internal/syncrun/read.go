@@ -37,6 +37,11 @@ func (r *Runner) read(ctx context.Context, s *ingestv1.SyncDocument) (err error)
 		return fmt.Errorf("make a folder for the snapshot: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if s.GetUploadKey() == "" {
+		if err := r.fetch(ctx, s); err != nil {
+			return err
+		}
+	}
 	snapshot, err := r.pull(ctx, s, filepath.Join(dir, "package"))
 	if err != nil {
 		return err
@@ -83,10 +88,7 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 	if err != nil {
 		return err
 	}
-	setting := onerostercsv.Setting(source.Value.GetSource().GetSettings().GetFields()["mode"].GetStringValue())
-	if setting == "" {
-		setting = onerostercsv.Auto
-	}
+	setting := onerostercsv.SettingOf(source.Value.GetSource().GetSettings())
 	previous, err := r.deps.Store.Layer(ctx, district, sync.GetSource())
 	if err != nil {
 		return err
@@ -103,7 +105,7 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 		}
 	}
 	var rows atomic.Int64
-	work, stop := r.follow(ctx, s, &rows)
+	work, stop := r.follow(ctx, s, func(sync *ingestv1.Sync) { sync.RowsRead = int32(rows.Load()) })
 	defer stop()
 	out, err := pipeline.Run(work, pipeline.Input{
 		Plan: plan, Bucket: r.deps.Blobs, Prefix: LayerPrefix(district, sync.GetSource()) + sync.GetSyncId() + "/",
@@ -116,6 +118,9 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 		return r.faulty(ctx, s, plan, err)
 	}
 	stop()
+	if err := r.keepErased(ctx, s, out.Layer); err != nil {
+		return err
+	}
 	kept, total, err := r.saveFindings(ctx, s, plan, nil)
 	if err != nil {
 		return err
@@ -170,7 +175,7 @@ func (r *Runner) saveFindings(ctx context.Context, s *ingestv1.SyncDocument, pla
 
 // follow writes the progress of a step from time to time and ends the context
 // it returns when the sync was moved on by someone else, cancelled for example.
-func (r *Runner) follow(ctx context.Context, s *ingestv1.SyncDocument, rows *atomic.Int64) (_ context.Context, stop func()) {
+func (r *Runner) follow(ctx context.Context, s *ingestv1.SyncDocument, progress func(*ingestv1.Sync)) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var done sync.WaitGroup
 	now := s.GetSync().GetState()
@@ -188,8 +193,8 @@ func (r *Runner) follow(ctx context.Context, s *ingestv1.SyncDocument, rows *ato
 				if d.GetSync().GetState() != now {
 					return errMoved
 				}
-				if rows != nil {
-					d.Sync.RowsRead = int32(rows.Load())
+				if progress != nil {
+					progress(d.GetSync())
 				}
 				return nil
 			})

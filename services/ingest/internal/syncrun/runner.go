@@ -20,8 +20,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest/internal/plan"
+	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/events"
@@ -35,8 +37,12 @@ type Config struct {
 	Sweep time.Duration
 	// Progress is how often rows_read is written and cancelling is noticed.
 	Progress time.Duration
+	// Patience is how long an erasure waits for syncs that are under way.
+	Patience time.Duration
 	// TempDir is for this runner alone.
-	TempDir    string
+	TempDir string
+	// MaxPackage bounds what is pulled, in bytes.
+	MaxPackage int64
 	Thresholds plan.Thresholds
 }
 
@@ -45,10 +51,15 @@ type Deps struct {
 	Store  *state.Store
 	Leases *state.Leases
 	Roster rosterv1.RosterServiceClient
-	Bus    *events.Bus
-	Blobs  *blob.Bucket
-	Log    *slog.Logger
-	Now    func() time.Time
+	// RosterUpkeep and ReadinessUpkeep are told when a person is erased.
+	RosterUpkeep    rosterv1.UpkeepServiceClient
+	ReadinessUpkeep readinessv1.UpkeepServiceClient
+	Bus             *events.Bus
+	Blobs           *blob.Bucket
+	// Secrets opens the secrets of sources.
+	Secrets *sealed.Sealer
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Runner runs the syncs of all districts, together with other replicas.
@@ -89,6 +100,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		return nil // told to stop, perhaps while it began
 	})
 	group.Go(func() error { return r.sweep(ctx) })
+	group.Go(func() error { return r.Erasures(ctx) })
 	return group.Wait()
 }
 

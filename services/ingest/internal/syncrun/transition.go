@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/state"
@@ -100,6 +102,7 @@ func (r *Runner) failed(ctx context.Context, s *ingestv1.SyncDocument, cause err
 	now := s.GetSync().GetState()
 	var faults onerostercsv.Faults
 	text := "internal error: the sync was tried several times; sync again, and tell support the sync's id if it fails again"
+	reason := ""
 	var known *errs.Error
 	var damage *layer.Damage
 	switch {
@@ -116,10 +119,10 @@ func (r *Runner) failed(ctx context.Context, s *ingestv1.SyncDocument, cause err
 		}
 		text = fmt.Sprintf("what is stored of the %s of source %s is damaged: upload a complete package to source %s, with every file it has ever sent as bulk, and sync it", damage.Entity, source, source)
 	case errors.As(cause, &faults):
-		text = faults.Error()
-	case errors.As(cause, &known) && known.Code == codes.InvalidArgument, errors.Is(cause, state.ErrSourceNotFound):
-		text = cause.Error()
-	case now == ingestv1.SyncState_COMMITTING, transient(cause):
+		text, reason = faults.Error(), faults[0].Code
+	case errors.As(cause, &known) && final(known, now), errors.Is(cause, state.ErrSourceNotFound):
+		text, reason = cause.Error(), known.Reason
+	case now == ingestv1.SyncState_COMMITTING, transient(cause) && !errors.Is(cause, connector.ErrUnreachable):
 		return cause
 	default:
 		doc, err := r.deps.Store.Syncs.Modify(ctx, state.Key(s.GetDistrict(), s.GetSync().GetSyncId()), func(d *ingestv1.SyncDocument) error {
@@ -129,13 +132,21 @@ func (r *Runner) failed(ctx context.Context, s *ingestv1.SyncDocument, cause err
 		if err != nil || doc.Value.GetTries() < maxTries {
 			return errors.Join(cause, err)
 		}
+		if errors.Is(cause, connector.ErrUnreachable) {
+			text, reason = cause.Error(), connector.ErrUnreachable.Reason
+		}
 		r.deps.Log.ErrorContext(ctx, "sync given up", "district", s.GetDistrict(), "sync", s.GetSync().GetSyncId(), "error", cause)
 	}
-	err := r.enter(ctx, s, ingestv1.SyncState_FAILED, func(d *ingestv1.SyncDocument) { d.Sync.Error = text }, now)
+	err := r.enter(ctx, s, ingestv1.SyncState_FAILED, func(d *ingestv1.SyncDocument) { d.Sync.Error, d.Sync.ErrorReason = text, reason }, now)
 	if errors.Is(err, errMoved) {
 		return nil
 	}
 	return err
+}
+
+// final errors do not go away by trying again: a person has to act.
+func final(err *errs.Error, now ingestv1.SyncState) bool {
+	return err.Code == codes.InvalidArgument || err.Code == codes.FailedPrecondition && now == ingestv1.SyncState_PULLING
 }
 
 // transient errors go away by waiting.
@@ -154,10 +165,15 @@ func transient(err error) bool {
 // off the list of open ones. All of it may be repeated.
 func (r *Runner) settle(ctx context.Context, s *ingestv1.SyncDocument) error {
 	district, id := s.GetDistrict(), s.GetSync().GetSyncId()
-	if s.GetSync().GetState() != ingestv1.SyncState_COMPLETED {
-		if err := r.discardPlan(ctx, s); err != nil {
-			return err
-		}
+	unused := []string{s.GetPlan(), s.GetSelection().GetPlan()}
+	if s.GetSync().GetState() == ingestv1.SyncState_COMPLETED {
+		unused = slices.DeleteFunc(unused, func(plan string) bool { return plan == PlanOf(s) })
+	}
+	if err := r.discardPlans(ctx, district, unused...); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(r.pullDir(s)); err != nil {
+		return fmt.Errorf("delete what was pulled: %w", err)
 	}
 	if err := r.tidyDryRun(ctx, s); err != nil {
 		return err
@@ -178,15 +194,18 @@ func (r *Runner) settle(ctx context.Context, s *ingestv1.SyncDocument) error {
 	return err
 }
 
-func (r *Runner) discardPlan(ctx context.Context, s *ingestv1.SyncDocument) error {
-	if s.GetPlan() == "" {
-		return nil
-	}
-	_, err := r.deps.Roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: s.GetDistrict(), Plan: s.GetPlan()})
-	var known *errs.Error
-	gone := errors.As(err, &known) && (known.Code == codes.NotFound || known.Code == codes.FailedPrecondition)
-	if err != nil && !gone {
-		return fmt.Errorf("discard plan: %w", err)
+// discardPlans drops plans that are no longer needed; the names may be empty.
+func (r *Runner) discardPlans(ctx context.Context, district string, plans ...string) error {
+	for _, plan := range plans {
+		if plan == "" {
+			continue
+		}
+		_, err := r.deps.Roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: district, Plan: plan})
+		var known *errs.Error
+		gone := errors.As(err, &known) && (known.Code == codes.NotFound || known.Code == codes.FailedPrecondition)
+		if err != nil && !gone {
+			return fmt.Errorf("discard plan: %w", err)
+		}
 	}
 	return nil
 }
@@ -212,7 +231,7 @@ func (r *Runner) tidyDryRun(ctx context.Context, s *ingestv1.SyncDocument) error
 	if last != "" {
 		doc, err := r.deps.Store.Syncs.Get(ctx, state.Key(district, last))
 		if err == nil {
-			err = r.discardPlan(ctx, doc.Value)
+			err = r.discardPlans(ctx, district, doc.Value.GetPlan())
 		}
 		if err != nil && !errors.Is(err, docstore.ErrNotFound) {
 			return err

@@ -5,6 +5,7 @@ package upload
 import (
 	"archive/zip"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/platform/durable"
 	"github.com/securly/sync/services/platform/errs"
@@ -29,13 +31,74 @@ const maxFiles = 100
 type Package struct {
 	Files []*ingestv1.UploadedFile
 	Size  int64
-	file  *os.File
+	// Digest of the names and contents of the files that Pack was given.
+	Digest []byte
+	// Contents are open until Close.
+	Contents *onerostercsv.Contents
+	file     *os.File
 }
 
 // Receive takes in one upload, a zip or loose CSV files, up to maxBytes. The
 // files are packed into one zip, so that all packages are the same later.
 // recv returns the messages behind the header.
-func Receive(dir string, maxBytes int64, recv func() (*ingestv1.UploadRequest, error)) (_ *Package, err error) {
+func Receive(dir string, maxBytes int64, recv func() (*ingestv1.UploadRequest, error)) (*Package, error) {
+	return pack(dir, maxBytes, func(in *intake) error {
+		for !in.ended {
+			m, err := recv()
+			if errors.Is(err, io.EOF) {
+				return invalid("UPLOAD_CUT_OFF", "the upload was cut off before its end: send it again")
+			}
+			if err != nil {
+				return err
+			}
+			if err := in.take(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Pack makes a package of files that a connector has fetched, by the same rules.
+func Pack(dir string, maxBytes int64, files []connector.File) (*Package, error) {
+	digest := sha256.New()
+	p, err := pack(dir, maxBytes, func(in *intake) error {
+		buf := make([]byte, 256<<10)
+		for _, f := range files {
+			if err := in.file(f.Name); err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintf(digest, "%q", in.name) // a hash takes everything
+			if err := in.local(f.Path, io.MultiWriter(digest, chunks{in}), buf); err != nil {
+				return err
+			}
+		}
+		return in.end()
+	})
+	if err == nil {
+		p.Digest = digest.Sum(nil)
+	}
+	return p, err
+}
+
+// chunks is an intake as a writer.
+type chunks struct{ in *intake }
+
+func (c chunks) Write(p []byte) (int, error) { return len(p), c.in.chunk(p) }
+
+// local takes the content of a file on the local disk.
+func (in *intake) local(path string, to io.Writer, buf []byte) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("pack files: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	// Nothing but Read and Write, so that the buffer is used.
+	_, err = io.CopyBuffer(to, struct{ io.Reader }{f}, buf)
+	return err
+}
+
+func pack(dir string, maxBytes int64, fill func(*intake) error) (_ *Package, err error) {
 	f, err := os.CreateTemp(dir, "upload-*")
 	if err != nil {
 		return nil, fmt.Errorf("receive upload: %w", err)
@@ -47,17 +110,8 @@ func Receive(dir string, maxBytes int64, recv func() (*ingestv1.UploadRequest, e
 		}
 	}()
 	in := &intake{out: f, left: maxBytes, max: maxBytes}
-	for !in.ended {
-		m, err := recv()
-		if errors.Is(err, io.EOF) {
-			return nil, invalid("UPLOAD_CUT_OFF", "the upload was cut off before its end: send it again")
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := in.take(m); err != nil {
-			return nil, err
-		}
+	if err := fill(in); err != nil {
+		return nil, err
 	}
 	limits := onerostercsv.DefaultLimits()
 	if in.loose != nil {
@@ -68,11 +122,10 @@ func Receive(dir string, maxBytes int64, recv func() (*ingestv1.UploadRequest, e
 		return nil, fmt.Errorf("receive upload: %w", err)
 	}
 	p.Size = info.Size()
-	contents, err := onerostercsv.Inspect(f, p.Size, limits)
-	if err != nil {
+	if p.Contents, err = onerostercsv.Inspect(f, p.Size, limits); err != nil {
 		return nil, err
 	}
-	p.Files = contents.Files()
+	p.Files = p.Contents.Files()
 	return p, nil
 }
 

@@ -2,11 +2,14 @@ package onerostercsv
 
 import (
 	"archive/zip"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
@@ -24,6 +27,11 @@ const (
 	Bulk  Setting = "bulk"
 	Delta Setting = "delta"
 )
+
+// SettingOf reads it from the settings of a source.
+func SettingOf(settings *structpb.Struct) Setting {
+	return cmp.Or(Setting(settings.GetFields()["mode"].GetStringValue()), Auto)
+}
 
 // Faults are what is wrong with files as a whole: the package cannot be taken.
 type Faults []*normalise.Fault

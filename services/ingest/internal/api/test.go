@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"gocloud.dev/gcerrors"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/connector"
+	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
+	"github.com/securly/sync/services/ingest/internal/normalise"
+	"github.com/securly/sync/services/ingest/internal/pipeline"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/ingest/internal/upload"
+	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/record"
+)
+
+// testTime bounds a connection test: callers wait two minutes for an answer.
+const testTime = 100 * time.Second
+
+// TestSource tries a source out. What is wrong with the source is in the answer;
+// an error means that there was no test.
+func (s *sources) TestSource(ctx context.Context, req *ingestv1.TestSourceRequest) (_ *ingestv1.TestSourceResponse, err error) {
+	doc, err := s.source(ctx, req.GetDistrict(), req.GetSource())
+	if err != nil {
+		return nil, err
+	}
+	through, err := describe(doc.Value)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(s.TempDir, "test-*")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for the test: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	ctx, cancel := context.WithTimeoutCause(ctx, testTime,
+		errs.Errorf(codes.FailedPrecondition, "TEST_TOO_SLOW", "the package could not be fetched and read within %v: a sync has more time; the test works with a smaller package", testTime))
+	defer cancel()
+
+	var out *ingestv1.TestSourceResponse
+	if puller, ok := catalogue.Puller(through.GetConnectorId()); ok && req.GetUploadId() == "" {
+		out, err = s.testPull(ctx, doc.Value, puller, dir)
+	} else {
+		out, err = s.testUpload(ctx, doc.Value, through, req.GetUploadId(), dir)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	var known *errs.Error
+	if !errors.As(err, &known) || !answer(known) {
+		return out, err
+	}
+	out = &ingestv1.TestSourceResponse{Messages: []*ingestv1.TestMessage{{
+		Level: onerostercsv.LevelError, Code: known.Reason, File: known.Detail("file"), Message: err.Error(),
+	}}}
+	if setting := known.Detail("setting"); setting != "" {
+		out.Confirm, err = structpb.NewStruct(map[string]any{setting: known.Detail("value")})
+		return out, err
+	}
+	return out, nil
+}
+
+// answer tells whether an error is what a test has found out.
+func answer(err *errs.Error) bool {
+	switch err.Code {
+	case codes.InvalidArgument, codes.FailedPrecondition:
+		return true
+	}
+	return errors.Is(err, connector.ErrUnreachable)
+}
+
+func (s *sources) testPull(ctx context.Context, d *ingestv1.SourceDocument, puller connector.Puller, dir string) (_ *ingestv1.TestSourceResponse, err error) {
+	secrets, err := s.Secrets.Open(ctx, state.Key(d.GetDistrict(), d.GetSource().GetSourceId()), d.GetSecrets())
+	if err != nil {
+		return nil, err
+	}
+	pulled, err := puller.Pull(ctx, connector.Request{
+		Settings: connector.Settings{Struct: d.GetSource().GetSettings()}, Secrets: secrets, Dir: dir, Trial: true,
+		MaxBytes: s.MaxUpload, Progress: func(int64, int64) {}, Now: s.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err := upload.Pack(s.TempDir, s.MaxUpload, pulled.Files)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	out, err := s.examine(ctx, d, puller.Describe(), p.Contents)
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range pulled.Notes {
+		out.Messages = append(out.Messages, &ingestv1.TestMessage{Level: onerostercsv.LevelWarning, Code: "package-incomplete", Message: note})
+	}
+	return out, nil
+}
+
+func (s *sources) testUpload(ctx context.Context, d *ingestv1.SourceDocument, through *connector.Description, id, dir string) (_ *ingestv1.TestSourceResponse, err error) {
+	kept, err := s.Store.Upload(ctx, d.GetDistrict(), d.GetSource().GetSourceId(), id)
+	if err != nil {
+		return nil, err
+	}
+	in, err := s.Blobs.NewReader(ctx, kept.GetKey(), nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return nil, errs.New(codes.FailedPrecondition, "UPLOAD_GONE", "the uploaded package is no longer kept: upload it again")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open upload: %w", err)
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	f, err := os.CreateTemp(dir, "package-*")
+	if err != nil {
+		return nil, fmt.Errorf("copy upload: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := io.Copy(f, in)
+	if err != nil {
+		return nil, fmt.Errorf("copy upload: %w", err)
+	}
+	contents, err := onerostercsv.Inspect(f, size, onerostercsv.AcceptedLimits())
+	if err != nil {
+		return nil, err
+	}
+	return s.examine(ctx, d, through, contents)
+}
+
+func (s *sources) examine(ctx context.Context, d *ingestv1.SourceDocument, through *connector.Description, contents *onerostercsv.Contents) (*ingestv1.TestSourceResponse, error) {
+	id := d.GetSource().GetSourceId()
+	layer, err := s.Store.Layer(ctx, d.GetDistrict(), id)
+	if err != nil {
+		return nil, err
+	}
+	return contents.Examine(ctx, through, onerostercsv.SettingOf(d.GetSource().GetSettings()), id, func(k normalise.Kind) bool {
+		return layer.GetFiles()[record.EntityName(pipeline.EntityOf(k))] != nil
+	})
+}

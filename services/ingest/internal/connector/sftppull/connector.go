@@ -1,0 +1,176 @@
+// Package sftppull fetches OneRoster CSV packages from the SFTP server of a
+// district. It reads there and nothing else.
+//
+// The server is known by its host key: no credentials are sent to one whose key
+// nobody has confirmed, or whose key has changed. Files are taken when they are
+// complete: not while they change, and only if nothing has changed once they are
+// copied. What a broken connection leaves is gone on with, as long as the file
+// is the same.
+package sftppull
+
+import (
+	"context"
+	_ "embed" // the description
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/securly/sync/services/ingest/internal/connector"
+	"github.com/securly/sync/services/platform/errs"
+)
+
+//go:embed connector.json
+var description []byte
+
+var described = connector.Describe(description, "host", "port", "user")
+
+// Connector is the connector.
+type Connector struct{}
+
+// Describe returns its description.
+func (Connector) Describe() *connector.Description { return described }
+
+type settings struct {
+	Host         string `json:"host"`
+	Port         int    `json:"port"`
+	User         string `json:"user"`
+	Folder       string `json:"folder"`
+	Subfolders   bool   `json:"subfolders"`
+	Files        string `json:"files"`
+	Sentinel     string `json:"sentinel"`
+	QuietMinutes int    `json:"quietMinutes"`
+	HostKey      string `json:"hostKey"`
+}
+
+func (s settings) quiet() time.Duration { return time.Duration(s.QuietMinutes) * time.Minute }
+
+const (
+	// maxPull bounds the time of one try.
+	maxPull = 4 * time.Hour
+	// maxWait is for how long files may go on changing.
+	maxWait = 2 * time.Hour
+	// old files are complete: no clock is wrong by so much, and no sender pauses
+	// for so long in the middle.
+	old = time.Hour
+)
+
+func refused(reason, format string, args ...any) *errs.Error {
+	return errs.Errorf(codes.FailedPrecondition, reason, format, args...)
+}
+
+// pull is one call of Pull.
+type pull struct {
+	connector.Request
+	settings
+	at checkpoint
+	// received counts the bytes that came in.
+	received int64
+}
+
+// Pull fetches the newest complete package.
+func (Connector) Pull(ctx context.Context, req connector.Request) (*connector.Package, error) {
+	p := &pull{Request: req, settings: settings{Port: 22, Folder: ".", Files: "auto", QuietMinutes: 5}}
+	if err := req.Settings.Decode(&p.settings); err != nil {
+		return nil, err
+	}
+	if err := p.at.load(req.Dir); err != nil {
+		return nil, err
+	}
+	tooSlow := refused("SFTP_TOO_SLOW", "the files could not be fetched from %s within %v: make the package smaller or the line faster", p.Host, maxPull)
+	ctx, cancel := context.WithTimeoutCause(ctx, maxPull, tooSlow)
+	defer cancel()
+	for {
+		before := p.received
+		out, err := p.try(ctx)
+		switch {
+		case err == nil:
+			return out, nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case errors.Is(err, connector.ErrUnreachable) && p.received > before:
+			continue // it got further, and goes on from there
+		}
+		return nil, err
+	}
+}
+
+// try does all that can be done over one connection.
+func (p *pull) try(ctx context.Context) (_ *connector.Package, err error) {
+	s, err := dial(ctx, p.settings, p.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	found, err := p.find(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	out := &connector.Package{Mark: found.mark()}
+	if out.Mark == p.Last && !p.Trial {
+		out.Unchanged = true
+		return out, nil
+	}
+	if err := p.ready(found); err != nil {
+		var wait *connector.NotReady
+		if !p.Trial || !errors.As(err, &wait) {
+			return nil, err
+		}
+		out.Notes = append(out.Notes, wait.Reason+"; a sync waits for that")
+	}
+	if err := p.fetch(ctx, s, found); err != nil {
+		return nil, err
+	}
+	again, err := p.find(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if again.observed() != found.observed() {
+		err := p.changed(again)
+		if !p.Trial {
+			return nil, err
+		}
+		out.Notes = append(out.Notes, err.Error()+"; a sync waits until they are complete")
+	}
+	for i, f := range found.files {
+		out.Files = append(out.Files, connector.File{Name: f.Name, Path: p.local(i)})
+	}
+	return out, nil
+}
+
+// ready tells whether the files that were found are complete.
+func (p *pull) ready(found *found) error {
+	now := p.Now()
+	if p.at.Observed != found.observed() {
+		if err := p.at.begin(p.Dir, found.observed(), now); err != nil {
+			return err
+		}
+	}
+	if p.Sentinel != "" {
+		if found.sentinel {
+			return nil
+		}
+		return p.wait(now.Add(time.Minute), fmt.Sprintf("the file %s, which says that all is there, is missing or older than the other files", p.Sentinel))
+	}
+	if until := p.at.Since.Add(p.quiet()); found.newest().After(now.Add(-old)) && until.After(now) {
+		return p.wait(until, fmt.Sprintf("files in %s were written lately, and count as complete when they have not changed for %d minutes", found.folder, p.QuietMinutes))
+	}
+	return nil
+}
+
+// changed begins to wait anew.
+func (p *pull) changed(found *found) error {
+	now := p.Now()
+	if err := p.at.begin(p.Dir, found.observed(), now); err != nil {
+		return err
+	}
+	return p.wait(now.Add(p.quiet()), fmt.Sprintf("files in %s changed while they were fetched", found.folder))
+}
+
+func (p *pull) wait(until time.Time, reason string) error {
+	if since := p.Now().Sub(p.at.First); since > maxWait && !p.Trial {
+		return refused("SFTP_NOT_COMPLETE", "no complete package came within %v: %s. See to the export, then sync again", maxWait, reason)
+	}
+	return &connector.NotReady{Until: until, Reason: reason}
+}

@@ -1,0 +1,163 @@
+package syncrun
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/connector"
+	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/ingest/internal/upload"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/errs"
+)
+
+// UploadPrefix is where the packages of a source are.
+func UploadPrefix(district, source string) string { return "uploads/" + district + "/" + source + "/" }
+
+// pullDir is where a sync pulls to. It outlives a try, so that the next one goes
+// on with what is there, and goes when the sync has a package or has ended.
+func (r *Runner) pullDir(s *ingestv1.SyncDocument) string {
+	return filepath.Join(r.cfg.TempDir, "pull-"+s.GetSync().GetSyncId())
+}
+
+// fetch has the source's connector pull a package, and keeps it as an upload is
+// kept. What the source was synced from before is taken again if it has nothing
+// else.
+func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
+	if after := s.GetPullAfter(); after != nil && r.deps.Now().Before(after.AsTime()) {
+		return errLater
+	}
+	source, err := r.deps.Store.Source(ctx, s.GetDistrict(), s.GetSync().GetSource())
+	if err != nil {
+		return err
+	}
+	last, err := r.lastPackage(ctx, s)
+	if err != nil {
+		return err
+	}
+	pulled, err := r.callPuller(ctx, s, source.Value, last.GetMark())
+	var wait *connector.NotReady
+	if errors.As(err, &wait) {
+		return errors.Join(errLater, r.note(ctx, s, func(d *ingestv1.SyncDocument) {
+			d.PullAfter, d.Sync.WaitingFor = timestamppb.New(wait.Until), wait.Reason
+		}))
+	}
+	if err != nil {
+		return err
+	}
+	kept := last
+	if !pulled.Unchanged {
+		if kept, err = r.keep(ctx, s, pulled, last); err != nil {
+			return err
+		}
+	}
+	err = r.note(ctx, s, func(d *ingestv1.SyncDocument) {
+		d.UploadKey, d.Sync.UploadId, d.Sync.UnchangedInput = kept.GetKey(), kept.GetUploadId(), kept == last
+		d.PullAfter, d.Sync.WaitingFor = nil, ""
+	})
+	if err != nil {
+		if errors.Is(err, errMoved) && kept != last { // nothing outlives its district
+			ctx := context.WithoutCancel(ctx)
+			return errors.Join(err, r.drop(ctx, kept))
+		}
+		return err
+	}
+	return os.RemoveAll(r.pullDir(s))
+}
+
+// callPuller pulls, with progress written and cancelling noticed meanwhile.
+func (r *Runner) callPuller(ctx context.Context, s *ingestv1.SyncDocument, source *ingestv1.SourceDocument, mark string) (*connector.Package, error) {
+	puller, ok := catalogue.Puller(source.GetSource().GetConnector())
+	if !ok {
+		return nil, errs.Errorf(codes.InvalidArgument, "UPLOAD_NEEDED", "the sync has no package, and its source fetches none: upload one")
+	}
+	secrets, err := r.deps.Secrets.Open(ctx, state.Key(source.GetDistrict(), source.GetSource().GetSourceId()), source.GetSecrets())
+	if err != nil {
+		return nil, err
+	}
+	dir := r.pullDir(s)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make a folder to pull to: %w", err)
+	}
+	var done, total atomic.Int64
+	work, stop := r.follow(ctx, s, func(sync *ingestv1.Sync) {
+		sync.BytesPulled, sync.BytesToPull = float64(done.Load()), float64(total.Load())
+	})
+	defer stop()
+	out, err := puller.Pull(work, connector.Request{
+		Settings: connector.Settings{Struct: source.GetSource().GetSettings()}, Secrets: secrets, Dir: dir, Last: mark,
+		MaxBytes: r.cfg.MaxPackage, Progress: func(d, t int64) { done.Store(d); total.Store(t) }, Now: r.deps.Now,
+	})
+	if err != nil && work.Err() != nil && ctx.Err() == nil {
+		return nil, errMoved
+	}
+	stop()
+	if t := total.Load(); err == nil && t > 0 {
+		err = r.note(ctx, s, func(d *ingestv1.SyncDocument) { d.Sync.BytesPulled, d.Sync.BytesToPull = float64(t), float64(t) })
+	}
+	return out, err
+}
+
+// lastPackage returns what was pulled last; an empty document if there is
+// nothing.
+func (r *Runner) lastPackage(ctx context.Context, s *ingestv1.SyncDocument) (*ingestv1.UploadDocument, error) {
+	docs, _, err := r.deps.Store.Uploads.List(ctx, docstore.Query{Prefix: state.Within(s.GetDistrict(), s.GetSync().GetSource()), Limit: 1, Descending: true})
+	if err != nil || len(docs) == 0 {
+		return &ingestv1.UploadDocument{}, err
+	}
+	return docs[0].Value, nil
+}
+
+// keep packs what was pulled and keeps it, unless it is the same as last.
+func (r *Runner) keep(ctx context.Context, s *ingestv1.SyncDocument, pulled *connector.Package, last *ingestv1.UploadDocument) (_ *ingestv1.UploadDocument, err error) {
+	p, err := upload.Pack(r.cfg.TempDir, r.cfg.MaxPackage, pulled.Files)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	district, source := s.GetDistrict(), s.GetSync().GetSource()
+	if last.GetMark() != "" && bytes.Equal(last.GetDigest(), p.Digest) {
+		_, err := r.deps.Store.Uploads.Modify(ctx, state.Key(district, source, last.GetUploadId()), func(d *ingestv1.UploadDocument) error {
+			d.Mark = pulled.Mark
+			return nil
+		})
+		return last, err
+	}
+	id := state.NewID()
+	doc := &ingestv1.UploadDocument{
+		District: district, Source: source, UploadId: id, Files: p.Files, Key: UploadPrefix(district, source) + id + ".zip", Size: p.Size,
+		CreateTime: timestamppb.New(r.deps.Now()), Mark: pulled.Mark, Digest: p.Digest,
+	}
+	if err := p.Save(ctx, r.deps.Blobs, doc.GetKey()); err != nil {
+		return nil, err
+	}
+	if _, err := r.deps.Store.Uploads.Create(ctx, state.Key(district, source, id), doc); err != nil {
+		return nil, errors.Join(err, DeleteBlob(context.WithoutCancel(ctx), r.deps.Blobs, doc.GetKey()))
+	}
+	return doc, nil
+}
+
+// drop takes back what keep has kept.
+func (r *Runner) drop(ctx context.Context, u *ingestv1.UploadDocument) error {
+	err := r.deps.Store.Uploads.Delete(ctx, state.Key(u.GetDistrict(), u.GetSource(), u.GetUploadId()))
+	if errors.Is(err, docstore.ErrNotFound) {
+		err = nil
+	}
+	return errors.Join(err, DeleteBlob(ctx, r.deps.Blobs, u.GetKey()))
+}
+
+// note writes something about a sync that is being pulled.
+func (r *Runner) note(ctx context.Context, s *ingestv1.SyncDocument, change func(*ingestv1.SyncDocument)) error {
+	return r.enter(ctx, s, ingestv1.SyncState_PULLING, change, ingestv1.SyncState_PULLING)
+}
+
