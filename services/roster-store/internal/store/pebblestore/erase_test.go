@@ -28,7 +28,6 @@ func person(id, word string) *typev1.Record {
 	}}}
 }
 
-
 // stored returns which of the words are in any file of a folder, its name or
 // its content.
 func stored(t *testing.T, dir string, words ...string) []string {
