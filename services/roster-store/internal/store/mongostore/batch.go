@@ -23,9 +23,10 @@ const (
 	batchCount = 2000
 	// idsPerQuery is how many ids one query lists.
 	idsPerQuery = 500
-	// recordBytes is how much a record may take, with its terms. A document may
-	// have 16 MiB; the rest is for schools that it comes to belong to later.
-	recordBytes = 12 << 20
+	// recordBytes is how much a record may take, with its terms: as much as a
+	// batch. A document may have 16 MiB, which leaves room for the schools that
+	// it comes to belong to later.
+	recordBytes = batchBytes
 )
 
 // portions cuts a list into parts that fit into one message: at most count
@@ -146,7 +147,7 @@ func (s *Store) closeVersions(ctx context.Context, e store.Entity, owner string,
 	for part := range portions(ids, idsPerQuery, sizeOfText) {
 		_, err := s.versions(e).UpdateMany(ctx,
 			bson.D{{Key: "d", Value: owner}, {Key: "u", Value: live}, in("_id", part)},
-			bson.D{{Key: "$set", Value: bson.D{{Key: "u", Value: rev}}}})
+			bson.D{{Key: "$set", Value: bson.D{{Key: "u", Value: rev}}}}, options.UpdateMany().SetHint(indexID.keys()))
 		if err != nil {
 			return fmt.Errorf("close %s: %w", record.EntityName(e), mongodb.Wordless(err))
 		}

@@ -384,7 +384,7 @@ func (k *check) orphans() error {
 
 func (k *check) orphan(e store.Entity, owner string) error {
 	token := owner[len(stagedOwner(k.key, "")):]
-	doc, err := one[stagingDoc](k.ctx, k.s.db.Collection(collStagings), k.byID(token))
+	doc, err := oneByID[stagingDoc](k.call, collStagings, token)
 	if err != nil || doc != nil && k.s.now().Sub(doc.At) < stagedFor {
 		return err // Being staged, or not dead for long.
 	}

@@ -161,8 +161,7 @@ func (c *call) checkFence(e *entry, fence store.Fence) (raised bool, err error) 
 
 // complete tells whether readers may see a revision.
 func (c *call) complete(rev store.Revision) (bool, error) {
-	doc, err := one[struct{}](c.ctx, c.s.db.Collection(collRevisions), c.byID(numbered(c.key, int64(rev))),
-		options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	doc, err := oneByID[struct{}](c, collRevisions, numbered(c.key, int64(rev)), options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	return doc != nil, err
 }
 
@@ -172,7 +171,7 @@ func (c *call) revision(rev store.Revision) (revisionInfo, error) {
 	if rev == 0 {
 		return info, nil
 	}
-	doc, err := one[revisionDoc](c.ctx, c.s.db.Collection(collRevisions), c.byID(numbered(c.key, int64(rev))))
+	doc, err := oneByID[revisionDoc](c, collRevisions, numbered(c.key, int64(rev)))
 	if err == nil && doc == nil {
 		// Only Prune and EraseDistrict take one away.
 		if err = c.still(rev); err == nil {
@@ -197,7 +196,7 @@ func (c *call) planEntry(token string) (*entry, error) {
 // plan returns a finished plan and the entry that decided about it; nil if
 // there is no such plan.
 func (c *call) plan(id store.PlanID) (*store.Plan, *planDoc, *entry, error) {
-	doc, err := one[planDoc](c.ctx, c.s.db.Collection(collPlans), c.byID(planKey(c.key, id)))
+	doc, err := oneByID[planDoc](c, collPlans, planKey(c.key, id))
 	if err != nil || doc == nil {
 		return nil, nil, nil, err
 	}
@@ -221,6 +220,10 @@ func (c *call) plan(id store.PlanID) (*store.Plan, *planDoc, *entry, error) {
 // byID selects one of the district's documents, and its shard.
 func (c *call) byID(id string) bson.D {
 	return bson.D{{Key: "_id", Value: id}, {Key: "d", Value: c.key}}
+}
+
+func oneByID[T any](c *call, coll, id string, opts ...options.Lister[options.FindOneOptions]) (*T, error) {
+	return one[T](c.ctx, c.s.db.Collection(coll), c.byID(id), append(opts, options.FindOne().SetHint(indexID.keys()))...)
 }
 
 func planKey(key string, id store.PlanID) string { return key + "/" + string(id) }

@@ -13,8 +13,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"google.golang.org/grpc/codes"
 
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/config"
+	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/platform/testkit"
 	"github.com/securly/sync/services/platform/testkit/mongotest"
@@ -52,19 +55,7 @@ func TestEachCommandStatesItsConcerns(t *testing.T) {
 		require.Less(t, len(e.Command), 2*batchBytes)
 	}
 	p.watch.Store(&watch)
-	d := store.DistrictID("d1")
-	prepare(t, p, d)
-	commitPlan(t, p, d, "second", 2)
-	r := p.Snapshot(d, 2, store.Scope{All: true})
-	page, err := r.Page(t.Context(), store.Query{Entity: users, Text: "giv"}, "", 1)
-	require.NoError(t, err)
-	require.Equal(t, 3, page.Total)
-	for _, err := range r.Scan(t.Context(), store.Position{}) {
-		require.NoError(t, err)
-	}
-	require.NoError(t, p.MarkPublished(t.Context(), d, 1))
-	require.NoError(t, p.Prune(t.Context(), d, 2))
-	require.NoError(t, p.EraseDistrict(t.Context(), d))
+	wholeLife(t, p)
 	p.watch.Store(nil)
 	for _, name := range []string{"insert", "update", "delete", "find", "aggregate"} {
 		require.Positive(t, seen[name], name)
@@ -100,6 +91,68 @@ func TestBatchesAreSizedByBytes(t *testing.T) {
 		n++
 	}
 	require.Equal(t, 6, n)
+}
+
+// TestLargestRecord: what fits is kept, what does not is refused by name before
+// the server refuses it.
+func TestLargestRecord(t *testing.T) {
+	p := startProcess(t, mongotest.Database(t))
+	largest := 0
+	watch := func(e *event.CommandStartedEvent) { largest = max(largest, len(e.Command)) }
+	p.watch.Store(&watch)
+	d := store.DistrictID("d1")
+	require.NoError(t, p.OpenDistrict(t.Context(), d))
+	of := func(bytes int) []*typev1.Record {
+		large := org("large", "Large")
+		large.GetOrg().Metadata = map[string]string{"notes": strings.Repeat("x", bytes)}
+		return append(first()[:0], org("before", ""), large, org("next", ""))
+	}
+	require.NoError(t, importAll(t.Context(), p, d, "fits", of(recordBytes-1000)))
+	commitPlan(t, p, d, "fits", 1)
+	rec, err := p.Snapshot(d, 1, store.Scope{All: true}).Get(t.Context(), record.Entities()[0], "large")
+	require.NoError(t, err)
+	require.Greater(t, len(rec.Body), recordBytes-1000)
+	err = importAll(t.Context(), p, d, "too large", of(recordBytes))
+	p.watch.Store(nil)
+	require.ErrorIs(t, err, store.ErrInvalid)
+	require.ErrorContains(t, err, `orgs "large"`)
+	require.Less(t, largest, 16<<20)
+}
+
+// TestErrorsForTheLogNameNoRecord: what is wrong inside of the store is logged,
+// so it holds no id.
+func TestErrorsForTheLogNameNoRecord(t *testing.T) {
+	for name, damaged := range map[string]func(key string) bson.D{
+		"a live body":   func(key string) bson.D { return bson.D{{Key: "d", Value: key}} },
+		"a staged body": func(key string) bson.D { return bson.D{{Key: "d", Value: bson.D{{Key: "$gt", Value: key}}}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startProcess(t, mongotest.Database(t))
+			prepare(t, p, "d1")
+			doc, err := p.district(t.Context(), "d1")
+			require.NoError(t, err)
+			for _, e := range record.Entities() {
+				_, err := p.versions(e).UpdateMany(t.Context(), damaged(doc.Key), set("b", []byte{0xff}))
+				require.NoError(t, err)
+			}
+			_, commit := p.Commit(t.Context(), "d1", "second", 0)
+			require.Error(t, commit)
+			all := []error{commit}
+			if name == "a live body" {
+				_, err := p.Import(t.Context(), store.PlanHeader{District: "d1", Plan: "third", Complete: record.Entities()}, candidate(nil))
+				require.Error(t, err)
+				all = append(all, err)
+			}
+			for _, err := range all {
+				require.Equal(t, codes.Internal, errs.Status(err).Code(), err)
+				require.ErrorContains(t, err, "check the district")
+				for _, r := range second() {
+					_, base := record.Of(r)
+					require.NotRegexp(t, `\b`+base.GetSourcedId()+`\b`, err.Error())
+				}
+			}
+		})
+	}
 }
 
 // TestProcessesRace lets two processes commit plans, each its own and some the

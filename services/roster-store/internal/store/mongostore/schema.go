@@ -178,6 +178,7 @@ var (
 	indexTerms   = index{"d", "t", "id", "f"}
 	indexChanges = index{"d", "f", "id"}
 	indexClosed  = index{"d", "u"} // of Prune, which reads nothing
+	indexID      = index{"_id"}    // which every collection has
 )
 
 func indexes() map[string][]index {
