@@ -5,6 +5,7 @@ package rosterstore
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -90,6 +91,17 @@ func (s *Service) Run(ctx context.Context) error {
 			return s.commits.Relay(ctx, s.store, s.deps.Bus, s.deps.Log)
 		}},
 	)
+}
+
+// Backup copies all districts to a folder that is not there yet, each as it is
+// at some moment during the call. Only the embedded engine can; MongoDB has
+// tools of its own.
+func (s *Service) Backup(ctx context.Context, to string) error {
+	engine, ok := s.store.(*pebblestore.Store)
+	if !ok {
+		return errors.New("back up rosters: they are in MongoDB: use its tools")
+	}
+	return engine.Backup(ctx, to)
 }
 
 // Close ends running calls and closes the engine.

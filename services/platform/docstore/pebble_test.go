@@ -1,7 +1,9 @@
 package docstore_test
 
 import (
+	"context"
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -84,4 +86,39 @@ func BenchmarkPebbleCreate(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A copy has what was written before, and writers wait until it is let go.
+func TestCheckpoint(t *testing.T) {
+	s, err := docstore.OpenPebble(t.TempDir())
+	require.NoError(t, err)
+	c := docstore.NewCollection(s, "clients", (*authv1.Client).GetDisplayName)
+	_, err = c.Create(t.Context(), "before", &authv1.Client{})
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "copy")
+	release, err := docstore.Checkpoint(s, dir)
+	require.NoError(t, err)
+	written := make(chan error, 1)
+	go func() {
+		_, err := c.Create(context.Background(), "after", &authv1.Client{})
+		written <- err
+	}()
+	_, err = c.Get(t.Context(), "before")
+	require.NoError(t, err, "readers go on")
+	select {
+	case <-written:
+		t.Fatal("a writer did not wait")
+	default:
+	}
+	release()
+	require.NoError(t, <-written)
+	require.NoError(t, s.Close())
+
+	s, err = docstore.OpenPebble(dir)
+	require.NoError(t, err)
+	c = docstore.NewCollection(s, "clients", (*authv1.Client).GetDisplayName)
+	all, _, err := c.List(t.Context(), docstore.Query{})
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.NoError(t, s.Close())
 }

@@ -72,7 +72,10 @@ type change struct {
 func New() *Store { return &Store{districts: map[string]*district{}} }
 
 // Register adds the store to a server.
-func (s *Store) Register(r grpc.ServiceRegistrar) { rosterv1.RegisterRosterServiceServer(r, s) }
+func (s *Store) Register(r grpc.ServiceRegistrar) {
+	rosterv1.RegisterRosterServiceServer(r, s)
+	rosterv1.RegisterUpkeepServiceServer(r, upkeep{s: s})
+}
 
 func (s *Store) fail(method string) error {
 	if s.Fail == nil {

@@ -37,6 +37,10 @@ type Store struct {
 	// is written here before it is written to Syncs.
 	Open   *docstore.Collection[*ingestv1.OpenSyncDocument]
 	Leases *docstore.Collection[*ingestv1.LeaseDocument]
+	// Retention marks when the history of a district was last cut short.
+	Retention *docstore.Collection[*ingestv1.RetentionDocument]
+	// Erasures lists persons that were erased, those that still have to be first.
+	Erasures *docstore.Collection[*ingestv1.ErasureDocument]
 }
 
 // New returns the documents in s.
@@ -61,8 +65,21 @@ func New(s docstore.Store) *Store {
 		Leases: docstore.NewCollection(s, "leases", func(d *ingestv1.LeaseDocument) string {
 			return leaseKey(d.GetLease(), d.GetFence())
 		}),
+		Retention: docstore.NewCollection[*ingestv1.RetentionDocument](s, "retention", nil),
+		Erasures: docstore.NewCollection(s, "erasures", func(d *ingestv1.ErasureDocument) string {
+			if d.GetEndTime() == nil {
+				return Key(ErasurePending, d.GetDistrict(), d.GetUser())
+			}
+			return Key(ErasureDone, d.GetDistrict(), d.GetUser())
+		}),
 	}
 }
+
+// The two parts of Erasures.
+const (
+	ErasurePending = "pending"
+	ErasureDone    = "done"
+)
 
 // Key joins ids.
 func Key(parts ...string) string { return strings.Join(parts, "/") }
@@ -166,7 +183,10 @@ func (s *Store) Erase(ctx context.Context, district string) error {
 		erase(ctx, s.Uploads, within),
 		erase(ctx, s.Layers, within),
 		erase(ctx, s.Sources, within),
+		erase(ctx, s.Erasures, Within(ErasurePending, district)),
+		erase(ctx, s.Erasures, Within(ErasureDone, district)),
 		erase(ctx, s.Leases, Within(district, "source")),
+		eraseOne(ctx, s.Retention, district),
 	)
 }
 
@@ -175,9 +195,16 @@ func erase[T proto.Message](ctx context.Context, c *docstore.Collection[T], pref
 		if err != nil {
 			return err
 		}
-		if err := c.Delete(ctx, doc.ID); err != nil && !errors.Is(err, docstore.ErrNotFound) {
-			return fmt.Errorf("erase: %w", err)
+		if err := eraseOne(ctx, c, doc.ID); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func eraseOne[T proto.Message](ctx context.Context, c *docstore.Collection[T], id string) error {
+	if err := c.Delete(ctx, id); err != nil && !errors.Is(err, docstore.ErrNotFound) {
+		return fmt.Errorf("erase: %w", err)
 	}
 	return nil
 }

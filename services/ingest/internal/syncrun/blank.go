@@ -1,0 +1,280 @@
+package syncrun
+
+import (
+	"archive/zip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gocloud.dev/gcerrors"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/csvtext"
+	"github.com/securly/sync/services/ingest/internal/layer"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/record"
+)
+
+// personal are the entities whose records are of a person and have its id.
+var personal = []string{record.EntityName(typev1.Entity_ENTITY_USERS), record.EntityName(typev1.Entity_ENTITY_DEMOGRAPHICS)}
+
+// blankLayers blanks a person in every layer file of a source that anything
+// names, and removes those that nothing names. The caller holds the source.
+func (r *Runner) blankLayers(ctx context.Context, district, source, user string) error {
+	next := map[string]*ingestv1.LayerFile{} // by the key before
+	pick := func(id []byte, _ record.Hash) bool { return string(id) == user }
+	blank := func(files map[string]*ingestv1.LayerFile) error {
+		for _, name := range personal {
+			f := files[name]
+			if f == nil || next[f.GetKey()] != nil {
+				continue
+			}
+			hashes, err := layer.Unblanked(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords(), pick)
+			if errors.Is(err, layer.ErrDamaged) {
+				// The sync that needs it says so, and says what to do.
+				if err := DeleteBlob(ctx, r.deps.Blobs, f.GetKey()); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if len(hashes) == 0 {
+				continue
+			}
+			if err := r.remember(ctx, district, user, raw(hashes)); err != nil {
+				return err
+			}
+			if next[f.GetKey()], err = r.blank(ctx, f, pick); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	replace := func(files map[string]*ingestv1.LayerFile) error {
+		for name, f := range files {
+			if n := next[f.GetKey()]; n != nil {
+				files[name] = n
+			}
+		}
+		return nil
+	}
+	open, err := r.open(ctx, district, source)
+	if err != nil {
+		return err
+	}
+	for _, o := range open {
+		doc, err := r.deps.Store.Sync(ctx, district, o.GetSync())
+		if errors.Is(err, state.ErrSyncNotFound) {
+			continue
+		}
+		if err == nil {
+			err = blank(doc.Value.GetLayer())
+		}
+		if err == nil {
+			_, err = r.deps.Store.Syncs.Modify(ctx, doc.ID, func(d *ingestv1.SyncDocument) error { return replace(d.GetLayer()) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	current, err := r.deps.Store.Layer(ctx, district, source)
+	if err == nil {
+		err = blank(current.GetFiles())
+	}
+	if err == nil && len(next) > 0 {
+		_, err = r.deps.Store.Layers.Modify(ctx, state.Key(district, source), func(d *ingestv1.LayerDocument) error { return replace(d.GetFiles()) })
+		if errors.Is(err, docstore.ErrNotFound) {
+			err = nil // nothing was committed yet
+		}
+	}
+	if err == nil {
+		err = r.tidyLayers(ctx, district, source, "")
+	}
+	if err != nil || len(next) == 0 {
+		return err
+	}
+	_, err = r.done(ctx, state.Key(district, user), func(d *ingestv1.ErasePersonResponse) { d.LayerFiles += int32(len(next)) }, false)
+	return err
+}
+
+// blank copies a layer file without the values of the picked records. Its
+// differences from the one before it are not kept.
+func (r *Runner) blank(ctx context.Context, f *ingestv1.LayerFile, pick layer.Pick) (*ingestv1.LayerFile, error) {
+	to := f.GetKey() + "." + state.NewID()
+	sum, err := layer.Blank(ctx, r.deps.Blobs, f.GetKey(), to, f.GetRecords(), pick)
+	return &ingestv1.LayerFile{Key: to, Records: f.GetRecords(), Checksum: sum}, err
+}
+
+func raw(hashes []record.Hash) [][]byte {
+	out := make([][]byte, len(hashes))
+	for i, h := range hashes {
+		out[i] = h[:]
+	}
+	return out
+}
+
+// keepErased blanks what a sync has read of erased persons, as far as it is
+// just what was erased. The source lease is held.
+func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files map[string]*ingestv1.LayerFile) error {
+	erased := map[string]map[record.Hash]bool{}
+	for _, part := range []string{state.ErasurePending, state.ErasureDone} {
+		for doc, err := range r.deps.Store.Erasures.All(ctx, state.Within(part, s.GetDistrict())) {
+			if err != nil {
+				return err
+			}
+			hashes := map[record.Hash]bool{}
+			for _, h := range doc.Value.GetHashes() {
+				hashes[record.Hash(h)] = true
+			}
+			erased[doc.Value.GetUser()] = hashes
+		}
+	}
+	if len(erased) == 0 {
+		return nil
+	}
+	pick := func(id []byte, hash record.Hash) bool { return erased[string(id)][hash] }
+	own := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/"
+	for _, name := range personal {
+		f := files[name]
+		if f == nil || !strings.HasPrefix(f.GetKey(), own) {
+			continue // it is a file of before
+		}
+		hashes, err := layer.Unblanked(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords(), pick)
+		if err != nil {
+			return err
+		}
+		if len(hashes) == 0 {
+			continue
+		}
+		next, err := r.blank(ctx, f, pick)
+		if err != nil {
+			return err
+		}
+		files[name] = next
+		for _, key := range []string{f.GetKey(), layer.MarksKey(f.GetKey()), layer.ChangesKey(f.GetKey())} {
+			if err := DeleteBlob(ctx, r.deps.Blobs, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropPackages drops the kept packages of a source that have a person, or that
+// cannot be read.
+func (r *Runner) dropPackages(ctx context.Context, district, source, user string) error {
+	dropped := int32(0)
+	for doc, err := range r.deps.Store.Uploads.All(ctx, state.Within(district, source)) {
+		if err != nil {
+			return err
+		}
+		key := doc.Value.GetKey()
+		has, err := r.packageHas(ctx, key, user)
+		if err != nil {
+			return err
+		}
+		if !has {
+			continue
+		}
+		if err := DeleteBlob(ctx, r.deps.Blobs, key); err != nil {
+			return err
+		}
+		if err := r.deps.Store.Uploads.Delete(ctx, doc.ID); err != nil && !errors.Is(err, docstore.ErrNotFound) {
+			return err
+		}
+		dropped++
+	}
+	if dropped == 0 {
+		return nil
+	}
+	_, err := r.done(ctx, state.Key(district, user), func(d *ingestv1.ErasePersonResponse) { d.Packages += dropped }, false)
+	return err
+}
+
+// packageHas tells whether any cell of any file of a package is an id.
+func (r *Runner) packageHas(ctx context.Context, key, id string) (_ bool, err error) {
+	in, err := r.deps.Blobs.NewReader(ctx, key, nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return true, nil // what is left is the document
+	}
+	if err != nil {
+		return false, fmt.Errorf("open upload: %w", err)
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	dir, err := os.MkdirTemp(r.cfg.TempDir, "erase-*")
+	if err != nil {
+		return false, fmt.Errorf("make a folder for a package: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	f, err := os.Create(filepath.Join(dir, "package"))
+	if err != nil {
+		return false, fmt.Errorf("copy a package: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := io.Copy(f, in)
+	if err != nil {
+		return false, fmt.Errorf("copy a package: %w", err)
+	}
+	z, err := zip.NewReader(f, size)
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
+		return true, nil // it can be of no use
+	}
+	for _, entry := range z.File {
+		if has, err := fileHas(entry, id); has || err != nil {
+			return true, nil // what cannot be read may have it
+		}
+	}
+	return false, context.Cause(ctx)
+}
+
+func fileHas(f *zip.File, id string) (_ bool, err error) {
+	in, err := f.Open()
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	text, _, err := csvtext.Decode(in)
+	if err != nil {
+		return false, err
+	}
+	rows := csvtext.NewReader(text)
+	header, comma, err := rows.Header()
+	if errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	rows.Expect(len(header))
+	parser := csvtext.NewParser(comma)
+	var batch csvtext.Batch
+	for {
+		err := rows.ReadBatch(&batch)
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		for i := range batch.Len() {
+			row, line := batch.Row(i)
+			fields, _, err := parser.Fields(row, line)
+			if row.Fault != csvtext.FaultNone || err != nil {
+				return true, err // nobody can tell whose row it is
+			}
+			for _, cell := range fields {
+				if strings.TrimSpace(cell) == strings.TrimSpace(id) {
+					return true, nil
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package syncrun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/errs"
+)
+
+var (
+	errRecordUnknown = errs.New(codes.NotFound, "RECORD_NOT_FOUND", "")
+	errErasureWaits  = errs.New(codes.Unavailable, "ERASURE_WAITS", "a sync of the district is under way: the person is erased as soon as that has ended, and there is nothing more to do")
+)
+
+// leasePoll is how often a lease is tried that somebody else holds.
+const leasePoll = 50 * time.Millisecond
+
+// ErasePerson erases a person wherever it is, or fails with RECORD_NOT_FOUND if
+// it is nowhere. It waits for syncs that are under way. What is broken off is
+// gone on with by Erasures.
+func (r *Runner) ErasePerson(ctx context.Context, district, user string) (*ingestv1.ErasePersonResponse, error) {
+	if _, err := r.deps.Store.District(ctx, district); err != nil {
+		return nil, err
+	}
+	begin := &ingestv1.ErasureDocument{District: district, User: user, CreateTime: timestamppb.New(r.deps.Now())}
+	_, err := r.deps.Store.Erasures.Create(ctx, state.Key(district, user), begin)
+	if errors.Is(err, docstore.ErrExists) {
+		_, err = r.deps.Store.Erasures.Modify(ctx, state.Key(district, user), func(d *ingestv1.ErasureDocument) error {
+			d.CreateTime, d.EndTime, d.Done = begin.GetCreateTime(), nil, nil
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	done, err := r.erasePerson(ctx, district, user)
+	if errors.Is(err, state.ErrBusy) {
+		return nil, errErasureWaits.Because(err)
+	}
+	return done, err
+}
+
+// Erasures goes on with what was broken off, until ctx ends.
+func (r *Runner) Erasures(ctx context.Context) error {
+	tick := time.NewTicker(r.cfg.Sweep)
+	defer tick.Stop()
+	for {
+		for doc, err := range r.deps.Store.Erasures.All(ctx, state.Within(state.ErasurePending)) {
+			if err == nil {
+				_, err = r.erasePerson(ctx, doc.Value.GetDistrict(), doc.Value.GetUser())
+			}
+			if err != nil && ctx.Err() == nil && !errors.Is(err, state.ErrBusy) && !errors.Is(err, errRecordUnknown) {
+				r.deps.Log.WarnContext(ctx, "erase person", "district", doc.Value.GetDistrict(), "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// erasePerson holds all leases of a district while it erases, so that no sync
+// reads, plans or commits what is being erased.
+func (r *Runner) erasePerson(ctx context.Context, district, user string) (_ *ingestv1.ErasePersonResponse, err error) {
+	lease, err := r.hold(ctx, state.CommitLease(district))
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := lease.Keep(ctx)
+	defer func() {
+		stop()
+		err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+	}()
+	key := state.Key(district, user)
+	doc, err := r.deps.Store.Erasures.Get(ctx, key)
+	switch {
+	case errors.Is(err, docstore.ErrNotFound):
+		return nil, neverHad(district)
+	case err != nil:
+		return nil, err
+	case doc.Value.GetEndTime() != nil:
+		return doc.Value.GetDone(), nil // somebody else has done it
+	}
+	for source, err := range r.deps.Store.Sources.All(ctx, state.Within(district)) {
+		if err == nil {
+			err = r.eraseFromSource(ctx, district, source.Value.GetSource().GetSourceId(), user)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	_, err = r.deps.RosterUpkeep.ErasePersonRecords(ctx, &rosterv1.ErasePersonRecordsRequest{District: district, SourcedId: user})
+	unknown := errors.Is(err, errRecordUnknown)
+	if err != nil && !unknown {
+		return nil, fmt.Errorf("erase from the roster: %w", err)
+	}
+	findings, err := r.deps.ReadinessUpkeep.ErasePersonFindings(ctx, &readinessv1.ErasePersonFindingsRequest{District: district, SourcedId: user})
+	if err != nil {
+		return nil, fmt.Errorf("erase from readiness reports: %w", err)
+	}
+	if doc, err = r.deps.Store.Erasures.Get(ctx, key); err != nil {
+		return nil, err
+	}
+	if done := doc.Value.GetDone(); unknown && done.GetLayerFiles()+done.GetPackages()+findings.GetFindingsFiles() == 0 && len(doc.Value.GetHashes()) == 0 {
+		if err := r.deps.Store.Erasures.DeleteVersion(ctx, doc); err != nil {
+			return nil, err
+		}
+		return nil, neverHad(district)
+	}
+	doc, err = r.done(ctx, key, func(d *ingestv1.ErasePersonResponse) { d.FindingsFiles += findings.GetFindingsFiles() }, true)
+	return doc.Value.GetDone(), err
+}
+
+func neverHad(district string) error {
+	return errs.Errorf(codes.NotFound, errRecordUnknown.Reason, "sourcedId: district %s has never had this user", district).With("field", "sourcedId")
+}
+
+// done takes down what was done, and the end.
+func (r *Runner) done(ctx context.Context, key string, change func(*ingestv1.ErasePersonResponse), end bool) (docstore.Doc[*ingestv1.ErasureDocument], error) {
+	return r.deps.Store.Erasures.Modify(ctx, key, func(d *ingestv1.ErasureDocument) error {
+		if d.Done == nil {
+			d.Done = &ingestv1.ErasePersonResponse{}
+		}
+		change(d.Done)
+		if end {
+			d.EndTime = timestamppb.New(r.deps.Now())
+		}
+		return nil
+	})
+}
+
+// hold acquires a lease as soon as it is free. It fails with state.ErrBusy when
+// that takes longer than a caller waits.
+func (r *Runner) hold(ctx context.Context, name string) (*state.Lease, error) {
+	patience := time.NewTimer(r.cfg.Patience)
+	defer patience.Stop()
+	tick := time.NewTicker(leasePoll)
+	defer tick.Stop()
+	for {
+		lease, err := r.deps.Leases.Acquire(ctx, name)
+		if !errors.Is(err, state.ErrBusy) {
+			return lease, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-patience.C:
+			return nil, err
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *Runner) eraseFromSource(ctx context.Context, district, source, user string) (err error) {
+	lease, err := r.hold(ctx, state.SourceLease(district, source))
+	if err != nil {
+		return err
+	}
+	ctx, stop := lease.Keep(ctx)
+	defer func() {
+		stop()
+		err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+	}()
+	if err := r.blankLayers(ctx, district, source, user); err != nil {
+		return fmt.Errorf("erase from the layer of source %s: %w", source, err)
+	}
+	if err := r.dropPackages(ctx, district, source, user); err != nil {
+		return fmt.Errorf("erase from the packages of source %s: %w", source, err)
+	}
+	return nil
+}
+
+// remember takes down the hashes of what is going to be blanked: a source that
+// delivers just that again does not bring the person back.
+func (r *Runner) remember(ctx context.Context, district, user string, hashes [][]byte) error {
+	_, err := r.deps.Store.Erasures.Modify(ctx, state.Key(district, user), func(d *ingestv1.ErasureDocument) error {
+		d.Hashes = append(d.Hashes, hashes...)
+		slices.SortFunc(d.Hashes, slices.Compare)
+		d.Hashes = slices.CompactFunc(d.Hashes, slices.Equal)
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,219 @@
+package ingest_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/testkit"
+)
+
+// holding lists the files that the service keeps under a prefix and that hold
+// any of some words.
+func (h *hub) holding(prefix string, words ...string) []string {
+	h.t.Helper()
+	var out []string
+	for _, name := range h.stored(prefix) {
+		raw, err := os.ReadFile(filepath.Join(h.files, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // tidied up just now
+		}
+		require.NoError(h.t, err)
+		text := [][]byte{raw}
+		if plain, err := io.ReadAll(s2.NewReader(bytes.NewReader(raw))); err == nil {
+			text = append(text, plain)
+		}
+		if z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw))); err == nil {
+			for _, f := range z.File {
+				in, err := f.Open()
+				require.NoError(h.t, err)
+				plain, err := io.ReadAll(in)
+				require.NoError(h.t, err)
+				text = append(text, plain)
+			}
+		}
+		for _, w := range words {
+			if bytes.Contains(bytes.Join(text, nil), []byte(w)) {
+				out = append(out, name)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// altered is a sound package with one thing changed.
+func altered(file, old, new string) map[string]string {
+	files := maps.Clone(sound())
+	files[file] = strings.ReplaceAll(files[file], old, new)
+	return files
+}
+
+func (h *hub) erase(user string) (*ingestv1.ErasePersonResponse, error) {
+	h.t.Helper()
+	return h.upkeep.ErasePerson(h.ctx, &ingestv1.ErasePersonRequest{District: "d", SourcedId: user})
+}
+
+func (h *hub) user(id string) *typev1.User {
+	return h.roster.Active("d", typev1.Entity_ENTITY_USERS)[id].GetUser()
+}
+
+func TestAnErasedPerson(t *testing.T) {
+	h := newHub(t)
+	words := []string{"Zoé", "Müller", "zoe@made-up"}
+	h.upload("sis", altered("users.csv", "u1,", "other,")) // has another user and the enrollment of u1
+	h.completed(h.sync("sis", sound()))
+	without := sound()
+	delete(without, "users.csv")
+	delete(without, "enrollments.csv")
+	h.upload("sis", without)
+	require.Len(t, h.holding("uploads", "Zoé"), 2)
+	require.NotEmpty(t, h.holding("layers", words...))
+
+	done, err := h.erase("u1")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, done.GetLayerFiles())
+	require.EqualValues(t, 2, done.GetPackages())
+	require.Empty(t, h.holding("", words...))
+	require.Len(t, h.stored("uploads"), 1, "a package without the person stays")
+	require.Empty(t, h.user("u1").GetGivenName())
+	require.Equal(t, []string{"u1"}, h.readiness.persons)
+
+	t.Run("who still delivers the same changes nothing", func(t *testing.T) {
+		s := h.completed(h.sync("sis", sound()))
+		require.Zero(t, s.GetRevision())
+		require.Empty(t, h.holding("layers", words...))
+		require.Empty(t, h.user("u1").GetGivenName())
+	})
+	t.Run("also if others change", func(t *testing.T) {
+		s := h.completed(h.sync("sis", altered("users.csv", "Tom,Tree", "Tom,Forest")))
+		require.EqualValues(t, 1, s.GetCounts()["users"].GetUpdated())
+		require.Empty(t, h.holding("layers", words...))
+		require.Empty(t, h.user("u1").GetGivenName())
+		require.Equal(t, "Forest", h.user("u2").GetFamilyName())
+	})
+	t.Run("who delivers something else brings that", func(t *testing.T) {
+		s := h.completed(h.sync("sis", altered("users.csv", "Müller", "Mueller")))
+		require.EqualValues(t, 2, s.GetCounts()["users"].GetUpdated())
+		require.Equal(t, "Mueller", h.user("u1").GetFamilyName())
+		_, err := h.erase("u1")
+		require.NoError(t, err)
+		require.Empty(t, h.holding("", "Mueller", "Zoé"))
+	})
+	t.Run("and leaves with its district", func(t *testing.T) {
+		h.deleteDistrict()
+		require.Empty(t, h.stored(""))
+		for doc, err := range state.New(h.docs).Erasures.All(t.Context(), "") {
+			require.NoError(t, err)
+			t.Errorf("%s is left", doc.ID)
+		}
+	})
+}
+
+func TestErasingAPersonOfNoDistrict(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	_, err := h.erase("nobody")
+	require.ErrorIs(t, err, errs.New(codes.NotFound, "RECORD_NOT_FOUND", ""))
+	_, err = h.erase("")
+	require.ErrorIs(t, err, errs.New(codes.InvalidArgument, "INVALID_ARGUMENT", ""))
+	require.Len(t, h.stored("uploads"), 1)
+	_, err = state.New(h.docs).Erasures.Get(t.Context(), "d/nobody")
+	require.Error(t, err, "nothing is left to do")
+}
+
+// A plan that waits for a person has the data too.
+func TestErasingAPersonOfAPlanOnHold(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	next := altered("users.csv", "Müller", "Mueller")
+	delete(next, "classes.csv")
+	next["orgs.csv"] = strings.ReplaceAll(next["orgs.csv"], "s,,,Made-up School,school,,d\n", "")
+	next["classes.csv"] = sound()["classes.csv"]
+	s := h.sync("sis", next)
+	require.Equal(t, ingestv1.SyncState_ON_HOLD, s.GetState())
+	require.NotEmpty(t, h.holding("layers", "Mueller"))
+	_, err := h.erase("u1")
+	require.NoError(t, err)
+	require.Empty(t, h.holding("", "Mueller", "Müller", "Zoé"))
+	_, err = h.syncs.ApproveSync(h.ctx, &ingestv1.ApproveSyncRequest{District: "d", Sync: s.GetSyncId()})
+	require.NoError(t, err)
+	h.completed(h.wait(s.GetSyncId(), ingestv1.SyncState_COMPLETED, ingestv1.SyncState_FAILED))
+	require.Empty(t, h.user("u1").GetGivenName())
+	require.Empty(t, h.holding("layers", "Mueller", "Müller", "Zoé"))
+}
+
+// An erasure that a process did not live to finish is finished by the next.
+func TestAnErasureThatIsBrokenOff(t *testing.T) {
+	for _, at := range []string{"ErasePersonRecords", "ErasePersonRecords done"} {
+		t.Run(at, func(t *testing.T) {
+			h := newHub(t)
+			h.completed(h.sync("sis", sound()))
+			down := errs.New(codes.Unavailable, "DOWN", "down")
+			h.roster.Fail = func(method string) error {
+				if method == at {
+					return down
+				}
+				return nil
+			}
+			_, err := h.erase("u1")
+			require.ErrorIs(t, err, down)
+			h.stop()
+			h.roster.Fail = nil
+			h.start()
+			require.Eventually(t, func() bool {
+				doc, err := state.New(h.docs).Erasures.Get(t.Context(), "d/u1")
+				return err == nil && doc.Value.GetEndTime() != nil
+			}, testkit.Wait, 5*time.Millisecond)
+			require.Empty(t, h.user("u1").GetGivenName())
+			require.Empty(t, h.holding("", "Zoé"))
+		})
+	}
+}
+
+// A sync that is being read when a person is to be erased comes first.
+func TestErasingAPersonWaitsForASync(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	reached, release := make(chan struct{}), make(chan struct{})
+	h.roster.Fail = func(method string) error {
+		if method == "Import" {
+			close(reached)
+			<-release
+			h.roster.Fail = nil
+		}
+		return nil
+	}
+	h.upload("sis", altered("users.csv", "Müller", "Mueller"))
+	id := h.startSync("sis").GetSyncId()
+	<-reached
+	erased := make(chan error, 1)
+	go func() {
+		_, err := h.erase("u1")
+		erased <- err
+	}()
+	require.Eventually(t, func() bool {
+		doc, err := state.New(h.docs).Erasures.Get(t.Context(), "d/u1")
+		return !errors.Is(err, errs.New(codes.NotFound, "DOCUMENT_NOT_FOUND", "")) && doc.Value.GetEndTime() == nil
+	}, testkit.Wait, time.Millisecond)
+	close(release)
+	require.NoError(t, <-erased)
+	h.completed(h.wait(id))
+	require.Empty(t, h.user("u1").GetGivenName())
+	require.Empty(t, h.holding("", "Mueller", "Müller", "Zoé"))
+}
