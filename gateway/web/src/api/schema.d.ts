@@ -183,7 +183,7 @@ export interface paths {
         /** Lists reports, newest first. */
         get: operations["ReadinessService_ListReadinessReports"];
         put?: never;
-        /** Queues a report over the head. */
+        /** Queues a report over the head, or over another revision that is still kept. */
         post: operations["ReadinessService_CreateReadinessReport"];
         delete?: never;
         options?: never;
@@ -224,6 +224,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/districts/{district}/readinessReports/{report}:compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Compares a report with an earlier one, check by check. */
+        get: operations["ReadinessService_CompareReadinessReports"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/readinessReports/{report}:download": {
         parameters: {
             query?: never;
@@ -239,6 +256,60 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/readinessReports/{report}:retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tries a report again that has failed. */
+        post: operations["ReadinessService_RetryReadinessReport"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/readinessReports:trend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the counts of checks went from report to report. */
+        get: operations["ReadinessService_GetReadinessTrend"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/readinessSettings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["ReadinessService_GetReadinessSettings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Changes what counts in a district. It takes effect on the next reading of
+         *     every report, old ones too.
+         */
+        patch: operations["ReadinessService_UpdateReadinessSettings"];
         trace?: never;
     };
     "/v1/districts/{district}/revisions": {
@@ -731,6 +802,24 @@ export interface components {
             /** Format: int32 */
             unchanged?: number;
         };
+        /** @description CheckChange is one check in two reports. */
+        CheckChange: {
+            checkId?: string;
+            now?: components["schemas"]["CheckResult"];
+            then?: components["schemas"]["CheckResult"];
+            /** @description More findings count than before. */
+            worse?: boolean;
+        };
+        /**
+         * @description CheckMode says what becomes of the findings of a check.
+         *
+         *      - COUNTED: They count, unless they are informational by nature.
+         *      - INFORMATIONAL: They are listed and do not count.
+         *      - OFF: They are neither listed nor counted.
+         * @default CHECK_MODE_UNSPECIFIED
+         * @enum {string}
+         */
+        CheckMode: "CHECK_MODE_UNSPECIFIED" | "COUNTED" | "INFORMATIONAL" | "OFF";
         CheckResult: {
             checkId?: string;
             /**
@@ -750,6 +839,21 @@ export interface components {
             population?: number;
             /** @description One plain sentence on the likely cause. */
             diagnosis?: string;
+            mode?: components["schemas"]["CheckMode"];
+            /** @description Why findings are informational that would count otherwise. */
+            modeReason?: string;
+        };
+        /** @description CheckRule sets the mode of one check. */
+        CheckRule: {
+            checkId?: string;
+            mode?: components["schemas"]["CheckMode"];
+            /**
+             * @description A product id: only when the report is read for this product. Empty means
+             *     always.
+             */
+            product?: string;
+            /** @description Only findings of this school. Empty means all findings. */
+            schoolId?: string;
         };
         /** @description Class is a section of a course. */
         Class: {
@@ -786,6 +890,12 @@ export interface components {
             clientSecret?: string;
             /** @description School ids; empty means all of the districts. */
             schools?: string[];
+        };
+        CompareReadinessReportsResponse: {
+            report?: components["schemas"]["ReadinessReport"];
+            base?: components["schemas"]["ReadinessReport"];
+            /** @description What got worse most comes first. */
+            checks?: components["schemas"]["CheckChange"][];
         };
         /** @description Connector is a way to get at rosters. */
         Connector: {
@@ -824,7 +934,13 @@ export interface components {
             product?: string;
             schools?: string[];
         };
-        CreateReadinessReportBody: Record<string, never>;
+        CreateReadinessReportBody: {
+            /**
+             * Format: int32
+             * @description 0 means the head.
+             */
+            revision?: number;
+        };
         /** @description DataRequirement names data that a connector wants to find. */
         DataRequirement: {
             file?: string;
@@ -1167,6 +1283,8 @@ export interface components {
             actionable?: boolean;
             /** @description Why it is as it is. */
             reason?: string;
+            /** @description The user that the names are of, where the record itself is an enrollment. */
+            userSourcedId?: string;
         };
         /** @description ReadinessReport is all checks over one revision. */
         ReadinessReport: {
@@ -1189,6 +1307,30 @@ export interface components {
             error?: string;
             /** @description True when a commit caused it, false when a person asked for it. */
             automatic?: boolean;
+        };
+        /** @description ReadinessSettings are what a district wants of its reports. */
+        ReadinessSettings: {
+            /** @description districts/{district}/readinessSettings; output only. */
+            name?: string;
+            /**
+             * @description Where several apply to a finding, one for its school goes before one for all
+             *     schools, and then one for the product before one for all products.
+             */
+            rules?: components["schemas"]["CheckRule"][];
+            /**
+             * @description While a report is made in one of these, what rollover causes is
+             *     informational.
+             */
+            rolloverWindows?: components["schemas"]["RolloverWindow"][];
+            /** Format: date-time */
+            updateTime?: string;
+            /** @description Changes with every write; send it back to refuse a lost update. */
+            etag?: string;
+        };
+        ReadinessTrend: {
+            /** @description Completed reports, newest first. */
+            points?: components["schemas"]["TrendPoint"][];
+            nextPageToken?: string;
         };
         /** @description RecordVersion is visible at revision r when from_revision <= r < to_revision. */
         RecordVersion: {
@@ -1262,6 +1404,7 @@ export interface components {
                 [key: string]: components["schemas"]["EntityCounts"];
             };
         };
+        RetryReadinessReportBody: Record<string, never>;
         Revision: {
             /** Format: int32 */
             revision?: number;
@@ -1283,6 +1426,12 @@ export interface components {
             beginDate?: string;
             endDate?: string;
             userProfile?: components["schemas"]["Ref"];
+        };
+        /** @description RolloverWindow is when the school year changes over. */
+        RolloverWindow: {
+            /** @description First and last day in UTC, 2026-07-01 for example. */
+            startDate?: string;
+            endDate?: string;
         };
         SchoolChanges: {
             schoolId?: string;
@@ -1341,7 +1490,10 @@ export interface components {
             secretsSet?: string[];
         };
         StartSyncBody: {
-            /** @description Empty means the newest upload of the source. */
+            /**
+             * @description Empty means the newest upload of the source; a source that pulls fetches a
+             *     package then, and with an id reads one that it fetched before.
+             */
             uploadId?: string;
             /** @description Plan, and commit nothing. */
             dryRun?: boolean;
@@ -1477,6 +1629,15 @@ export interface components {
              *     are written to the settings of the source.
              */
             confirm?: Record<string, never>;
+        };
+        TrendPoint: {
+            reportId?: string;
+            /** Format: date-time */
+            createTime?: string;
+            /** Format: int32 */
+            revision?: number;
+            /** @description Without diagnosis. */
+            checks?: components["schemas"]["CheckResult"][];
         };
         /** @description Undo says to which revision another one went back. */
         Undo: {
@@ -2000,6 +2161,10 @@ export interface operations {
                 /** @description At most this many; 0 means 100; more than 1000 is lowered to 1000. */
                 pageSize?: number;
                 pageToken?: string;
+                /** @description Only findings of this school. */
+                schoolId?: string;
+                /** @description Only findings that count (true) or only informational ones (false). */
+                actionable?: boolean;
             };
             header?: never;
             path: {
@@ -2022,11 +2187,47 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    ReadinessService_CompareReadinessReports: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The earlier one: its id, or its revision, for which there must be a completed
+                 *     report. Without either it is the one before.
+                 */
+                base?: string;
+                baseRevision?: number;
+                /** @description A product id: only its checks. Empty means all. */
+                product?: string;
+            };
+            header?: never;
+            path: {
+                district: string;
+                /** @description The later report. */
+                report: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompareReadinessReportsResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     ReadinessService_DownloadReadinessReport: {
         parameters: {
             query?: {
                 product?: string;
                 checkId?: string;
+                schoolId?: string;
+                actionable?: boolean;
             };
             header?: never;
             path: {
@@ -2044,6 +2245,118 @@ export interface operations {
                 };
                 content: {
                     "text/csv": string;
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ReadinessService_RetryReadinessReport: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                report: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetryReadinessReportBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadinessReport"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ReadinessService_GetReadinessTrend: {
+        parameters: {
+            query?: {
+                /** @description Empty means all checks. */
+                checkId?: string;
+                /** @description A product id: only its checks. Empty means all. */
+                product?: string;
+                /**
+                 * @description At most this many of the newest reports; 0 means 100; more than 1000 is
+                 *     lowered to 1000.
+                 */
+                pageSize?: number;
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadinessTrend"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ReadinessService_GetReadinessSettings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadinessSettings"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ReadinessService_UpdateReadinessSettings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReadinessSettings"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadinessSettings"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -3,19 +3,18 @@ package api
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/genproto/googleapis/api/httpbody"
-	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/pagetoken"
 	"github.com/securly/sync/services/readiness-engine/internal/check"
 	"github.com/securly/sync/services/readiness-engine/internal/replica"
@@ -51,11 +50,19 @@ func (s *Server) ListReadinessChecks(context.Context, *readinessv1.ListReadiness
 	return out, nil
 }
 
-// CreateReadinessReport queues a report over the head.
+// CreateReadinessReport queues a report over the head or another revision.
 func (s *Server) CreateReadinessReport(ctx context.Context, req *readinessv1.CreateReadinessReportRequest) (*readinessv1.ReadinessReport, error) {
 	summary, err := s.roster.GetSummary(ctx, &rosterv1.GetSummaryRequest{District: req.GetDistrict()})
 	if err != nil {
 		return nil, err
+	}
+	revision := summary.GetRevision()
+	if req.GetRevision() != 0 {
+		if req.GetRevision() < 0 || req.GetRevision() > revision {
+			return nil, errs.Errorf(codes.InvalidArgument, "REVISION_UNKNOWN",
+				"revision: there is no revision %d yet: the newest is %d", req.GetRevision(), revision).With("field", "revision")
+		}
+		revision = req.GetRevision()
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -63,10 +70,23 @@ func (s *Server) CreateReadinessReport(ctx context.Context, req *readinessv1.Cre
 	}
 	queued, err := s.reports.Queue(ctx, &readinessv1.QueuedReport{
 		District: req.GetDistrict(), ReportId: id.String(),
-		CreateTime: timestamppb.New(s.now()), Revision: summary.GetRevision(),
+		CreateTime: timestamppb.New(s.now()), Revision: revision,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("queue a report: %w", err)
+	}
+	s.queued(ctx, queued, req.GetDistrict())
+	return queued, nil
+}
+
+// RetryReadinessReport queues a report again that has failed.
+func (s *Server) RetryReadinessReport(ctx context.Context, req *readinessv1.RetryReadinessReportRequest) (*readinessv1.ReadinessReport, error) {
+	if _, err := s.get(ctx, req.GetDistrict(), req.GetReport()); err != nil {
+		return nil, err
+	}
+	queued, err := s.reports.Retry(ctx, req.GetDistrict(), req.GetReport())
+	if err != nil {
+		return nil, err
 	}
 	s.queued(ctx, queued, req.GetDistrict())
 	return queued, nil
@@ -119,99 +139,6 @@ func (s *Server) get(ctx context.Context, district, id string) (*readinessv1.Sto
 		}
 	}
 	return stored, err
-}
-
-// GetReadinessReport returns one report with the checks of a product, or all.
-func (s *Server) GetReadinessReport(ctx context.Context, req *readinessv1.GetReadinessReportRequest) (*readinessv1.ReadinessReport, error) {
-	filter := report.Filter{Product: req.GetProduct()}
-	if err := filter.Validate(); err != nil {
-		return nil, err
-	}
-	stored, err := s.get(ctx, req.GetDistrict(), req.GetReport())
-	if err != nil {
-		return nil, err
-	}
-	out := stored.GetReport()
-	checks := out.GetChecks()
-	out.Checks = nil
-	for _, c := range checks {
-		if filter.Selects(c.GetCheckId()) {
-			out.Checks = append(out.Checks, c)
-		}
-	}
-	return out, nil
-}
-
-// completed returns a report that has findings to read.
-func (s *Server) completed(ctx context.Context, district, id string, filter report.Filter) (*readinessv1.StoredReport, error) {
-	if err := filter.Validate(); err != nil {
-		return nil, err
-	}
-	stored, err := s.get(ctx, district, id)
-	if err != nil {
-		return nil, err
-	}
-	if stored.GetReport().GetState() != readinessv1.ReportState_COMPLETED {
-		return nil, report.ErrNotCompleted
-	}
-	return stored, nil
-}
-
-// ListReadinessFindings pages through findings.
-func (s *Server) ListReadinessFindings(ctx context.Context, req *readinessv1.ListReadinessFindingsRequest) (*readinessv1.ListReadinessFindingsResponse, error) {
-	size, err := pagetoken.Size(req.GetPageSize())
-	if err != nil {
-		return nil, err
-	}
-	filter := report.Filter{CheckID: req.GetCheckId(), Product: req.GetProduct()}
-	stored, err := s.completed(ctx, req.GetDistrict(), req.GetReport(), filter)
-	if err != nil {
-		return nil, err
-	}
-	list := binding("findings", req.GetDistrict(), req.GetReport(), filter.CheckID, filter.Product)
-	from := 0
-	if req.GetPageToken() != "" {
-		position, err := s.tokens.Open(req.GetPageToken(), list)
-		if err != nil {
-			return nil, err
-		}
-		n, width := binary.Uvarint(position)
-		if width <= 0 {
-			return nil, pagetoken.ErrInvalid
-		}
-		from = int(n)
-	}
-	out := &readinessv1.ListReadinessFindingsResponse{TotalSize: int32(report.Count(stored, filter))}
-	for found, err := range s.reports.Findings(ctx, stored, filter, from) {
-		if err != nil {
-			return nil, err
-		}
-		if len(out.Findings) == size {
-			out.NextPageToken = s.tokens.Seal(list, binary.AppendUvarint(nil, uint64(from+size)))
-			break
-		}
-		out.Findings = append(out.Findings, found)
-	}
-	return out, nil
-}
-
-// DownloadReadinessReport streams findings as CSV.
-func (s *Server) DownloadReadinessReport(req *readinessv1.DownloadReadinessReportRequest, stream grpc.ServerStreamingServer[httpbody.HttpBody]) error {
-	ctx := stream.Context()
-	filter := report.Filter{CheckID: req.GetCheckId(), Product: req.GetProduct()}
-	stored, err := s.completed(ctx, req.GetDistrict(), req.GetReport(), filter)
-	if err != nil {
-		return err
-	}
-	for part, err := range s.reports.CSV(ctx, stored, filter) {
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(&httpbody.HttpBody{ContentType: report.ContentType, Data: part}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // EraseDistrict removes all reports and the replica of a district.

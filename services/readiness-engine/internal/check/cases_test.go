@@ -222,43 +222,72 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// TestDiagnosis says what the rules make of typical districts.
+// TestDiagnosis says what the rules make of typical districts: four schools with
+// thirty students each, in six grades, some of whom have no email.
 func TestDiagnosis(t *testing.T) {
-	districts := map[string][]*typev1.Record{}
-	for name, broken := range map[string]func(school, i int) bool{
-		"everywhere": func(int, int) bool { return true },
-		"one school": func(school, _ int) bool { return school == 1 },
-		"a third":    func(_, i int) bool { return i%3 == 0 },
-		"a few":      func(_, i int) bool { return i == 0 },
-	} {
-		for school := range 4 {
-			id := string(rune('0' + school))
-			districts[name] = append(districts[name], org("s"+id, "school"))
-			for i := range 30 {
-				address := "x" + id + "-" + string(rune('A'+i)) + "@district.example"
-				if broken(school, i) {
-					address = ""
-				}
-				districts[name] = append(districts[name], user("u"+id+"-"+string(rune('A'+i)), "student", "s"+id, address))
-			}
-		}
-	}
-	for name, want := range map[string]string{
-		"everywhere": "120 of 120 students (100 %): the email column is probably missing from the export or mapped to another field.",
-		"one school": "30 of 30 are at Org s1: look at the data of that school first.",
-		"a third":    "40 of 120 students (33 %): the email column is probably missing from the export or mapped to another field.",
-		"a few":      "4 of 120 students (3.3 %): these look like single data entry gaps.",
+	const column = "the email column is probably missing from the export or mapped to another field."
+	for name, c := range map[string]struct {
+		broken func(school, i int) bool
+		before check.Before
+		want   string
+	}{
+		"everywhere":   {func(int, int) bool { return true }, check.Before{}, "All students are affected: " + column},
+		"nearly":       {func(s, i int) bool { return s+i > 0 }, check.Before{}, "Nearly all students are affected: " + column},
+		"one school":   {func(s, _ int) bool { return s == 1 }, check.Before{}, "All are at Org s1: look at the data of that school first."},
+		"one grade":    {func(_, i int) bool { return i%6 == 2 }, check.Before{}, "All are in grade 2: look at how that grade is entered or exported first."},
+		"a third":      {func(_, i int) bool { return i%3 == 0 }, check.Before{}, "33 % of the students are affected: " + column},
+		"a third, new": {func(_, i int) bool { return i%3 == 0 }, check.Before{Known: true, Revision: 7, Count: 3}, "New since revision 7, which had 3: look at what changed in the export since, " + column},
+		"a third, old": {func(_, i int) bool { return i%3 == 0 }, check.Before{Known: true, Revision: 7, Count: 39}, "33 % of the students are affected: " + column},
+		"a few":        {func(_, i int) bool { return i == 0 }, check.Before{}, "3.3 % of the students are affected: these look like single data entry gaps."},
+		"a few left":   {func(_, i int) bool { return i == 0 }, check.Before{Known: true, Revision: 7, Count: 20}, "Down from 20 at revision 7: these look like single data entry gaps."},
+		"none":         {func(int, int) bool { return false }, check.Before{Known: true, Count: 20}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := replica.New(nil)
-			apply(t, r, districts[name]...)
-			v := check.NewView(r, today)
-			require.Equal(t, want, v.Result(check.Find("student-email-missing")).Diagnosis)
-			require.Equal(t, "120 of 120 students (100 %): guardian data is probably not connected for this district.",
-				v.Result(check.Find("student-guardians-missing")).Diagnosis)
-			require.Empty(t, v.Result(check.Find("class-terms-missing")).Diagnosis)
+			for school := range 4 {
+				id := string(rune('0' + school))
+				apply(t, r, org("s"+id, "school"))
+				for i := range 30 {
+					address := "x" + id + "-" + string(rune('A'+i)) + "@district.example"
+					if c.broken(school, i) {
+						address = ""
+					}
+					apply(t, r, user("u"+id+"-"+string(rune('A'+i)), "student", "s"+id, address, func(u *typev1.User) { u.Grades = []string{string(rune('0' + i%6))} }))
+				}
+			}
+			require.Equal(t, c.want, diagnosis(check.NewView(r, today), "student-email-missing", c.before))
+			require.Equal(t, "All students are affected: guardian data is probably not connected for this district.",
+				diagnosis(check.NewView(r, today), "student-guardians-missing", check.Before{}))
 		})
 	}
+}
+
+func TestDiagnosisOfOneColumn(t *testing.T) {
+	r := replica.New(nil)
+	for i := range 40 {
+		apply(t, r, student(string(rune('A'+i)), func(u *typev1.User) {
+			switch {
+			case i < 6:
+				u.Username = ""
+			case i == 6:
+				u.GivenName = ""
+			}
+		}))
+	}
+	require.Equal(t, "86 % have one reason, which points to one column of the source: the user name is blank.",
+		diagnosis(check.NewView(r, today), "user-required-missing", check.Before{}))
+}
+
+func TestDiagnosisOfNothingToDo(t *testing.T) {
+	r := replica.New(nil)
+	apply(t, r, user("securlyinternal:1", "student", "s1", ""))
+	require.Equal(t, "Everything listed is informational: nothing needs to be fixed.",
+		diagnosis(check.NewView(r, today), "student-email-missing", check.Before{}))
+}
+
+func diagnosis(v *check.View, id string, before check.Before) string {
+	res := v.Result(check.Find(id))
+	return v.Diagnose(&res, before)
 }
 
 // TestCatalogue checks that every check says all that people need.

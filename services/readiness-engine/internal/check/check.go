@@ -42,6 +42,11 @@ type Check struct {
 	KnownIssues string
 	Counts      string // what is counted, in the plural
 
+	// Rollover says that the change of the school year causes such findings.
+	Rollover bool
+	// ReasonsAreColumns says that different reasons point to different columns.
+	ReasonsAreColumns bool
+
 	// Many and Few are the likely causes of a large and of a small number, as
 	// parts of a sentence. All is that of (nearly) everything, when it differs.
 	Many, Few, All string
@@ -91,7 +96,6 @@ type Result struct {
 	Population int
 	Findings   []Finding // by id, then related id
 	Actionable int
-	Diagnosis  string
 	// Version is equal for two results of one View that read the same.
 	Version int
 }
@@ -106,18 +110,17 @@ func (v *View) Result(c *Check) Result {
 			res.Actionable++
 		}
 	}
-	res.Diagnosis = diagnose(v, &res)
 	return res
 }
 
 // Proto returns the counts as a report shows them.
-func (r *Result) Proto() *readinessv1.CheckResult {
+func (r *Result) Proto(diagnosis string) *readinessv1.CheckResult {
 	return &readinessv1.CheckResult{
 		CheckId:            r.Check.ID,
 		Count:              int32(r.Actionable),
 		InformationalCount: int32(len(r.Findings) - r.Actionable),
 		Population:         int32(r.Population),
-		Diagnosis:          r.Diagnosis,
+		Diagnosis:          diagnosis,
 	}
 }
 

@@ -185,8 +185,8 @@ func TestTinyDistrict(t *testing.T) {
 	for _, c := range check.Catalogue() {
 		res := v.Result(c)
 		fmt.Fprintf(&out, "%s %d of %d\n", c.ID, res.Actionable, res.Population)
-		if res.Diagnosis != "" {
-			fmt.Fprintf(&out, "    %s\n", res.Diagnosis)
+		if diagnosis := v.Diagnose(&res, check.Before{}); diagnosis != "" {
+			fmt.Fprintf(&out, "    %s\n", diagnosis)
 		}
 		for _, found := range res.Findings {
 			f := v.Proto(found)

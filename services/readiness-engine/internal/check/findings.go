@@ -121,6 +121,9 @@ func (v *View) countPairs(s *subject) {
 
 // renew replaces the findings about what was looked at again by fresh ones.
 func (v *View) renew(f *found, r rule, fresh []Finding, d *dirty) {
+	if len(fresh) == 0 && r.tables == nil && d.nothing() {
+		return
+	}
 	slices.SortFunc(fresh, v.compare)
 	kept := fresh
 	if !d.all && r.tables == nil {

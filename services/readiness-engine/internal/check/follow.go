@@ -22,6 +22,10 @@ type dirty struct {
 	moved struct{ users, classes rows }
 }
 
+func (d *dirty) nothing() bool {
+	return !d.all && d.users.empty() && d.orgs.empty() && d.sessions.empty() && d.classes.empty() && d.enrollments.empty()
+}
+
 // look brings everything up to date.
 func (v *View) look(now time.Time, d *dirty) {
 	v.today = now.UTC().Format(time.DateOnly)
@@ -189,15 +193,14 @@ func (v *View) identify(d *dirty) {
 		}
 		// All users that this key leads to, over any number of keys.
 		users = users[:0]
-		queue := rows{}
-		queue.add(key)
-		for key := range queue.each() {
-			done.add(key)
-			for item := range v.keys.of(key) {
+		first := len(done.list)
+		done.add(key)
+		for i := first; i < len(done.list); i++ {
+			for item := range v.keys.of(done.list[i]) {
 				row := uint32(v.bearer[item])
 				users = append(users, row)
 				for _, other := range v.Persons(v.user(replica.UserRow(row))) {
-					queue.add(uint32(other))
+					done.add(uint32(other))
 				}
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -19,11 +20,23 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
+// follow keeps a View with a replica and brings it up to date.
+func follow(r *replica.Replica, now time.Time) *check.View {
+	v, ok := r.Derived.(*check.View)
+	if !ok {
+		v = check.NewView(r, now)
+		r.Derived = v
+		return v
+	}
+	v.Update(now)
+	return v
+}
+
 // findings lists all that all checks say about a replica.
 func findings(v *check.View) (lines []string) {
 	for _, c := range check.Catalogue() {
 		res := v.Result(c)
-		lines = append(lines, res.Proto().String())
+		lines = append(lines, res.Proto(v.Diagnose(&res, check.Before{})).String())
 		for _, f := range res.Findings {
 			lines = append(lines, fmt.Sprint(v.Proto(f)))
 		}
@@ -79,7 +92,7 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 			for range 1 + random.IntN(2) { // asked twice: nothing new
 				require.NoError(t, cache.Use(ctx, district, revision, func(r *replica.Replica) error {
 					require.Equal(t, revision, r.Revision)
-					v := check.Of(r, today)
+					v := follow(r, today)
 					before := read[v]
 					read = map[*check.View]map[string]reading{v: readings(v)}
 					require.Empty(t, cmp.Diff(findings(check.NewView(fresh, today)), findings(v)), "seed %d, revision %d", seed, revision)

@@ -102,3 +102,25 @@ func (v *View) Proto(f Finding) *readinessv1.ReadinessFinding {
 	}
 	return out
 }
+
+// Schools counts what a check has found by school.
+func (v *View) Schools(res *Result) *readinessv1.CheckSchools {
+	counts := map[replica.OrgRow]*readinessv1.SchoolCount{}
+	out := &readinessv1.CheckSchools{CheckId: res.Check.ID}
+	for i := range res.Findings {
+		f := &res.Findings[i]
+		c := counts[f.School]
+		if c == nil {
+			c = &readinessv1.SchoolCount{SchoolId: v.Orgs.ID(uint32(f.School))}
+			counts[f.School] = c
+			out.Schools = append(out.Schools, c)
+		}
+		if f.Informational {
+			c.Informational++
+		} else {
+			c.Actionable++
+		}
+	}
+	slices.SortFunc(out.Schools, func(a, b *readinessv1.SchoolCount) int { return strings.Compare(a.SchoolId, b.SchoolId) })
+	return out
+}

@@ -82,17 +82,6 @@ func (v *View) Update(now time.Time) {
 	v.look(now, d)
 }
 
-// Of returns the up-to-date View that a replica keeps.
-func Of(r *replica.Replica, now time.Time) *View {
-	if v, ok := r.Derived.(*View); ok {
-		v.Update(now)
-		return v
-	}
-	v := NewView(r, now)
-	r.Derived = v
-	return v
-}
-
 // Size estimates the memory in bytes.
 func (v *View) Size() int {
 	n := cap(v.state) + 4*cap(v.holder) + v.named.size() + 2*cap(v.whole) + v.emails.size() + 4*cap(v.bearer) + v.keys.size() +

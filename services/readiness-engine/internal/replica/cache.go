@@ -80,9 +80,10 @@ func (c *Cache) Use(ctx context.Context, district string, revision int32, f func
 			return err
 		}
 	}
+	err := f(r) // Should it panic, the replica is not kept.
 	e.replica = r
 	c.keep(e, r.Size())
-	if err := f(r); err != nil {
+	if err != nil {
 		return fmt.Errorf("use replica of %s at revision %d: %w", district, revision, err)
 	}
 	return nil

@@ -298,6 +298,9 @@ func (r *Replica) Numbers() (agents, persons int) { return len(r.agents.items), 
 // Grades returns the grades of a user.
 func (r *Replica) Grades(u *User) []string { return r.gradeTexts(u.grades) }
 
+// GradeTexts returns the grades of a user as texts of the replica.
+func (r *Replica) GradeTexts(u *User) []Text { return r.grades.get(u.grades) }
+
 // ClassGrades returns the grades of a class.
 func (r *Replica) ClassGrades(c *Class) []string { return r.gradeTexts(c.grades) }
 

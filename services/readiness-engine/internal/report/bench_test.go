@@ -90,10 +90,17 @@ func BenchmarkMillionFindings(b *testing.B) {
 		require.NoError(b, err)
 		b.ReportMetric(float64(object.Size)/1e6, "MB-stored")
 	})
-	filter := Filter{CheckID: "enrollment-end-date-missing"}
+	lens := Lens{Filter: Filter{CheckID: "enrollment-end-date-missing"}}
+	last := 0 // the place behind the last finding of the check
+	for _, at := range stored.Findings {
+		last += int(at.Count)
+		if at.CheckId == lens.CheckID {
+			break
+		}
+	}
 	b.Run("last page", func(b *testing.B) {
 		run(b, func() (found int) {
-			for _, err := range reports.Findings(b.Context(), stored, filter, Count(stored, filter)-100) {
+			for _, err := range reports.Findings(b.Context(), stored, lens, last-100) {
 				require.NoError(b, err)
 				found++
 			}
@@ -102,7 +109,7 @@ func BenchmarkMillionFindings(b *testing.B) {
 	})
 	b.Run("csv", func(b *testing.B) {
 		run(b, func() (rows int) {
-			for part, err := range reports.CSV(b.Context(), stored, filter) {
+			for part, err := range reports.CSV(b.Context(), stored, lens) {
 				require.NoError(b, err)
 				rows += bytes.Count(part, []byte("\n"))
 			}

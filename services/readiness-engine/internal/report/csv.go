@@ -27,7 +27,7 @@ var csvHeader = []string{
 
 // CSV yields the findings as parts of a CSV file: the header, and a row for
 // each. A part is valid until the next one.
-func (r *Reports) CSV(ctx context.Context, stored *readinessv1.StoredReport, filter Filter) iter.Seq2[[]byte, error] {
+func (r *Reports) CSV(ctx context.Context, stored *readinessv1.StoredReport, lens Lens) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		var buf bytes.Buffer
 		w := csv.NewWriter(&buf)
@@ -45,12 +45,12 @@ func (r *Reports) CSV(ctx context.Context, stored *readinessv1.StoredReport, fil
 			_ = w.Write(sheet.Guard(row)) // An error stays with the writer until flush.
 		}
 		write(append([]string(nil), csvHeader...))
-		for found, err := range r.Findings(ctx, stored, filter, 0) {
+		for found, err := range r.Findings(ctx, stored, lens, 0) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			write(csvRow(found))
+			write(csvRow(found.ReadinessFinding))
 			if buf.Len() >= chunkBytes && !flush() {
 				return
 			}

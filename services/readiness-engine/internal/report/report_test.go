@@ -12,7 +12,6 @@ import (
 	"gocloud.dev/blob/memblob"
 	"google.golang.org/protobuf/proto"
 
-	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/testkit"
 	"github.com/securly/sync/services/readiness-engine/internal/check"
@@ -101,12 +100,15 @@ func TestFilter(t *testing.T) {
 	require.NoError(t, Filter{CheckID: "class-terms-missing", Product: "home"}.Validate())
 	require.Error(t, Filter{CheckID: "none"}.Validate())
 	require.Error(t, Filter{Product: "none"}.Validate())
-	stored := &readinessv1.StoredReport{Findings: []*readinessv1.StoredFindings{
-		{CheckId: "student-email-missing", Count: 3}, {CheckId: "guardian-email-missing", Count: 5}, {CheckId: "of an older version", Count: 7},
-	}}
-	require.Equal(t, 15, Count(stored, Filter{}))
-	require.Equal(t, 3, Count(stored, Filter{Product: "filter"}))
-	require.Equal(t, 8, Count(stored, Filter{Product: "home"}))
-	require.Equal(t, 5, Count(stored, Filter{CheckID: "guardian-email-missing"}))
-	require.Equal(t, 0, Count(stored, Filter{CheckID: "guardian-email-missing", Product: "filter"}))
+	for filter, want := range map[Filter][]bool{
+		{}:                                  {true, true, true},
+		{Product: "filter"}:                 {true, false, false},
+		{Product: "home"}:                   {true, true, false},
+		{CheckID: "guardian-email-missing"}: {false, true, false},
+		{CheckID: "guardian-email-missing", Product: "filter"}: {false, false, false},
+	} {
+		for i, id := range []string{"student-email-missing", "guardian-email-missing", "of an older version"} {
+			require.Equal(t, want[i], filter.Selects(id), "%+v %s", filter, id)
+		}
+	}
 }

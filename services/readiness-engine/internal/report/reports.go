@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 // The errors of reading reports.
 var (
 	ErrNotFound     = errs.New(codes.NotFound, "REPORT_NOT_FOUND", "there is no such readiness report in this district")
+	ErrNotFailed    = errs.New(codes.FailedPrecondition, "REPORT_NOT_FAILED", "only a report that has failed can be tried again: create a new one")
 	ErrNotCompleted = errs.New(codes.FailedPrecondition, "REPORT_NOT_COMPLETED", "the report is not completed: ask again when it is")
 )
 
@@ -35,6 +37,8 @@ type Reports struct {
 	queue     *docstore.Collection[*readinessv1.QueuedReport]
 	leases    *docstore.Collection[*readinessv1.ReportLease]
 	districts *docstore.Collection[*readinessv1.ReportedDistrict]
+	schools   *docstore.Collection[*readinessv1.StoredSchools] // under the id of the report
+	settings  *docstore.Collection[*readinessv1.ReadinessSettings]
 	findings  findings
 }
 
@@ -51,7 +55,11 @@ func Open(docs docstore.Store, bucket *blob.Bucket) *Reports {
 			return l.GetDistrict() + "/" + l.GetReportId() + "/"
 		}),
 		districts: docstore.NewCollection[*readinessv1.ReportedDistrict](docs, "readiness-districts", nil),
-		findings:  findings{bucket},
+		schools: docstore.NewCollection(docs, "readiness-report-schools", func(s *readinessv1.StoredSchools) string {
+			return s.GetDistrict() + "/"
+		}),
+		settings: docstore.NewCollection[*readinessv1.ReadinessSettings](docs, "readiness-settings", nil),
+		findings: findings{bucket},
 	}
 }
 
@@ -96,6 +104,38 @@ func (r *Reports) Queue(ctx context.Context, q *readinessv1.QueuedReport) (*read
 	return r.create(ctx, q)
 }
 
+// Retry makes a report that has failed wait for an engine again.
+func (r *Reports) Retry(ctx context.Context, district, report string) (*readinessv1.ReadinessReport, error) {
+	stored, err := r.Get(ctx, district, report)
+	if err != nil {
+		return nil, err
+	}
+	failed := stored.GetReport()
+	if failed.GetState() != readinessv1.ReportState_FAILED {
+		return nil, ErrNotFailed
+	}
+	id := documentID(district, report)
+	// First into the queue: what is there is found again, whatever stops here. An
+	// engine that is faster than the second write takes the failed report as well.
+	_, err = r.queue.Create(ctx, id, &readinessv1.QueuedReport{
+		District: district, ReportId: report, CreateTime: failed.GetCreateTime(), Revision: failed.GetRevision(),
+		Automatic: failed.GetAutomatic(), Retry: true,
+	})
+	if err != nil && !errors.Is(err, docstore.ErrExists) {
+		return nil, fmt.Errorf("queue a report again: %w", err)
+	}
+	doc, err := r.reports.Modify(ctx, id, func(s *readinessv1.StoredReport) error {
+		if s.Report.State == readinessv1.ReportState_FAILED && s.Report.EndTime.AsTime().Equal(failed.GetEndTime().AsTime()) {
+			s.Report.State, s.Report.Error, s.Report.EndTime = readinessv1.ReportState_QUEUED, "", nil
+		}
+		return nil
+	})
+	if errors.Is(err, docstore.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	return doc.Value.GetReport(), err
+}
+
 // create makes the document of a queued report, unless there is one.
 func (r *Reports) create(ctx context.Context, q *readinessv1.QueuedReport) (*readinessv1.ReadinessReport, error) {
 	id := documentID(q.GetDistrict(), q.GetReportId())
@@ -118,17 +158,47 @@ func (r *Reports) Get(ctx context.Context, district, report string) (*readinessv
 	return doc.Value, err
 }
 
-// List returns a page of reports, newest first, and the cursor of the next.
+// List returns a page of reports, newest first, as the settings have them, and
+// the cursor of the next.
 func (r *Reports) List(ctx context.Context, district, after string, limit int) ([]*readinessv1.ReadinessReport, string, error) {
-	docs, next, err := r.reports.List(ctx, docstore.Query{Prefix: district + "/", After: after, Limit: limit, Descending: true})
+	lens, err := r.Lens(ctx, district, Filter{})
 	if err != nil {
 		return nil, "", err
+	}
+	docs, next, err := r.reports.List(ctx, docstore.Query{Prefix: district + "/", After: after, Limit: limit, Descending: true})
+	if err != nil {
+		return nil, "", fmt.Errorf("list reports of %s: %w", district, err)
 	}
 	reports := make([]*readinessv1.ReadinessReport, len(docs))
 	for i, d := range docs {
 		reports[i] = d.Value.GetReport()
+		if reports[i].Checks, err = r.Results(ctx, d.Value, lens); err != nil {
+			return nil, "", err
+		}
 	}
 	return reports, next, nil
+}
+
+// newest yields the reports of a district, newest first.
+func (r *Reports) newest(ctx context.Context, district string) iter.Seq2[*readinessv1.StoredReport, error] {
+	return func(yield func(*readinessv1.StoredReport, error) bool) {
+		for q := (docstore.Query{Prefix: district + "/", Limit: 20, Descending: true}); ; {
+			docs, next, err := r.reports.List(ctx, q)
+			if err != nil {
+				yield(nil, fmt.Errorf("list reports of %s: %w", district, err))
+				return
+			}
+			for _, d := range docs {
+				if !yield(d.Value, nil) {
+					return
+				}
+			}
+			if next == "" {
+				return
+			}
+			q.After = next
+		}
+	}
 }
 
 // Erase removes everything that is known about a district. A report that is
@@ -149,6 +219,17 @@ func (r *Reports) Erase(ctx context.Context, district string) error {
 		if err != nil {
 			return fmt.Errorf("erase reports of %s: %w", district, err)
 		}
+	}
+	for doc, err := range r.schools.All(ctx, district+"/") {
+		if err == nil {
+			err = gone(r.schools.Delete(ctx, doc.ID))
+		}
+		if err != nil {
+			return fmt.Errorf("erase reports of %s: %w", district, err)
+		}
+	}
+	if err := gone(r.settings.Delete(ctx, district)); err != nil {
+		return err
 	}
 	if err := r.dropLeases(ctx, district+"/"); err != nil {
 		return err

@@ -9,22 +9,14 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 	grpccodes "google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
-	"github.com/securly/sync/services/readiness-engine/internal/check"
 	"github.com/securly/sync/services/readiness-engine/internal/replica"
 )
-
-var tracer = otel.Tracer("github.com/securly/sync/services/readiness-engine/internal/report")
 
 // RunnerConfig bounds the work of a Runner.
 type RunnerConfig struct {
@@ -53,13 +45,15 @@ type Runner struct {
 	mu       sync.Mutex
 	busy     map[string]bool  // districts with a report under way, one at a time each
 	editions map[string]int32 // of the replicas in cache
+
+	started time.Time // what was completed since, this version of the checks has made
 }
 
 // NewRunner returns a Runner; Run starts it.
 func NewRunner(cfg RunnerConfig, reports *Reports, cache *replica.Cache, log *slog.Logger, now func() time.Time) *Runner {
 	return &Runner{
 		cfg: cfg, reports: reports, cache: cache, log: log, now: now,
-		wake: make(chan struct{}, 1), busy: map[string]bool{}, editions: map[string]int32{},
+		wake: make(chan struct{}, 1), busy: map[string]bool{}, editions: map[string]int32{}, started: now(),
 	}
 }
 
@@ -283,68 +277,4 @@ func (r *Runner) fail(ctx context.Context, q *readinessv1.QueuedReport, cause er
 		return nil
 	})
 	return gone(err)
-}
-
-// make runs all checks over the report's revision and completes the report.
-// One that is completed already, or was erased, is left alone.
-func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err error) {
-	origin := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{traceParent: q.GetTraceParent()})
-	ctx, span := tracer.Start(ctx, "make readiness report", trace.WithLinks(trace.LinkFromContext(origin)), trace.WithAttributes(
-		attribute.String("district", q.GetDistrict()), attribute.String("report", q.GetReportId()), attribute.Int("revision", int(q.GetRevision()))))
-	defer func() {
-		if err != nil {
-			span.RecordError(err)
-			span.SetStatus(codes.Error, "")
-		}
-		span.End()
-	}()
-	if _, err := r.reports.create(ctx, q); err != nil {
-		return err
-	}
-	id := documentID(q.GetDistrict(), q.GetReportId())
-	doc, err := r.reports.reports.Modify(ctx, id, func(s *readinessv1.StoredReport) error {
-		if s.Report.State == readinessv1.ReportState_QUEUED {
-			s.Report.State = readinessv1.ReportState_PROCESSING
-		}
-		return nil
-	})
-	if err != nil || doc.Value.GetReport().GetState() != readinessv1.ReportState_PROCESSING {
-		return gone(err)
-	}
-	edition, err := r.fresh(ctx, q.GetDistrict())
-	if err != nil {
-		return err
-	}
-	var results []*readinessv1.CheckResult
-	var stored []*readinessv1.StoredFindings
-	err = r.cache.Use(ctx, q.GetDistrict(), q.GetRevision(), func(rep *replica.Replica) error {
-		ctx, span := tracer.Start(ctx, "run checks")
-		defer span.End()
-		v := check.NewView(rep, r.now())
-		for _, c := range check.Catalogue() {
-			res := v.Result(c)
-			at, err := r.reports.findings.write(ctx, q.GetDistrict(), q.GetReportId(), v, &res)
-			if err != nil {
-				return err
-			}
-			results, stored = append(results, res.Proto()), append(stored, at)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	_, err = r.reports.reports.Modify(ctx, id, func(s *readinessv1.StoredReport) error {
-		s.Report.State = readinessv1.ReportState_COMPLETED
-		s.Report.EndTime = timestamppb.New(r.now())
-		s.Report.Checks, s.Findings = results, stored
-		return nil
-	})
-	if errors.Is(err, docstore.ErrNotFound) { // Erased meanwhile: leave nothing behind.
-		return r.reports.findings.erase(ctx, q.GetDistrict()+"/")
-	}
-	if err != nil {
-		return err
-	}
-	return r.outdated(ctx, q, edition, stored)
 }

@@ -12,6 +12,7 @@ import (
 	httpbody "google.golang.org/genproto/googleapis/api/httpbody"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -131,6 +132,62 @@ func (x ReportState) Number() protoreflect.EnumNumber {
 // Deprecated: Use ReportState.Descriptor instead.
 func (ReportState) EnumDescriptor() ([]byte, []int) {
 	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{1}
+}
+
+// CheckMode says what becomes of the findings of a check.
+type CheckMode int32
+
+const (
+	CheckMode_CHECK_MODE_UNSPECIFIED CheckMode = 0
+	// They count, unless they are informational by nature.
+	CheckMode_COUNTED CheckMode = 1
+	// They are listed and do not count.
+	CheckMode_INFORMATIONAL CheckMode = 2
+	// They are neither listed nor counted.
+	CheckMode_OFF CheckMode = 3
+)
+
+// Enum value maps for CheckMode.
+var (
+	CheckMode_name = map[int32]string{
+		0: "CHECK_MODE_UNSPECIFIED",
+		1: "COUNTED",
+		2: "INFORMATIONAL",
+		3: "OFF",
+	}
+	CheckMode_value = map[string]int32{
+		"CHECK_MODE_UNSPECIFIED": 0,
+		"COUNTED":                1,
+		"INFORMATIONAL":          2,
+		"OFF":                    3,
+	}
+)
+
+func (x CheckMode) Enum() *CheckMode {
+	p := new(CheckMode)
+	*p = x
+	return p
+}
+
+func (x CheckMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CheckMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_securly_sync_readiness_v1_readiness_proto_enumTypes[2].Descriptor()
+}
+
+func (CheckMode) Type() protoreflect.EnumType {
+	return &file_securly_sync_readiness_v1_readiness_proto_enumTypes[2]
+}
+
+func (x CheckMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CheckMode.Descriptor instead.
+func (CheckMode) EnumDescriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{2}
 }
 
 // ReadinessCheck is one validation rule.
@@ -511,7 +568,12 @@ type CheckResult struct {
 	// What was looked at.
 	Population int32 `protobuf:"varint,4,opt,name=population,proto3" json:"population,omitempty"`
 	// One plain sentence on the likely cause.
-	Diagnosis     string `protobuf:"bytes,5,opt,name=diagnosis,proto3" json:"diagnosis,omitempty"`
+	Diagnosis string `protobuf:"bytes,5,opt,name=diagnosis,proto3" json:"diagnosis,omitempty"`
+	// How the settings of the district have the check. A check that is off is
+	// listed with count 0.
+	Mode CheckMode `protobuf:"varint,6,opt,name=mode,proto3,enum=securly.sync.readiness.v1.CheckMode" json:"mode,omitempty"`
+	// Why findings are informational that would count otherwise.
+	ModeReason    string `protobuf:"bytes,7,opt,name=mode_reason,json=modeReason,proto3" json:"mode_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -581,16 +643,813 @@ func (x *CheckResult) GetDiagnosis() string {
 	return ""
 }
 
-type CreateReadinessReportRequest struct {
+func (x *CheckResult) GetMode() CheckMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CheckMode_CHECK_MODE_UNSPECIFIED
+}
+
+func (x *CheckResult) GetModeReason() string {
+	if x != nil {
+		return x.ModeReason
+	}
+	return ""
+}
+
+// ReadinessSettings are what a district wants of its reports.
+type ReadinessSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// districts/{district}/readinessSettings; output only.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Where several apply to a finding, one for its school goes before one for all
+	// schools, and then one for the product before one for all products.
+	Rules []*CheckRule `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	// While a report is made in one of these, what rollover causes is
+	// informational.
+	RolloverWindows []*RolloverWindow      `protobuf:"bytes,3,rep,name=rollover_windows,json=rolloverWindows,proto3" json:"rollover_windows,omitempty"`
+	UpdateTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Changes with every write; send it back to refuse a lost update.
+	Etag          string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadinessSettings) Reset() {
+	*x = ReadinessSettings{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadinessSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadinessSettings) ProtoMessage() {}
+
+func (x *ReadinessSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadinessSettings.ProtoReflect.Descriptor instead.
+func (*ReadinessSettings) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReadinessSettings) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReadinessSettings) GetRules() []*CheckRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ReadinessSettings) GetRolloverWindows() []*RolloverWindow {
+	if x != nil {
+		return x.RolloverWindows
+	}
+	return nil
+}
+
+func (x *ReadinessSettings) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *ReadinessSettings) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// CheckRule sets the mode of one check.
+type CheckRule struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	CheckId string                 `protobuf:"bytes,1,opt,name=check_id,json=checkId,proto3" json:"check_id,omitempty"`
+	Mode    CheckMode              `protobuf:"varint,2,opt,name=mode,proto3,enum=securly.sync.readiness.v1.CheckMode" json:"mode,omitempty"`
+	// A product id: only when the report is read for this product. Empty means
+	// always.
+	Product string `protobuf:"bytes,3,opt,name=product,proto3" json:"product,omitempty"`
+	// Only findings of this school. Empty means all findings.
+	SchoolId      string `protobuf:"bytes,4,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRule) Reset() {
+	*x = CheckRule{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRule) ProtoMessage() {}
+
+func (x *CheckRule) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRule.ProtoReflect.Descriptor instead.
+func (*CheckRule) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CheckRule) GetCheckId() string {
+	if x != nil {
+		return x.CheckId
+	}
+	return ""
+}
+
+func (x *CheckRule) GetMode() CheckMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CheckMode_CHECK_MODE_UNSPECIFIED
+}
+
+func (x *CheckRule) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *CheckRule) GetSchoolId() string {
+	if x != nil {
+		return x.SchoolId
+	}
+	return ""
+}
+
+// RolloverWindow is when the school year changes over.
+type RolloverWindow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// First and last day in UTC, 2026-07-01 for example.
+	StartDate     string `protobuf:"bytes,1,opt,name=start_date,json=startDate,proto3" json:"start_date,omitempty"`
+	EndDate       string `protobuf:"bytes,2,opt,name=end_date,json=endDate,proto3" json:"end_date,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolloverWindow) Reset() {
+	*x = RolloverWindow{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolloverWindow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolloverWindow) ProtoMessage() {}
+
+func (x *RolloverWindow) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolloverWindow.ProtoReflect.Descriptor instead.
+func (*RolloverWindow) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RolloverWindow) GetStartDate() string {
+	if x != nil {
+		return x.StartDate
+	}
+	return ""
+}
+
+func (x *RolloverWindow) GetEndDate() string {
+	if x != nil {
+		return x.EndDate
+	}
+	return ""
+}
+
+type GetReadinessSettingsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *GetReadinessSettingsRequest) Reset() {
+	*x = GetReadinessSettingsRequest{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReadinessSettingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReadinessSettingsRequest) ProtoMessage() {}
+
+func (x *GetReadinessSettingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReadinessSettingsRequest.ProtoReflect.Descriptor instead.
+func (*GetReadinessSettingsRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetReadinessSettingsRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+type UpdateReadinessSettingsRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Settings *ReadinessSettings     `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	// rules or rollover_windows. Empty means every field that the body has.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateReadinessSettingsRequest) Reset() {
+	*x = UpdateReadinessSettingsRequest{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateReadinessSettingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateReadinessSettingsRequest) ProtoMessage() {}
+
+func (x *UpdateReadinessSettingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateReadinessSettingsRequest.ProtoReflect.Descriptor instead.
+func (*UpdateReadinessSettingsRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *UpdateReadinessSettingsRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *UpdateReadinessSettingsRequest) GetSettings() *ReadinessSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *UpdateReadinessSettingsRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+type RetryReadinessReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Report        string                 `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryReadinessReportRequest) Reset() {
+	*x = RetryReadinessReportRequest{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryReadinessReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryReadinessReportRequest) ProtoMessage() {}
+
+func (x *RetryReadinessReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryReadinessReportRequest.ProtoReflect.Descriptor instead.
+func (*RetryReadinessReportRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RetryReadinessReportRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *RetryReadinessReportRequest) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+type CompareReadinessReportsRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// The later report.
+	Report string `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
+	// The earlier one: its id, or its revision, for which there must be a completed
+	// report. Without either it is the one before.
+	Base         string `protobuf:"bytes,3,opt,name=base,proto3" json:"base,omitempty"`
+	BaseRevision int32  `protobuf:"varint,4,opt,name=base_revision,json=baseRevision,proto3" json:"base_revision,omitempty"`
+	// A product id: only its checks. Empty means all.
+	Product       string `protobuf:"bytes,5,opt,name=product,proto3" json:"product,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareReadinessReportsRequest) Reset() {
+	*x = CompareReadinessReportsRequest{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareReadinessReportsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareReadinessReportsRequest) ProtoMessage() {}
+
+func (x *CompareReadinessReportsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareReadinessReportsRequest.ProtoReflect.Descriptor instead.
+func (*CompareReadinessReportsRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CompareReadinessReportsRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *CompareReadinessReportsRequest) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+func (x *CompareReadinessReportsRequest) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *CompareReadinessReportsRequest) GetBaseRevision() int32 {
+	if x != nil {
+		return x.BaseRevision
+	}
+	return 0
+}
+
+func (x *CompareReadinessReportsRequest) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+type CompareReadinessReportsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Both reports without their checks.
+	Report *ReadinessReport `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	Base   *ReadinessReport `protobuf:"bytes,2,opt,name=base,proto3" json:"base,omitempty"`
+	// What got worse most comes first.
+	Checks        []*CheckChange `protobuf:"bytes,3,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareReadinessReportsResponse) Reset() {
+	*x = CompareReadinessReportsResponse{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareReadinessReportsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareReadinessReportsResponse) ProtoMessage() {}
+
+func (x *CompareReadinessReportsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareReadinessReportsResponse.ProtoReflect.Descriptor instead.
+func (*CompareReadinessReportsResponse) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CompareReadinessReportsResponse) GetReport() *ReadinessReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *CompareReadinessReportsResponse) GetBase() *ReadinessReport {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
+func (x *CompareReadinessReportsResponse) GetChecks() []*CheckChange {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// CheckChange is one check in two reports.
+type CheckChange struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	CheckId string                 `protobuf:"bytes,1,opt,name=check_id,json=checkId,proto3" json:"check_id,omitempty"`
+	Now     *CheckResult           `protobuf:"bytes,2,opt,name=now,proto3" json:"now,omitempty"`
+	// Not set if the earlier report does not have the check.
+	Then *CheckResult `protobuf:"bytes,3,opt,name=then,proto3" json:"then,omitempty"`
+	// More findings count than before.
+	Worse         bool `protobuf:"varint,4,opt,name=worse,proto3" json:"worse,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckChange) Reset() {
+	*x = CheckChange{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckChange) ProtoMessage() {}
+
+func (x *CheckChange) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckChange.ProtoReflect.Descriptor instead.
+func (*CheckChange) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CheckChange) GetCheckId() string {
+	if x != nil {
+		return x.CheckId
+	}
+	return ""
+}
+
+func (x *CheckChange) GetNow() *CheckResult {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+func (x *CheckChange) GetThen() *CheckResult {
+	if x != nil {
+		return x.Then
+	}
+	return nil
+}
+
+func (x *CheckChange) GetWorse() bool {
+	if x != nil {
+		return x.Worse
+	}
+	return false
+}
+
+type GetReadinessTrendRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// Empty means all checks.
+	CheckId string `protobuf:"bytes,2,opt,name=check_id,json=checkId,proto3" json:"check_id,omitempty"`
+	// A product id: only its checks. Empty means all.
+	Product string `protobuf:"bytes,3,opt,name=product,proto3" json:"product,omitempty"`
+	// At most this many of the newest reports; 0 means 100; more than 1000 is
+	// lowered to 1000.
+	PageSize      int32  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReadinessTrendRequest) Reset() {
+	*x = GetReadinessTrendRequest{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReadinessTrendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReadinessTrendRequest) ProtoMessage() {}
+
+func (x *GetReadinessTrendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReadinessTrendRequest.ProtoReflect.Descriptor instead.
+func (*GetReadinessTrendRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetReadinessTrendRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *GetReadinessTrendRequest) GetCheckId() string {
+	if x != nil {
+		return x.CheckId
+	}
+	return ""
+}
+
+func (x *GetReadinessTrendRequest) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *GetReadinessTrendRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetReadinessTrendRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ReadinessTrend struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Completed reports, newest first.
+	Points        []*TrendPoint `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`
+	NextPageToken string        `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadinessTrend) Reset() {
+	*x = ReadinessTrend{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadinessTrend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadinessTrend) ProtoMessage() {}
+
+func (x *ReadinessTrend) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadinessTrend.ProtoReflect.Descriptor instead.
+func (*ReadinessTrend) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReadinessTrend) GetPoints() []*TrendPoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *ReadinessTrend) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type TrendPoint struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ReportId   string                 `protobuf:"bytes,1,opt,name=report_id,json=reportId,proto3" json:"report_id,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	Revision   int32                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Without diagnosis.
+	Checks        []*CheckResult `protobuf:"bytes,4,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrendPoint) Reset() {
+	*x = TrendPoint{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrendPoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrendPoint) ProtoMessage() {}
+
+func (x *TrendPoint) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrendPoint.ProtoReflect.Descriptor instead.
+func (*TrendPoint) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TrendPoint) GetReportId() string {
+	if x != nil {
+		return x.ReportId
+	}
+	return ""
+}
+
+func (x *TrendPoint) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *TrendPoint) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *TrendPoint) GetChecks() []*CheckResult {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+type CreateReadinessReportRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// 0 means the head.
+	Revision      int32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
 func (x *CreateReadinessReportRequest) Reset() {
 	*x = CreateReadinessReportRequest{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[6]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +1461,7 @@ func (x *CreateReadinessReportRequest) String() string {
 func (*CreateReadinessReportRequest) ProtoMessage() {}
 
 func (x *CreateReadinessReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[6]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +1474,7 @@ func (x *CreateReadinessReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReadinessReportRequest.ProtoReflect.Descriptor instead.
 func (*CreateReadinessReportRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{6}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateReadinessReportRequest) GetDistrict() string {
@@ -623,6 +1482,13 @@ func (x *CreateReadinessReportRequest) GetDistrict() string {
 		return x.District
 	}
 	return ""
+}
+
+func (x *CreateReadinessReportRequest) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 type ListReadinessReportsRequest struct {
@@ -637,7 +1503,7 @@ type ListReadinessReportsRequest struct {
 
 func (x *ListReadinessReportsRequest) Reset() {
 	*x = ListReadinessReportsRequest{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[7]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -649,7 +1515,7 @@ func (x *ListReadinessReportsRequest) String() string {
 func (*ListReadinessReportsRequest) ProtoMessage() {}
 
 func (x *ListReadinessReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[7]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -662,7 +1528,7 @@ func (x *ListReadinessReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadinessReportsRequest.ProtoReflect.Descriptor instead.
 func (*ListReadinessReportsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{7}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListReadinessReportsRequest) GetDistrict() string {
@@ -696,7 +1562,7 @@ type ListReadinessReportsResponse struct {
 
 func (x *ListReadinessReportsResponse) Reset() {
 	*x = ListReadinessReportsResponse{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[8]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +1574,7 @@ func (x *ListReadinessReportsResponse) String() string {
 func (*ListReadinessReportsResponse) ProtoMessage() {}
 
 func (x *ListReadinessReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[8]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +1587,7 @@ func (x *ListReadinessReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadinessReportsResponse.ProtoReflect.Descriptor instead.
 func (*ListReadinessReportsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{8}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListReadinessReportsResponse) GetReadinessReports() []*ReadinessReport {
@@ -750,7 +1616,7 @@ type GetReadinessReportRequest struct {
 
 func (x *GetReadinessReportRequest) Reset() {
 	*x = GetReadinessReportRequest{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[9]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +1628,7 @@ func (x *GetReadinessReportRequest) String() string {
 func (*GetReadinessReportRequest) ProtoMessage() {}
 
 func (x *GetReadinessReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[9]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +1641,7 @@ func (x *GetReadinessReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReadinessReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReadinessReportRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{9}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetReadinessReportRequest) GetDistrict() string {
@@ -806,15 +1672,19 @@ type ListReadinessFindingsRequest struct {
 	CheckId  string                 `protobuf:"bytes,3,opt,name=check_id,json=checkId,proto3" json:"check_id,omitempty"`
 	Product  string                 `protobuf:"bytes,4,opt,name=product,proto3" json:"product,omitempty"`
 	// At most this many; 0 means 100; more than 1000 is lowered to 1000.
-	PageSize      int32  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize  int32  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only findings of this school.
+	SchoolId string `protobuf:"bytes,7,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
+	// Only findings that count (true) or only informational ones (false).
+	Actionable    *bool `protobuf:"varint,8,opt,name=actionable,proto3,oneof" json:"actionable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListReadinessFindingsRequest) Reset() {
 	*x = ListReadinessFindingsRequest{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[10]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +1696,7 @@ func (x *ListReadinessFindingsRequest) String() string {
 func (*ListReadinessFindingsRequest) ProtoMessage() {}
 
 func (x *ListReadinessFindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[10]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1709,7 @@ func (x *ListReadinessFindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadinessFindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListReadinessFindingsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{10}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListReadinessFindingsRequest) GetDistrict() string {
@@ -884,6 +1754,20 @@ func (x *ListReadinessFindingsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListReadinessFindingsRequest) GetSchoolId() string {
+	if x != nil {
+		return x.SchoolId
+	}
+	return ""
+}
+
+func (x *ListReadinessFindingsRequest) GetActionable() bool {
+	if x != nil && x.Actionable != nil {
+		return *x.Actionable
+	}
+	return false
+}
+
 type ListReadinessFindingsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Findings      []*ReadinessFinding    `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
@@ -895,7 +1779,7 @@ type ListReadinessFindingsResponse struct {
 
 func (x *ListReadinessFindingsResponse) Reset() {
 	*x = ListReadinessFindingsResponse{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[11]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1791,7 @@ func (x *ListReadinessFindingsResponse) String() string {
 func (*ListReadinessFindingsResponse) ProtoMessage() {}
 
 func (x *ListReadinessFindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[11]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1804,7 @@ func (x *ListReadinessFindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadinessFindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListReadinessFindingsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{11}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListReadinessFindingsResponse) GetFindings() []*ReadinessFinding {
@@ -971,7 +1855,7 @@ type ReadinessFinding struct {
 
 func (x *ReadinessFinding) Reset() {
 	*x = ReadinessFinding{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[12]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1867,7 @@ func (x *ReadinessFinding) String() string {
 func (*ReadinessFinding) ProtoMessage() {}
 
 func (x *ReadinessFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[12]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1880,7 @@ func (x *ReadinessFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadinessFinding.ProtoReflect.Descriptor instead.
 func (*ReadinessFinding) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{12}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReadinessFinding) GetCheckId() string {
@@ -1103,13 +1987,15 @@ type DownloadReadinessReportRequest struct {
 	Report        string                 `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
 	Product       string                 `protobuf:"bytes,3,opt,name=product,proto3" json:"product,omitempty"`
 	CheckId       string                 `protobuf:"bytes,4,opt,name=check_id,json=checkId,proto3" json:"check_id,omitempty"`
+	SchoolId      string                 `protobuf:"bytes,5,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
+	Actionable    *bool                  `protobuf:"varint,6,opt,name=actionable,proto3,oneof" json:"actionable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DownloadReadinessReportRequest) Reset() {
 	*x = DownloadReadinessReportRequest{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[13]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +2007,7 @@ func (x *DownloadReadinessReportRequest) String() string {
 func (*DownloadReadinessReportRequest) ProtoMessage() {}
 
 func (x *DownloadReadinessReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[13]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +2020,7 @@ func (x *DownloadReadinessReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadReadinessReportRequest.ProtoReflect.Descriptor instead.
 func (*DownloadReadinessReportRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{13}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DownloadReadinessReportRequest) GetDistrict() string {
@@ -1165,6 +2051,20 @@ func (x *DownloadReadinessReportRequest) GetCheckId() string {
 	return ""
 }
 
+func (x *DownloadReadinessReportRequest) GetSchoolId() string {
+	if x != nil {
+		return x.SchoolId
+	}
+	return ""
+}
+
+func (x *DownloadReadinessReportRequest) GetActionable() bool {
+	if x != nil && x.Actionable != nil {
+		return *x.Actionable
+	}
+	return false
+}
+
 type EraseDistrictRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
@@ -1174,7 +2074,7 @@ type EraseDistrictRequest struct {
 
 func (x *EraseDistrictRequest) Reset() {
 	*x = EraseDistrictRequest{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[14]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +2086,7 @@ func (x *EraseDistrictRequest) String() string {
 func (*EraseDistrictRequest) ProtoMessage() {}
 
 func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[14]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +2099,7 @@ func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictRequest.ProtoReflect.Descriptor instead.
 func (*EraseDistrictRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{14}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EraseDistrictRequest) GetDistrict() string {
@@ -1217,7 +2117,7 @@ type EraseDistrictResponse struct {
 
 func (x *EraseDistrictResponse) Reset() {
 	*x = EraseDistrictResponse{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[15]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +2129,7 @@ func (x *EraseDistrictResponse) String() string {
 func (*EraseDistrictResponse) ProtoMessage() {}
 
 func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[15]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,14 +2142,14 @@ func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictResponse.ProtoReflect.Descriptor instead.
 func (*EraseDistrictResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{15}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{27}
 }
 
 var File_securly_sync_readiness_v1_readiness_proto protoreflect.FileDescriptor
 
 const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\n" +
-	")securly/sync/readiness/v1/readiness.proto\x12\x19securly.sync.readiness.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%securly/sync/type/v1/permission.proto\"\xb6\x02\n" +
+	")securly/sync/readiness/v1/readiness.proto\x12\x19securly.sync.readiness.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%securly/sync/type/v1/permission.proto\"\xb6\x02\n" +
 	"\x0eReadinessCheck\x12\x19\n" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12 \n" +
@@ -1279,7 +2179,7 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\brevision\x18\x06 \x01(\x05R\brevision\x12>\n" +
 	"\x06checks\x18\a \x03(\v2&.securly.sync.readiness.v1.CheckResultR\x06checks\x12\x14\n" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x1c\n" +
-	"\tautomatic\x18\t \x01(\bR\tautomatic\"\xad\x01\n" +
+	"\tautomatic\x18\t \x01(\bR\tautomatic\"\x88\x02\n" +
 	"\vCheckResult\x12\x19\n" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12/\n" +
@@ -1287,9 +2187,71 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\n" +
 	"population\x18\x04 \x01(\x05R\n" +
 	"population\x12\x1c\n" +
-	"\tdiagnosis\x18\x05 \x01(\tR\tdiagnosis\":\n" +
+	"\tdiagnosis\x18\x05 \x01(\tR\tdiagnosis\x128\n" +
+	"\x04mode\x18\x06 \x01(\x0e2$.securly.sync.readiness.v1.CheckModeR\x04mode\x12\x1f\n" +
+	"\vmode_reason\x18\a \x01(\tR\n" +
+	"modeReason\"\x8a\x02\n" +
+	"\x11ReadinessSettings\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
+	"\x05rules\x18\x02 \x03(\v2$.securly.sync.readiness.v1.CheckRuleR\x05rules\x12T\n" +
+	"\x10rollover_windows\x18\x03 \x03(\v2).securly.sync.readiness.v1.RolloverWindowR\x0frolloverWindows\x12;\n" +
+	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x12\x12\n" +
+	"\x04etag\x18\x05 \x01(\tR\x04etag\"\x97\x01\n" +
+	"\tCheckRule\x12\x19\n" +
+	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x128\n" +
+	"\x04mode\x18\x02 \x01(\x0e2$.securly.sync.readiness.v1.CheckModeR\x04mode\x12\x18\n" +
+	"\aproduct\x18\x03 \x01(\tR\aproduct\x12\x1b\n" +
+	"\tschool_id\x18\x04 \x01(\tR\bschoolId\"J\n" +
+	"\x0eRolloverWindow\x12\x1d\n" +
+	"\n" +
+	"start_date\x18\x01 \x01(\tR\tstartDate\x12\x19\n" +
+	"\bend_date\x18\x02 \x01(\tR\aendDate\"9\n" +
+	"\x1bGetReadinessSettingsRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\"\xc3\x01\n" +
+	"\x1eUpdateReadinessSettingsRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12H\n" +
+	"\bsettings\x18\x02 \x01(\v2,.securly.sync.readiness.v1.ReadinessSettingsR\bsettings\x12;\n" +
+	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"Q\n" +
+	"\x1bRetryReadinessReportRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
+	"\x06report\x18\x02 \x01(\tR\x06report\"\xa7\x01\n" +
+	"\x1eCompareReadinessReportsRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
+	"\x06report\x18\x02 \x01(\tR\x06report\x12\x12\n" +
+	"\x04base\x18\x03 \x01(\tR\x04base\x12#\n" +
+	"\rbase_revision\x18\x04 \x01(\x05R\fbaseRevision\x12\x18\n" +
+	"\aproduct\x18\x05 \x01(\tR\aproduct\"\xe5\x01\n" +
+	"\x1fCompareReadinessReportsResponse\x12B\n" +
+	"\x06report\x18\x01 \x01(\v2*.securly.sync.readiness.v1.ReadinessReportR\x06report\x12>\n" +
+	"\x04base\x18\x02 \x01(\v2*.securly.sync.readiness.v1.ReadinessReportR\x04base\x12>\n" +
+	"\x06checks\x18\x03 \x03(\v2&.securly.sync.readiness.v1.CheckChangeR\x06checks\"\xb4\x01\n" +
+	"\vCheckChange\x12\x19\n" +
+	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x128\n" +
+	"\x03now\x18\x02 \x01(\v2&.securly.sync.readiness.v1.CheckResultR\x03now\x12:\n" +
+	"\x04then\x18\x03 \x01(\v2&.securly.sync.readiness.v1.CheckResultR\x04then\x12\x14\n" +
+	"\x05worse\x18\x04 \x01(\bR\x05worse\"\xa7\x01\n" +
+	"\x18GetReadinessTrendRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x19\n" +
+	"\bcheck_id\x18\x02 \x01(\tR\acheckId\x12\x18\n" +
+	"\aproduct\x18\x03 \x01(\tR\aproduct\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\"w\n" +
+	"\x0eReadinessTrend\x12=\n" +
+	"\x06points\x18\x01 \x03(\v2%.securly.sync.readiness.v1.TrendPointR\x06points\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc2\x01\n" +
+	"\n" +
+	"TrendPoint\x12\x1b\n" +
+	"\treport_id\x18\x01 \x01(\tR\breportId\x12;\n" +
+	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x05R\brevision\x12>\n" +
+	"\x06checks\x18\x04 \x03(\v2&.securly.sync.readiness.v1.CheckResultR\x06checks\"V\n" +
 	"\x1cCreateReadinessReportRequest\x12\x1a\n" +
-	"\bdistrict\x18\x01 \x01(\tR\bdistrict\"u\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x05R\brevision\"u\n" +
 	"\x1bListReadinessReportsRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1301,7 +2263,7 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\x19GetReadinessReportRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06report\x18\x02 \x01(\tR\x06report\x12\x18\n" +
-	"\aproduct\x18\x03 \x01(\tR\aproduct\"\xc3\x01\n" +
+	"\aproduct\x18\x03 \x01(\tR\aproduct\"\x94\x02\n" +
 	"\x1cListReadinessFindingsRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06report\x18\x02 \x01(\tR\x06report\x12\x19\n" +
@@ -1309,7 +2271,12 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\aproduct\x18\x04 \x01(\tR\aproduct\x12\x1b\n" +
 	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tR\tpageToken\"\xaf\x01\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\x12\x1b\n" +
+	"\tschool_id\x18\a \x01(\tR\bschoolId\x12#\n" +
+	"\n" +
+	"actionable\x18\b \x01(\bH\x00R\n" +
+	"actionable\x88\x01\x01B\r\n" +
+	"\v_actionable\"\xaf\x01\n" +
 	"\x1dListReadinessFindingsResponse\x12G\n" +
 	"\bfindings\x18\x01 \x03(\v2+.securly.sync.readiness.v1.ReadinessFindingR\bfindings\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
@@ -1334,12 +2301,17 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"actionable\x18\f \x01(\bR\n" +
 	"actionable\x12\x16\n" +
 	"\x06reason\x18\r \x01(\tR\x06reason\x12&\n" +
-	"\x0fuser_sourced_id\x18\x0e \x01(\tR\ruserSourcedId\"\x89\x01\n" +
+	"\x0fuser_sourced_id\x18\x0e \x01(\tR\ruserSourcedId\"\xda\x01\n" +
 	"\x1eDownloadReadinessReportRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06report\x18\x02 \x01(\tR\x06report\x12\x18\n" +
 	"\aproduct\x18\x03 \x01(\tR\aproduct\x12\x19\n" +
-	"\bcheck_id\x18\x04 \x01(\tR\acheckId\"2\n" +
+	"\bcheck_id\x18\x04 \x01(\tR\acheckId\x12\x1b\n" +
+	"\tschool_id\x18\x05 \x01(\tR\bschoolId\x12#\n" +
+	"\n" +
+	"actionable\x18\x06 \x01(\bH\x00R\n" +
+	"actionable\x88\x01\x01B\r\n" +
+	"\v_actionable\"2\n" +
 	"\x14EraseDistrictRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\"\x17\n" +
 	"\x15EraseDistrictResponse*:\n" +
@@ -1355,13 +2327,22 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"PROCESSING\x10\x02\x12\r\n" +
 	"\tCOMPLETED\x10\x03\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x042\xf6\n" +
-	"\n" +
+	"\x06FAILED\x10\x04*P\n" +
+	"\tCheckMode\x12\x1a\n" +
+	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aCOUNTED\x10\x01\x12\x11\n" +
+	"\rINFORMATIONAL\x10\x02\x12\a\n" +
+	"\x03OFF\x10\x032\xa2\x13\n" +
 	"\x10ReadinessService\x12\xb9\x01\n" +
 	"\x13ListReadinessChecks\x125.securly.sync.readiness.v1.ListReadinessChecksRequest\x1a6.securly.sync.readiness.v1.ListReadinessChecksResponse\"3\x8a\xb5\x18\x14\b\x02\x12\x0ereadiness.read\x18\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/readinessChecks\x12\xc7\x01\n" +
 	"\x15CreateReadinessReport\x127.securly.sync.readiness.v1.CreateReadinessReportRequest\x1a*.securly.sync.readiness.v1.ReadinessReport\"I\x8a\xb5\x18\x11\b\x03\x12\rreadiness.run\x82\xd3\xe4\x93\x02.:\x01*\")/v1/districts/{district}/readinessReports\x12\xd0\x01\n" +
 	"\x14ListReadinessReports\x126.securly.sync.readiness.v1.ListReadinessReportsRequest\x1a7.securly.sync.readiness.v1.ListReadinessReportsResponse\"G\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02+\x12)/v1/districts/{district}/readinessReports\x12\xc8\x01\n" +
-	"\x12GetReadinessReport\x124.securly.sync.readiness.v1.GetReadinessReportRequest\x1a*.securly.sync.readiness.v1.ReadinessReport\"P\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x024\x122/v1/districts/{district}/readinessReports/{report}\x12\xe5\x01\n" +
+	"\x12GetReadinessReport\x124.securly.sync.readiness.v1.GetReadinessReportRequest\x1a*.securly.sync.readiness.v1.ReadinessReport\"P\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x024\x122/v1/districts/{district}/readinessReports/{report}\x12\xd4\x01\n" +
+	"\x14RetryReadinessReport\x126.securly.sync.readiness.v1.RetryReadinessReportRequest\x1a*.securly.sync.readiness.v1.ReadinessReport\"X\x8a\xb5\x18\x11\b\x03\x12\rreadiness.run\x82\xd3\xe4\x93\x02=:\x01*\"8/v1/districts/{district}/readinessReports/{report}:retry\x12\xea\x01\n" +
+	"\x17CompareReadinessReports\x129.securly.sync.readiness.v1.CompareReadinessReportsRequest\x1a:.securly.sync.readiness.v1.CompareReadinessReportsResponse\"X\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02<\x12:/v1/districts/{district}/readinessReports/{report}:compare\x12\xc2\x01\n" +
+	"\x11GetReadinessTrend\x123.securly.sync.readiness.v1.GetReadinessTrendRequest\x1a).securly.sync.readiness.v1.ReadinessTrend\"M\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x021\x12//v1/districts/{district}/readinessReports:trend\x12\xc6\x01\n" +
+	"\x14GetReadinessSettings\x126.securly.sync.readiness.v1.GetReadinessSettingsRequest\x1a,.securly.sync.readiness.v1.ReadinessSettings\"H\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02,\x12*/v1/districts/{district}/readinessSettings\x12\xd7\x01\n" +
+	"\x17UpdateReadinessSettings\x129.securly.sync.readiness.v1.UpdateReadinessSettingsRequest\x1a,.securly.sync.readiness.v1.ReadinessSettings\"S\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x026:\bsettings2*/v1/districts/{district}/readinessSettings\x12\xe5\x01\n" +
 	"\x15ListReadinessFindings\x127.securly.sync.readiness.v1.ListReadinessFindingsRequest\x1a8.securly.sync.readiness.v1.ListReadinessFindingsResponse\"Y\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02=\x12;/v1/districts/{district}/readinessReports/{report}/findings\x12\xc7\x01\n" +
 	"\x17DownloadReadinessReport\x129.securly.sync.readiness.v1.DownloadReadinessReportRequest\x1a\x14.google.api.HttpBody\"Y\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02=\x12;/v1/districts/{district}/readinessReports/{report}:download0\x01\x12\x8b\x01\n" +
 	"\rEraseDistrict\x12/.securly.sync.readiness.v1.EraseDistrictRequest\x1a0.securly.sync.readiness.v1.EraseDistrictResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.importBIZGgithub.com/securly/sync/proto/gen/securly/sync/readiness/v1;readinessv1b\x06proto3"
@@ -1378,59 +2359,98 @@ func file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP() []byte {
 	return file_securly_sync_readiness_v1_readiness_proto_rawDescData
 }
 
-var file_securly_sync_readiness_v1_readiness_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_securly_sync_readiness_v1_readiness_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_securly_sync_readiness_v1_readiness_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_securly_sync_readiness_v1_readiness_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_securly_sync_readiness_v1_readiness_proto_goTypes = []any{
-	(Severity)(0),                          // 0: securly.sync.readiness.v1.Severity
-	(ReportState)(0),                       // 1: securly.sync.readiness.v1.ReportState
-	(*ReadinessCheck)(nil),                 // 2: securly.sync.readiness.v1.ReadinessCheck
-	(*ListReadinessChecksRequest)(nil),     // 3: securly.sync.readiness.v1.ListReadinessChecksRequest
-	(*ListReadinessChecksResponse)(nil),    // 4: securly.sync.readiness.v1.ListReadinessChecksResponse
-	(*Product)(nil),                        // 5: securly.sync.readiness.v1.Product
-	(*ReadinessReport)(nil),                // 6: securly.sync.readiness.v1.ReadinessReport
-	(*CheckResult)(nil),                    // 7: securly.sync.readiness.v1.CheckResult
-	(*CreateReadinessReportRequest)(nil),   // 8: securly.sync.readiness.v1.CreateReadinessReportRequest
-	(*ListReadinessReportsRequest)(nil),    // 9: securly.sync.readiness.v1.ListReadinessReportsRequest
-	(*ListReadinessReportsResponse)(nil),   // 10: securly.sync.readiness.v1.ListReadinessReportsResponse
-	(*GetReadinessReportRequest)(nil),      // 11: securly.sync.readiness.v1.GetReadinessReportRequest
-	(*ListReadinessFindingsRequest)(nil),   // 12: securly.sync.readiness.v1.ListReadinessFindingsRequest
-	(*ListReadinessFindingsResponse)(nil),  // 13: securly.sync.readiness.v1.ListReadinessFindingsResponse
-	(*ReadinessFinding)(nil),               // 14: securly.sync.readiness.v1.ReadinessFinding
-	(*DownloadReadinessReportRequest)(nil), // 15: securly.sync.readiness.v1.DownloadReadinessReportRequest
-	(*EraseDistrictRequest)(nil),           // 16: securly.sync.readiness.v1.EraseDistrictRequest
-	(*EraseDistrictResponse)(nil),          // 17: securly.sync.readiness.v1.EraseDistrictResponse
-	(*timestamppb.Timestamp)(nil),          // 18: google.protobuf.Timestamp
-	(*httpbody.HttpBody)(nil),              // 19: google.api.HttpBody
+	(Severity)(0),                           // 0: securly.sync.readiness.v1.Severity
+	(ReportState)(0),                        // 1: securly.sync.readiness.v1.ReportState
+	(CheckMode)(0),                          // 2: securly.sync.readiness.v1.CheckMode
+	(*ReadinessCheck)(nil),                  // 3: securly.sync.readiness.v1.ReadinessCheck
+	(*ListReadinessChecksRequest)(nil),      // 4: securly.sync.readiness.v1.ListReadinessChecksRequest
+	(*ListReadinessChecksResponse)(nil),     // 5: securly.sync.readiness.v1.ListReadinessChecksResponse
+	(*Product)(nil),                         // 6: securly.sync.readiness.v1.Product
+	(*ReadinessReport)(nil),                 // 7: securly.sync.readiness.v1.ReadinessReport
+	(*CheckResult)(nil),                     // 8: securly.sync.readiness.v1.CheckResult
+	(*ReadinessSettings)(nil),               // 9: securly.sync.readiness.v1.ReadinessSettings
+	(*CheckRule)(nil),                       // 10: securly.sync.readiness.v1.CheckRule
+	(*RolloverWindow)(nil),                  // 11: securly.sync.readiness.v1.RolloverWindow
+	(*GetReadinessSettingsRequest)(nil),     // 12: securly.sync.readiness.v1.GetReadinessSettingsRequest
+	(*UpdateReadinessSettingsRequest)(nil),  // 13: securly.sync.readiness.v1.UpdateReadinessSettingsRequest
+	(*RetryReadinessReportRequest)(nil),     // 14: securly.sync.readiness.v1.RetryReadinessReportRequest
+	(*CompareReadinessReportsRequest)(nil),  // 15: securly.sync.readiness.v1.CompareReadinessReportsRequest
+	(*CompareReadinessReportsResponse)(nil), // 16: securly.sync.readiness.v1.CompareReadinessReportsResponse
+	(*CheckChange)(nil),                     // 17: securly.sync.readiness.v1.CheckChange
+	(*GetReadinessTrendRequest)(nil),        // 18: securly.sync.readiness.v1.GetReadinessTrendRequest
+	(*ReadinessTrend)(nil),                  // 19: securly.sync.readiness.v1.ReadinessTrend
+	(*TrendPoint)(nil),                      // 20: securly.sync.readiness.v1.TrendPoint
+	(*CreateReadinessReportRequest)(nil),    // 21: securly.sync.readiness.v1.CreateReadinessReportRequest
+	(*ListReadinessReportsRequest)(nil),     // 22: securly.sync.readiness.v1.ListReadinessReportsRequest
+	(*ListReadinessReportsResponse)(nil),    // 23: securly.sync.readiness.v1.ListReadinessReportsResponse
+	(*GetReadinessReportRequest)(nil),       // 24: securly.sync.readiness.v1.GetReadinessReportRequest
+	(*ListReadinessFindingsRequest)(nil),    // 25: securly.sync.readiness.v1.ListReadinessFindingsRequest
+	(*ListReadinessFindingsResponse)(nil),   // 26: securly.sync.readiness.v1.ListReadinessFindingsResponse
+	(*ReadinessFinding)(nil),                // 27: securly.sync.readiness.v1.ReadinessFinding
+	(*DownloadReadinessReportRequest)(nil),  // 28: securly.sync.readiness.v1.DownloadReadinessReportRequest
+	(*EraseDistrictRequest)(nil),            // 29: securly.sync.readiness.v1.EraseDistrictRequest
+	(*EraseDistrictResponse)(nil),           // 30: securly.sync.readiness.v1.EraseDistrictResponse
+	(*timestamppb.Timestamp)(nil),           // 31: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),           // 32: google.protobuf.FieldMask
+	(*httpbody.HttpBody)(nil),               // 33: google.api.HttpBody
 }
 var file_securly_sync_readiness_v1_readiness_proto_depIdxs = []int32{
 	0,  // 0: securly.sync.readiness.v1.ReadinessCheck.severity:type_name -> securly.sync.readiness.v1.Severity
-	2,  // 1: securly.sync.readiness.v1.ListReadinessChecksResponse.readiness_checks:type_name -> securly.sync.readiness.v1.ReadinessCheck
-	5,  // 2: securly.sync.readiness.v1.ListReadinessChecksResponse.products:type_name -> securly.sync.readiness.v1.Product
-	18, // 3: securly.sync.readiness.v1.ReadinessReport.create_time:type_name -> google.protobuf.Timestamp
-	18, // 4: securly.sync.readiness.v1.ReadinessReport.end_time:type_name -> google.protobuf.Timestamp
+	3,  // 1: securly.sync.readiness.v1.ListReadinessChecksResponse.readiness_checks:type_name -> securly.sync.readiness.v1.ReadinessCheck
+	6,  // 2: securly.sync.readiness.v1.ListReadinessChecksResponse.products:type_name -> securly.sync.readiness.v1.Product
+	31, // 3: securly.sync.readiness.v1.ReadinessReport.create_time:type_name -> google.protobuf.Timestamp
+	31, // 4: securly.sync.readiness.v1.ReadinessReport.end_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: securly.sync.readiness.v1.ReadinessReport.state:type_name -> securly.sync.readiness.v1.ReportState
-	7,  // 6: securly.sync.readiness.v1.ReadinessReport.checks:type_name -> securly.sync.readiness.v1.CheckResult
-	6,  // 7: securly.sync.readiness.v1.ListReadinessReportsResponse.readiness_reports:type_name -> securly.sync.readiness.v1.ReadinessReport
-	14, // 8: securly.sync.readiness.v1.ListReadinessFindingsResponse.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
-	3,  // 9: securly.sync.readiness.v1.ReadinessService.ListReadinessChecks:input_type -> securly.sync.readiness.v1.ListReadinessChecksRequest
-	8,  // 10: securly.sync.readiness.v1.ReadinessService.CreateReadinessReport:input_type -> securly.sync.readiness.v1.CreateReadinessReportRequest
-	9,  // 11: securly.sync.readiness.v1.ReadinessService.ListReadinessReports:input_type -> securly.sync.readiness.v1.ListReadinessReportsRequest
-	11, // 12: securly.sync.readiness.v1.ReadinessService.GetReadinessReport:input_type -> securly.sync.readiness.v1.GetReadinessReportRequest
-	12, // 13: securly.sync.readiness.v1.ReadinessService.ListReadinessFindings:input_type -> securly.sync.readiness.v1.ListReadinessFindingsRequest
-	15, // 14: securly.sync.readiness.v1.ReadinessService.DownloadReadinessReport:input_type -> securly.sync.readiness.v1.DownloadReadinessReportRequest
-	16, // 15: securly.sync.readiness.v1.ReadinessService.EraseDistrict:input_type -> securly.sync.readiness.v1.EraseDistrictRequest
-	4,  // 16: securly.sync.readiness.v1.ReadinessService.ListReadinessChecks:output_type -> securly.sync.readiness.v1.ListReadinessChecksResponse
-	6,  // 17: securly.sync.readiness.v1.ReadinessService.CreateReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
-	10, // 18: securly.sync.readiness.v1.ReadinessService.ListReadinessReports:output_type -> securly.sync.readiness.v1.ListReadinessReportsResponse
-	6,  // 19: securly.sync.readiness.v1.ReadinessService.GetReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
-	13, // 20: securly.sync.readiness.v1.ReadinessService.ListReadinessFindings:output_type -> securly.sync.readiness.v1.ListReadinessFindingsResponse
-	19, // 21: securly.sync.readiness.v1.ReadinessService.DownloadReadinessReport:output_type -> google.api.HttpBody
-	17, // 22: securly.sync.readiness.v1.ReadinessService.EraseDistrict:output_type -> securly.sync.readiness.v1.EraseDistrictResponse
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	8,  // 6: securly.sync.readiness.v1.ReadinessReport.checks:type_name -> securly.sync.readiness.v1.CheckResult
+	2,  // 7: securly.sync.readiness.v1.CheckResult.mode:type_name -> securly.sync.readiness.v1.CheckMode
+	10, // 8: securly.sync.readiness.v1.ReadinessSettings.rules:type_name -> securly.sync.readiness.v1.CheckRule
+	11, // 9: securly.sync.readiness.v1.ReadinessSettings.rollover_windows:type_name -> securly.sync.readiness.v1.RolloverWindow
+	31, // 10: securly.sync.readiness.v1.ReadinessSettings.update_time:type_name -> google.protobuf.Timestamp
+	2,  // 11: securly.sync.readiness.v1.CheckRule.mode:type_name -> securly.sync.readiness.v1.CheckMode
+	9,  // 12: securly.sync.readiness.v1.UpdateReadinessSettingsRequest.settings:type_name -> securly.sync.readiness.v1.ReadinessSettings
+	32, // 13: securly.sync.readiness.v1.UpdateReadinessSettingsRequest.update_mask:type_name -> google.protobuf.FieldMask
+	7,  // 14: securly.sync.readiness.v1.CompareReadinessReportsResponse.report:type_name -> securly.sync.readiness.v1.ReadinessReport
+	7,  // 15: securly.sync.readiness.v1.CompareReadinessReportsResponse.base:type_name -> securly.sync.readiness.v1.ReadinessReport
+	17, // 16: securly.sync.readiness.v1.CompareReadinessReportsResponse.checks:type_name -> securly.sync.readiness.v1.CheckChange
+	8,  // 17: securly.sync.readiness.v1.CheckChange.now:type_name -> securly.sync.readiness.v1.CheckResult
+	8,  // 18: securly.sync.readiness.v1.CheckChange.then:type_name -> securly.sync.readiness.v1.CheckResult
+	20, // 19: securly.sync.readiness.v1.ReadinessTrend.points:type_name -> securly.sync.readiness.v1.TrendPoint
+	31, // 20: securly.sync.readiness.v1.TrendPoint.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 21: securly.sync.readiness.v1.TrendPoint.checks:type_name -> securly.sync.readiness.v1.CheckResult
+	7,  // 22: securly.sync.readiness.v1.ListReadinessReportsResponse.readiness_reports:type_name -> securly.sync.readiness.v1.ReadinessReport
+	27, // 23: securly.sync.readiness.v1.ListReadinessFindingsResponse.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
+	4,  // 24: securly.sync.readiness.v1.ReadinessService.ListReadinessChecks:input_type -> securly.sync.readiness.v1.ListReadinessChecksRequest
+	21, // 25: securly.sync.readiness.v1.ReadinessService.CreateReadinessReport:input_type -> securly.sync.readiness.v1.CreateReadinessReportRequest
+	22, // 26: securly.sync.readiness.v1.ReadinessService.ListReadinessReports:input_type -> securly.sync.readiness.v1.ListReadinessReportsRequest
+	24, // 27: securly.sync.readiness.v1.ReadinessService.GetReadinessReport:input_type -> securly.sync.readiness.v1.GetReadinessReportRequest
+	14, // 28: securly.sync.readiness.v1.ReadinessService.RetryReadinessReport:input_type -> securly.sync.readiness.v1.RetryReadinessReportRequest
+	15, // 29: securly.sync.readiness.v1.ReadinessService.CompareReadinessReports:input_type -> securly.sync.readiness.v1.CompareReadinessReportsRequest
+	18, // 30: securly.sync.readiness.v1.ReadinessService.GetReadinessTrend:input_type -> securly.sync.readiness.v1.GetReadinessTrendRequest
+	12, // 31: securly.sync.readiness.v1.ReadinessService.GetReadinessSettings:input_type -> securly.sync.readiness.v1.GetReadinessSettingsRequest
+	13, // 32: securly.sync.readiness.v1.ReadinessService.UpdateReadinessSettings:input_type -> securly.sync.readiness.v1.UpdateReadinessSettingsRequest
+	25, // 33: securly.sync.readiness.v1.ReadinessService.ListReadinessFindings:input_type -> securly.sync.readiness.v1.ListReadinessFindingsRequest
+	28, // 34: securly.sync.readiness.v1.ReadinessService.DownloadReadinessReport:input_type -> securly.sync.readiness.v1.DownloadReadinessReportRequest
+	29, // 35: securly.sync.readiness.v1.ReadinessService.EraseDistrict:input_type -> securly.sync.readiness.v1.EraseDistrictRequest
+	5,  // 36: securly.sync.readiness.v1.ReadinessService.ListReadinessChecks:output_type -> securly.sync.readiness.v1.ListReadinessChecksResponse
+	7,  // 37: securly.sync.readiness.v1.ReadinessService.CreateReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
+	23, // 38: securly.sync.readiness.v1.ReadinessService.ListReadinessReports:output_type -> securly.sync.readiness.v1.ListReadinessReportsResponse
+	7,  // 39: securly.sync.readiness.v1.ReadinessService.GetReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
+	7,  // 40: securly.sync.readiness.v1.ReadinessService.RetryReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
+	16, // 41: securly.sync.readiness.v1.ReadinessService.CompareReadinessReports:output_type -> securly.sync.readiness.v1.CompareReadinessReportsResponse
+	19, // 42: securly.sync.readiness.v1.ReadinessService.GetReadinessTrend:output_type -> securly.sync.readiness.v1.ReadinessTrend
+	9,  // 43: securly.sync.readiness.v1.ReadinessService.GetReadinessSettings:output_type -> securly.sync.readiness.v1.ReadinessSettings
+	9,  // 44: securly.sync.readiness.v1.ReadinessService.UpdateReadinessSettings:output_type -> securly.sync.readiness.v1.ReadinessSettings
+	26, // 45: securly.sync.readiness.v1.ReadinessService.ListReadinessFindings:output_type -> securly.sync.readiness.v1.ListReadinessFindingsResponse
+	33, // 46: securly.sync.readiness.v1.ReadinessService.DownloadReadinessReport:output_type -> google.api.HttpBody
+	30, // 47: securly.sync.readiness.v1.ReadinessService.EraseDistrict:output_type -> securly.sync.readiness.v1.EraseDistrictResponse
+	36, // [36:48] is the sub-list for method output_type
+	24, // [24:36] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_readiness_v1_readiness_proto_init() }
@@ -1438,13 +2458,15 @@ func file_securly_sync_readiness_v1_readiness_proto_init() {
 	if File_securly_sync_readiness_v1_readiness_proto != nil {
 		return
 	}
+	file_securly_sync_readiness_v1_readiness_proto_msgTypes[22].OneofWrappers = []any{}
+	file_securly_sync_readiness_v1_readiness_proto_msgTypes[25].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_readiness_v1_readiness_proto_rawDesc), len(file_securly_sync_readiness_v1_readiness_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   16,
+			NumEnums:      3,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

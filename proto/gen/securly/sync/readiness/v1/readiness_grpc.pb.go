@@ -24,6 +24,11 @@ const (
 	ReadinessService_CreateReadinessReport_FullMethodName   = "/securly.sync.readiness.v1.ReadinessService/CreateReadinessReport"
 	ReadinessService_ListReadinessReports_FullMethodName    = "/securly.sync.readiness.v1.ReadinessService/ListReadinessReports"
 	ReadinessService_GetReadinessReport_FullMethodName      = "/securly.sync.readiness.v1.ReadinessService/GetReadinessReport"
+	ReadinessService_RetryReadinessReport_FullMethodName    = "/securly.sync.readiness.v1.ReadinessService/RetryReadinessReport"
+	ReadinessService_CompareReadinessReports_FullMethodName = "/securly.sync.readiness.v1.ReadinessService/CompareReadinessReports"
+	ReadinessService_GetReadinessTrend_FullMethodName       = "/securly.sync.readiness.v1.ReadinessService/GetReadinessTrend"
+	ReadinessService_GetReadinessSettings_FullMethodName    = "/securly.sync.readiness.v1.ReadinessService/GetReadinessSettings"
+	ReadinessService_UpdateReadinessSettings_FullMethodName = "/securly.sync.readiness.v1.ReadinessService/UpdateReadinessSettings"
 	ReadinessService_ListReadinessFindings_FullMethodName   = "/securly.sync.readiness.v1.ReadinessService/ListReadinessFindings"
 	ReadinessService_DownloadReadinessReport_FullMethodName = "/securly.sync.readiness.v1.ReadinessService/DownloadReadinessReport"
 	ReadinessService_EraseDistrict_FullMethodName           = "/securly.sync.readiness.v1.ReadinessService/EraseDistrict"
@@ -37,11 +42,21 @@ const (
 type ReadinessServiceClient interface {
 	// The catalogue of checks.
 	ListReadinessChecks(ctx context.Context, in *ListReadinessChecksRequest, opts ...grpc.CallOption) (*ListReadinessChecksResponse, error)
-	// Queues a report over the head.
+	// Queues a report over the head, or over another revision that is still kept.
 	CreateReadinessReport(ctx context.Context, in *CreateReadinessReportRequest, opts ...grpc.CallOption) (*ReadinessReport, error)
 	// Lists reports, newest first.
 	ListReadinessReports(ctx context.Context, in *ListReadinessReportsRequest, opts ...grpc.CallOption) (*ListReadinessReportsResponse, error)
 	GetReadinessReport(ctx context.Context, in *GetReadinessReportRequest, opts ...grpc.CallOption) (*ReadinessReport, error)
+	// Tries a report again that has failed.
+	RetryReadinessReport(ctx context.Context, in *RetryReadinessReportRequest, opts ...grpc.CallOption) (*ReadinessReport, error)
+	// Compares a report with an earlier one, check by check.
+	CompareReadinessReports(ctx context.Context, in *CompareReadinessReportsRequest, opts ...grpc.CallOption) (*CompareReadinessReportsResponse, error)
+	// How the counts of checks went from report to report.
+	GetReadinessTrend(ctx context.Context, in *GetReadinessTrendRequest, opts ...grpc.CallOption) (*ReadinessTrend, error)
+	GetReadinessSettings(ctx context.Context, in *GetReadinessSettingsRequest, opts ...grpc.CallOption) (*ReadinessSettings, error)
+	// Changes what counts in a district. It takes effect on the next reading of
+	// every report, old ones too.
+	UpdateReadinessSettings(ctx context.Context, in *UpdateReadinessSettingsRequest, opts ...grpc.CallOption) (*ReadinessSettings, error)
 	// Pages through the findings of a report.
 	ListReadinessFindings(ctx context.Context, in *ListReadinessFindingsRequest, opts ...grpc.CallOption) (*ListReadinessFindingsResponse, error)
 	// Writes the findings as CSV, one row each; the header alone when there are none.
@@ -98,6 +113,56 @@ func (c *readinessServiceClient) GetReadinessReport(ctx context.Context, in *Get
 	return out, nil
 }
 
+func (c *readinessServiceClient) RetryReadinessReport(ctx context.Context, in *RetryReadinessReportRequest, opts ...grpc.CallOption) (*ReadinessReport, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadinessReport)
+	err := c.cc.Invoke(ctx, ReadinessService_RetryReadinessReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *readinessServiceClient) CompareReadinessReports(ctx context.Context, in *CompareReadinessReportsRequest, opts ...grpc.CallOption) (*CompareReadinessReportsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareReadinessReportsResponse)
+	err := c.cc.Invoke(ctx, ReadinessService_CompareReadinessReports_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *readinessServiceClient) GetReadinessTrend(ctx context.Context, in *GetReadinessTrendRequest, opts ...grpc.CallOption) (*ReadinessTrend, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadinessTrend)
+	err := c.cc.Invoke(ctx, ReadinessService_GetReadinessTrend_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *readinessServiceClient) GetReadinessSettings(ctx context.Context, in *GetReadinessSettingsRequest, opts ...grpc.CallOption) (*ReadinessSettings, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadinessSettings)
+	err := c.cc.Invoke(ctx, ReadinessService_GetReadinessSettings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *readinessServiceClient) UpdateReadinessSettings(ctx context.Context, in *UpdateReadinessSettingsRequest, opts ...grpc.CallOption) (*ReadinessSettings, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadinessSettings)
+	err := c.cc.Invoke(ctx, ReadinessService_UpdateReadinessSettings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *readinessServiceClient) ListReadinessFindings(ctx context.Context, in *ListReadinessFindingsRequest, opts ...grpc.CallOption) (*ListReadinessFindingsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListReadinessFindingsResponse)
@@ -145,11 +210,21 @@ func (c *readinessServiceClient) EraseDistrict(ctx context.Context, in *EraseDis
 type ReadinessServiceServer interface {
 	// The catalogue of checks.
 	ListReadinessChecks(context.Context, *ListReadinessChecksRequest) (*ListReadinessChecksResponse, error)
-	// Queues a report over the head.
+	// Queues a report over the head, or over another revision that is still kept.
 	CreateReadinessReport(context.Context, *CreateReadinessReportRequest) (*ReadinessReport, error)
 	// Lists reports, newest first.
 	ListReadinessReports(context.Context, *ListReadinessReportsRequest) (*ListReadinessReportsResponse, error)
 	GetReadinessReport(context.Context, *GetReadinessReportRequest) (*ReadinessReport, error)
+	// Tries a report again that has failed.
+	RetryReadinessReport(context.Context, *RetryReadinessReportRequest) (*ReadinessReport, error)
+	// Compares a report with an earlier one, check by check.
+	CompareReadinessReports(context.Context, *CompareReadinessReportsRequest) (*CompareReadinessReportsResponse, error)
+	// How the counts of checks went from report to report.
+	GetReadinessTrend(context.Context, *GetReadinessTrendRequest) (*ReadinessTrend, error)
+	GetReadinessSettings(context.Context, *GetReadinessSettingsRequest) (*ReadinessSettings, error)
+	// Changes what counts in a district. It takes effect on the next reading of
+	// every report, old ones too.
+	UpdateReadinessSettings(context.Context, *UpdateReadinessSettingsRequest) (*ReadinessSettings, error)
 	// Pages through the findings of a report.
 	ListReadinessFindings(context.Context, *ListReadinessFindingsRequest) (*ListReadinessFindingsResponse, error)
 	// Writes the findings as CSV, one row each; the header alone when there are none.
@@ -177,6 +252,21 @@ func (UnimplementedReadinessServiceServer) ListReadinessReports(context.Context,
 }
 func (UnimplementedReadinessServiceServer) GetReadinessReport(context.Context, *GetReadinessReportRequest) (*ReadinessReport, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetReadinessReport not implemented")
+}
+func (UnimplementedReadinessServiceServer) RetryReadinessReport(context.Context, *RetryReadinessReportRequest) (*ReadinessReport, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryReadinessReport not implemented")
+}
+func (UnimplementedReadinessServiceServer) CompareReadinessReports(context.Context, *CompareReadinessReportsRequest) (*CompareReadinessReportsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompareReadinessReports not implemented")
+}
+func (UnimplementedReadinessServiceServer) GetReadinessTrend(context.Context, *GetReadinessTrendRequest) (*ReadinessTrend, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetReadinessTrend not implemented")
+}
+func (UnimplementedReadinessServiceServer) GetReadinessSettings(context.Context, *GetReadinessSettingsRequest) (*ReadinessSettings, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetReadinessSettings not implemented")
+}
+func (UnimplementedReadinessServiceServer) UpdateReadinessSettings(context.Context, *UpdateReadinessSettingsRequest) (*ReadinessSettings, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateReadinessSettings not implemented")
 }
 func (UnimplementedReadinessServiceServer) ListReadinessFindings(context.Context, *ListReadinessFindingsRequest) (*ListReadinessFindingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListReadinessFindings not implemented")
@@ -280,6 +370,96 @@ func _ReadinessService_GetReadinessReport_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ReadinessService_RetryReadinessReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryReadinessReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadinessServiceServer).RetryReadinessReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadinessService_RetryReadinessReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadinessServiceServer).RetryReadinessReport(ctx, req.(*RetryReadinessReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReadinessService_CompareReadinessReports_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareReadinessReportsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadinessServiceServer).CompareReadinessReports(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadinessService_CompareReadinessReports_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadinessServiceServer).CompareReadinessReports(ctx, req.(*CompareReadinessReportsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReadinessService_GetReadinessTrend_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetReadinessTrendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadinessServiceServer).GetReadinessTrend(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadinessService_GetReadinessTrend_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadinessServiceServer).GetReadinessTrend(ctx, req.(*GetReadinessTrendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReadinessService_GetReadinessSettings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetReadinessSettingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadinessServiceServer).GetReadinessSettings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadinessService_GetReadinessSettings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadinessServiceServer).GetReadinessSettings(ctx, req.(*GetReadinessSettingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReadinessService_UpdateReadinessSettings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateReadinessSettingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadinessServiceServer).UpdateReadinessSettings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadinessService_UpdateReadinessSettings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadinessServiceServer).UpdateReadinessSettings(ctx, req.(*UpdateReadinessSettingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ReadinessService_ListReadinessFindings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListReadinessFindingsRequest)
 	if err := dec(in); err != nil {
@@ -349,6 +529,26 @@ var ReadinessService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetReadinessReport",
 			Handler:    _ReadinessService_GetReadinessReport_Handler,
+		},
+		{
+			MethodName: "RetryReadinessReport",
+			Handler:    _ReadinessService_RetryReadinessReport_Handler,
+		},
+		{
+			MethodName: "CompareReadinessReports",
+			Handler:    _ReadinessService_CompareReadinessReports_Handler,
+		},
+		{
+			MethodName: "GetReadinessTrend",
+			Handler:    _ReadinessService_GetReadinessTrend_Handler,
+		},
+		{
+			MethodName: "GetReadinessSettings",
+			Handler:    _ReadinessService_GetReadinessSettings_Handler,
+		},
+		{
+			MethodName: "UpdateReadinessSettings",
+			Handler:    _ReadinessService_UpdateReadinessSettings_Handler,
 		},
 		{
 			MethodName: "ListReadinessFindings",

@@ -157,6 +157,175 @@ func (x *StoredFindings) GetFrames() []uint32 {
 	return nil
 }
 
+// StoredSchools says where the findings of a report are: what settings for a
+// school and filters by school need to count without reading findings.
+type StoredSchools struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Checks        []*CheckSchools        `protobuf:"bytes,2,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredSchools) Reset() {
+	*x = StoredSchools{}
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredSchools) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredSchools) ProtoMessage() {}
+
+func (x *StoredSchools) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredSchools.ProtoReflect.Descriptor instead.
+func (*StoredSchools) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StoredSchools) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *StoredSchools) GetChecks() []*CheckSchools {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// CheckSchools is one check in StoredSchools.
+type CheckSchools struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	CheckId string                 `protobuf:"bytes,1,opt,name=check_id,json=checkId,proto3" json:"check_id,omitempty"`
+	// Schools with findings, by id; the empty id for findings of no school.
+	Schools       []*SchoolCount `protobuf:"bytes,2,rep,name=schools,proto3" json:"schools,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSchools) Reset() {
+	*x = CheckSchools{}
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSchools) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSchools) ProtoMessage() {}
+
+func (x *CheckSchools) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSchools.ProtoReflect.Descriptor instead.
+func (*CheckSchools) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CheckSchools) GetCheckId() string {
+	if x != nil {
+		return x.CheckId
+	}
+	return ""
+}
+
+func (x *CheckSchools) GetSchools() []*SchoolCount {
+	if x != nil {
+		return x.Schools
+	}
+	return nil
+}
+
+// SchoolCount counts the findings of a check at one school.
+type SchoolCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SchoolId      string                 `protobuf:"bytes,1,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
+	Actionable    int32                  `protobuf:"varint,2,opt,name=actionable,proto3" json:"actionable,omitempty"`
+	Informational int32                  `protobuf:"varint,3,opt,name=informational,proto3" json:"informational,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchoolCount) Reset() {
+	*x = SchoolCount{}
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchoolCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchoolCount) ProtoMessage() {}
+
+func (x *SchoolCount) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchoolCount.ProtoReflect.Descriptor instead.
+func (*SchoolCount) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SchoolCount) GetSchoolId() string {
+	if x != nil {
+		return x.SchoolId
+	}
+	return ""
+}
+
+func (x *SchoolCount) GetActionable() int32 {
+	if x != nil {
+		return x.Actionable
+	}
+	return 0
+}
+
+func (x *SchoolCount) GetInformational() int32 {
+	if x != nil {
+		return x.Informational
+	}
+	return 0
+}
+
 // FindingsFrame is a run of findings of one check.
 type FindingsFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -168,7 +337,7 @@ type FindingsFrame struct {
 
 func (x *FindingsFrame) Reset() {
 	*x = FindingsFrame{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[2]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -180,7 +349,7 @@ func (x *FindingsFrame) String() string {
 func (*FindingsFrame) ProtoMessage() {}
 
 func (x *FindingsFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[2]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -193,7 +362,7 @@ func (x *FindingsFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingsFrame.ProtoReflect.Descriptor instead.
 func (*FindingsFrame) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FindingsFrame) GetFindings() []*ReadinessFinding {
@@ -213,14 +382,16 @@ type QueuedReport struct {
 	Revision   int32                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	Automatic  bool                   `protobuf:"varint,5,opt,name=automatic,proto3" json:"automatic,omitempty"`
 	// The W3C trace parent of what queued it.
-	TraceParent   string `protobuf:"bytes,6,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
+	TraceParent string `protobuf:"bytes,6,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
+	// A report that has failed is tried again.
+	Retry         bool `protobuf:"varint,7,opt,name=retry,proto3" json:"retry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueuedReport) Reset() {
 	*x = QueuedReport{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +403,7 @@ func (x *QueuedReport) String() string {
 func (*QueuedReport) ProtoMessage() {}
 
 func (x *QueuedReport) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +416,7 @@ func (x *QueuedReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueuedReport.ProtoReflect.Descriptor instead.
 func (*QueuedReport) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *QueuedReport) GetDistrict() string {
@@ -290,6 +461,13 @@ func (x *QueuedReport) GetTraceParent() string {
 	return ""
 }
 
+func (x *QueuedReport) GetRetry() bool {
+	if x != nil {
+		return x.Retry
+	}
+	return false
+}
+
 // ReportLease says that an attempt at a report is under way, or that the next
 // one has to wait. Its id holds the number of the attempt, so that one engine
 // starts each.
@@ -305,7 +483,7 @@ type ReportLease struct {
 
 func (x *ReportLease) Reset() {
 	*x = ReportLease{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +495,7 @@ func (x *ReportLease) String() string {
 func (*ReportLease) ProtoMessage() {}
 
 func (x *ReportLease) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +508,7 @@ func (x *ReportLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLease.ProtoReflect.Descriptor instead.
 func (*ReportLease) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ReportLease) GetDistrict() string {
@@ -376,7 +554,7 @@ type ReportedDistrict struct {
 
 func (x *ReportedDistrict) Reset() {
 	*x = ReportedDistrict{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +566,7 @@ func (x *ReportedDistrict) String() string {
 func (*ReportedDistrict) ProtoMessage() {}
 
 func (x *ReportedDistrict) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +579,7 @@ func (x *ReportedDistrict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportedDistrict.ProtoReflect.Descriptor instead.
 func (*ReportedDistrict) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReportedDistrict) GetDistrict() string {
@@ -436,7 +614,7 @@ type ExportFrame struct {
 
 func (x *ExportFrame) Reset() {
 	*x = ExportFrame{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -448,7 +626,7 @@ func (x *ExportFrame) String() string {
 func (*ExportFrame) ProtoMessage() {}
 
 func (x *ExportFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -461,7 +639,7 @@ func (x *ExportFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportFrame.ProtoReflect.Descriptor instead.
 func (*ExportFrame) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExportFrame) GetRevision() int32 {
@@ -494,7 +672,7 @@ type WatchFrame struct {
 
 func (x *WatchFrame) Reset() {
 	*x = WatchFrame{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +684,7 @@ func (x *WatchFrame) String() string {
 func (*WatchFrame) ProtoMessage() {}
 
 func (x *WatchFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +697,7 @@ func (x *WatchFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFrame.ProtoReflect.Descriptor instead.
 func (*WatchFrame) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchFrame) GetEvent() isWatchFrame_Event {
@@ -603,7 +781,7 @@ type WatchMark struct {
 
 func (x *WatchMark) Reset() {
 	*x = WatchMark{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -615,7 +793,7 @@ func (x *WatchMark) String() string {
 func (*WatchMark) ProtoMessage() {}
 
 func (x *WatchMark) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -628,7 +806,7 @@ func (x *WatchMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMark.ProtoReflect.Descriptor instead.
 func (*WatchMark) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchMark) GetRevision() int32 {
@@ -647,7 +825,7 @@ type WatchRecords struct {
 
 func (x *WatchRecords) Reset() {
 	*x = WatchRecords{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +837,7 @@ func (x *WatchRecords) String() string {
 func (*WatchRecords) ProtoMessage() {}
 
 func (x *WatchRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +850,7 @@ func (x *WatchRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRecords.ProtoReflect.Descriptor instead.
 func (*WatchRecords) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 var File_securly_sync_readiness_v1_state_proto protoreflect.FileDescriptor
@@ -688,9 +866,21 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12\x12\n" +
 	"\x04blob\x18\x02 \x01(\tR\x04blob\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\x05R\x05count\x12\x16\n" +
-	"\x06frames\x18\x04 \x03(\rR\x06frames\"X\n" +
+	"\x06frames\x18\x04 \x03(\rR\x06frames\"l\n" +
+	"\rStoredSchools\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12?\n" +
+	"\x06checks\x18\x02 \x03(\v2'.securly.sync.readiness.v1.CheckSchoolsR\x06checks\"k\n" +
+	"\fCheckSchools\x12\x19\n" +
+	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12@\n" +
+	"\aschools\x18\x02 \x03(\v2&.securly.sync.readiness.v1.SchoolCountR\aschools\"p\n" +
+	"\vSchoolCount\x12\x1b\n" +
+	"\tschool_id\x18\x01 \x01(\tR\bschoolId\x12\x1e\n" +
+	"\n" +
+	"actionable\x18\x02 \x01(\x05R\n" +
+	"actionable\x12$\n" +
+	"\rinformational\x18\x03 \x01(\x05R\rinformational\"X\n" +
 	"\rFindingsFrame\x12G\n" +
-	"\bfindings\x18\x01 \x03(\v2+.securly.sync.readiness.v1.ReadinessFindingR\bfindings\"\xe1\x01\n" +
+	"\bfindings\x18\x01 \x03(\v2+.securly.sync.readiness.v1.ReadinessFindingR\bfindings\"\xf7\x01\n" +
 	"\fQueuedReport\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12;\n" +
@@ -698,7 +888,8 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"createTime\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x05R\brevision\x12\x1c\n" +
 	"\tautomatic\x18\x05 \x01(\bR\tautomatic\x12!\n" +
-	"\ftrace_parent\x18\x06 \x01(\tR\vtraceParent\"\x9d\x01\n" +
+	"\ftrace_parent\x18\x06 \x01(\tR\vtraceParent\x12\x14\n" +
+	"\x05retry\x18\a \x01(\bR\x05retry\"\x9d\x01\n" +
 	"\vReportLease\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12\x18\n" +
@@ -735,37 +926,42 @@ func file_securly_sync_readiness_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_readiness_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_readiness_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_securly_sync_readiness_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_securly_sync_readiness_v1_state_proto_goTypes = []any{
 	(*StoredReport)(nil),          // 0: securly.sync.readiness.v1.StoredReport
 	(*StoredFindings)(nil),        // 1: securly.sync.readiness.v1.StoredFindings
-	(*FindingsFrame)(nil),         // 2: securly.sync.readiness.v1.FindingsFrame
-	(*QueuedReport)(nil),          // 3: securly.sync.readiness.v1.QueuedReport
-	(*ReportLease)(nil),           // 4: securly.sync.readiness.v1.ReportLease
-	(*ReportedDistrict)(nil),      // 5: securly.sync.readiness.v1.ReportedDistrict
-	(*ExportFrame)(nil),           // 6: securly.sync.readiness.v1.ExportFrame
-	(*WatchFrame)(nil),            // 7: securly.sync.readiness.v1.WatchFrame
-	(*WatchMark)(nil),             // 8: securly.sync.readiness.v1.WatchMark
-	(*WatchRecords)(nil),          // 9: securly.sync.readiness.v1.WatchRecords
-	(*ReadinessReport)(nil),       // 10: securly.sync.readiness.v1.ReadinessReport
-	(*ReadinessFinding)(nil),      // 11: securly.sync.readiness.v1.ReadinessFinding
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*StoredSchools)(nil),         // 2: securly.sync.readiness.v1.StoredSchools
+	(*CheckSchools)(nil),          // 3: securly.sync.readiness.v1.CheckSchools
+	(*SchoolCount)(nil),           // 4: securly.sync.readiness.v1.SchoolCount
+	(*FindingsFrame)(nil),         // 5: securly.sync.readiness.v1.FindingsFrame
+	(*QueuedReport)(nil),          // 6: securly.sync.readiness.v1.QueuedReport
+	(*ReportLease)(nil),           // 7: securly.sync.readiness.v1.ReportLease
+	(*ReportedDistrict)(nil),      // 8: securly.sync.readiness.v1.ReportedDistrict
+	(*ExportFrame)(nil),           // 9: securly.sync.readiness.v1.ExportFrame
+	(*WatchFrame)(nil),            // 10: securly.sync.readiness.v1.WatchFrame
+	(*WatchMark)(nil),             // 11: securly.sync.readiness.v1.WatchMark
+	(*WatchRecords)(nil),          // 12: securly.sync.readiness.v1.WatchRecords
+	(*ReadinessReport)(nil),       // 13: securly.sync.readiness.v1.ReadinessReport
+	(*ReadinessFinding)(nil),      // 14: securly.sync.readiness.v1.ReadinessFinding
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_securly_sync_readiness_v1_state_proto_depIdxs = []int32{
-	10, // 0: securly.sync.readiness.v1.StoredReport.report:type_name -> securly.sync.readiness.v1.ReadinessReport
+	13, // 0: securly.sync.readiness.v1.StoredReport.report:type_name -> securly.sync.readiness.v1.ReadinessReport
 	1,  // 1: securly.sync.readiness.v1.StoredReport.findings:type_name -> securly.sync.readiness.v1.StoredFindings
-	11, // 2: securly.sync.readiness.v1.FindingsFrame.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
-	12, // 3: securly.sync.readiness.v1.QueuedReport.create_time:type_name -> google.protobuf.Timestamp
-	12, // 4: securly.sync.readiness.v1.ReportLease.expire_time:type_name -> google.protobuf.Timestamp
-	8,  // 5: securly.sync.readiness.v1.WatchFrame.begin:type_name -> securly.sync.readiness.v1.WatchMark
-	9,  // 6: securly.sync.readiness.v1.WatchFrame.changes:type_name -> securly.sync.readiness.v1.WatchRecords
-	8,  // 7: securly.sync.readiness.v1.WatchFrame.end:type_name -> securly.sync.readiness.v1.WatchMark
-	8,  // 8: securly.sync.readiness.v1.WatchFrame.bookmark:type_name -> securly.sync.readiness.v1.WatchMark
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	3,  // 2: securly.sync.readiness.v1.StoredSchools.checks:type_name -> securly.sync.readiness.v1.CheckSchools
+	4,  // 3: securly.sync.readiness.v1.CheckSchools.schools:type_name -> securly.sync.readiness.v1.SchoolCount
+	14, // 4: securly.sync.readiness.v1.FindingsFrame.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
+	15, // 5: securly.sync.readiness.v1.QueuedReport.create_time:type_name -> google.protobuf.Timestamp
+	15, // 6: securly.sync.readiness.v1.ReportLease.expire_time:type_name -> google.protobuf.Timestamp
+	11, // 7: securly.sync.readiness.v1.WatchFrame.begin:type_name -> securly.sync.readiness.v1.WatchMark
+	12, // 8: securly.sync.readiness.v1.WatchFrame.changes:type_name -> securly.sync.readiness.v1.WatchRecords
+	11, // 9: securly.sync.readiness.v1.WatchFrame.end:type_name -> securly.sync.readiness.v1.WatchMark
+	11, // 10: securly.sync.readiness.v1.WatchFrame.bookmark:type_name -> securly.sync.readiness.v1.WatchMark
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_readiness_v1_state_proto_init() }
@@ -774,7 +970,7 @@ func file_securly_sync_readiness_v1_state_proto_init() {
 		return
 	}
 	file_securly_sync_readiness_v1_readiness_proto_init()
-	file_securly_sync_readiness_v1_state_proto_msgTypes[7].OneofWrappers = []any{
+	file_securly_sync_readiness_v1_state_proto_msgTypes[10].OneofWrappers = []any{
 		(*WatchFrame_Begin)(nil),
 		(*WatchFrame_Changes)(nil),
 		(*WatchFrame_End)(nil),
@@ -786,7 +982,7 @@ func file_securly_sync_readiness_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_readiness_v1_state_proto_rawDesc), len(file_securly_sync_readiness_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/grpc"
+
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/pagetoken"
+	"github.com/securly/sync/services/readiness-engine/internal/report"
+)
+
+// GetReadinessReport returns one report with the checks of a product, or all, as
+// the settings have them.
+func (s *Server) GetReadinessReport(ctx context.Context, req *readinessv1.GetReadinessReportRequest) (*readinessv1.ReadinessReport, error) {
+	lens, err := s.reports.Lens(ctx, req.GetDistrict(), report.Filter{Product: req.GetProduct()})
+	if err != nil {
+		return nil, err
+	}
+	stored, err := s.get(ctx, req.GetDistrict(), req.GetReport())
+	if err != nil {
+		return nil, err
+	}
+	out := stored.GetReport()
+	out.Checks, err = s.reports.Results(ctx, stored, lens)
+	return out, err
+}
+
+// completed returns a report that has findings to read.
+func (s *Server) completed(ctx context.Context, district, id string) (*readinessv1.StoredReport, error) {
+	stored, err := s.get(ctx, district, id)
+	if err != nil {
+		return nil, err
+	}
+	if stored.GetReport().GetState() != readinessv1.ReportState_COMPLETED {
+		return nil, report.ErrNotCompleted
+	}
+	return stored, nil
+}
+
+// ListReadinessFindings pages through findings.
+func (s *Server) ListReadinessFindings(ctx context.Context, req *readinessv1.ListReadinessFindingsRequest) (*readinessv1.ListReadinessFindingsResponse, error) {
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	filter := report.Filter{CheckID: req.GetCheckId(), Product: req.GetProduct(), School: req.GetSchoolId(), Actionable: req.Actionable}
+	lens, err := s.reports.Lens(ctx, req.GetDistrict(), filter)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := s.completed(ctx, req.GetDistrict(), req.GetReport())
+	if err != nil {
+		return nil, err
+	}
+	actionable := ""
+	if req.Actionable != nil {
+		actionable = fmt.Sprint(req.GetActionable())
+	}
+	list := binding("findings", req.GetDistrict(), req.GetReport(), filter.CheckID, filter.Product, filter.School, actionable)
+	// A token says where to go on, and how much there was before.
+	var from, before uint64
+	if req.GetPageToken() != "" {
+		position, err := s.tokens.Open(req.GetPageToken(), list)
+		if err != nil {
+			return nil, err
+		}
+		var n, m int
+		if from, n = binary.Uvarint(position); n > 0 {
+			before, m = binary.Uvarint(position[n:])
+		}
+		if n <= 0 || m <= 0 {
+			return nil, pagetoken.ErrInvalid
+		}
+	}
+	total, err := s.reports.Count(ctx, stored, lens)
+	if err != nil {
+		return nil, err
+	}
+	out := &readinessv1.ListReadinessFindingsResponse{TotalSize: int32(total)}
+	if int(before) >= total {
+		return out, nil
+	}
+	for found, err := range s.reports.Findings(ctx, stored, lens, int(from)) {
+		if err != nil {
+			return nil, err
+		}
+		out.Findings = append(out.Findings, found.ReadinessFinding)
+		if len(out.Findings) < size {
+			continue
+		}
+		if end := before + uint64(size); int(end) < total {
+			out.NextPageToken = s.tokens.Seal(list, binary.AppendUvarint(binary.AppendUvarint(nil, uint64(found.Next)), end))
+		}
+		break
+	}
+	return out, nil
+}
+
+// DownloadReadinessReport streams findings as CSV.
+func (s *Server) DownloadReadinessReport(req *readinessv1.DownloadReadinessReportRequest, stream grpc.ServerStreamingServer[httpbody.HttpBody]) error {
+	ctx := stream.Context()
+	lens, err := s.reports.Lens(ctx, req.GetDistrict(),
+		report.Filter{CheckID: req.GetCheckId(), Product: req.GetProduct(), School: req.GetSchoolId(), Actionable: req.Actionable})
+	if err != nil {
+		return err
+	}
+	stored, err := s.completed(ctx, req.GetDistrict(), req.GetReport())
+	if err != nil {
+		return err
+	}
+	for part, err := range s.reports.CSV(ctx, stored, lens) {
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&httpbody.HttpBody{ContentType: report.ContentType, Data: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// GetReadinessTrend returns how counts went from report to report.
+func (s *Server) GetReadinessTrend(ctx context.Context, req *readinessv1.GetReadinessTrendRequest) (*readinessv1.ReadinessTrend, error) {
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	lens, err := s.reports.Lens(ctx, req.GetDistrict(), report.Filter{CheckID: req.GetCheckId(), Product: req.GetProduct()})
+	if err != nil {
+		return nil, err
+	}
+	list := binding("trend", req.GetDistrict(), req.GetCheckId(), req.GetProduct())
+	after := ""
+	if req.GetPageToken() != "" {
+		position, err := s.tokens.Open(req.GetPageToken(), list)
+		if err != nil {
+			return nil, err
+		}
+		after = string(position)
+	} else if err := s.known(ctx, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	points, next, err := s.reports.Trend(ctx, req.GetDistrict(), lens, after, size)
+	if err != nil {
+		return nil, err
+	}
+	out := &readinessv1.ReadinessTrend{Points: points}
+	if next != "" {
+		out.NextPageToken = s.tokens.Seal(list, []byte(next))
+	}
+	return out, nil
+}
+
+// CompareReadinessReports compares a report with an earlier one.
+func (s *Server) CompareReadinessReports(ctx context.Context, req *readinessv1.CompareReadinessReportsRequest) (*readinessv1.CompareReadinessReportsResponse, error) {
+	lens, err := s.reports.Lens(ctx, req.GetDistrict(), report.Filter{Product: req.GetProduct()})
+	if err != nil {
+		return nil, err
+	}
+	now, err := s.completed(ctx, req.GetDistrict(), req.GetReport())
+	if err != nil {
+		return nil, err
+	}
+	var then *readinessv1.StoredReport
+	if req.GetBase() != "" {
+		then, err = s.completed(ctx, req.GetDistrict(), req.GetBase())
+	} else {
+		then, err = s.reports.Base(ctx, now, req.GetBaseRevision())
+	}
+	if err != nil {
+		return nil, err
+	}
+	changes, err := s.reports.Compare(ctx, then, now, lens)
+	if err != nil {
+		return nil, err
+	}
+	now.Report.Checks, then.Report.Checks = nil, nil
+	return &readinessv1.CompareReadinessReportsResponse{Report: now.GetReport(), Base: then.GetReport(), Checks: changes}, nil
+}
+
+// GetReadinessSettings returns what counts in a district.
+func (s *Server) GetReadinessSettings(ctx context.Context, req *readinessv1.GetReadinessSettingsRequest) (*readinessv1.ReadinessSettings, error) {
+	if err := s.known(ctx, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	return s.reports.Settings(ctx, req.GetDistrict())
+}
+
+// UpdateReadinessSettings changes what counts in a district.
+func (s *Server) UpdateReadinessSettings(ctx context.Context, req *readinessv1.UpdateReadinessSettingsRequest) (*readinessv1.ReadinessSettings, error) {
+	if err := s.known(ctx, req.GetDistrict()); err != nil {
+		return nil, err
+	}
+	return s.reports.SetSettings(ctx, req.GetDistrict(), req.GetSettings(), req.GetUpdateMask().GetPaths(), s.now())
+}
