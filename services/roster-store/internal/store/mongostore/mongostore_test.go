@@ -1,8 +1,10 @@
 package mongostore_test
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,10 +27,33 @@ func database(t testing.TB, dir string) string {
 func open(t testing.TB, dir string) store.Store {
 	t.Helper()
 	cfg := mongostore.Config{URI: config.Secret(mongotest.Find(t).URI), Database: database(t, dir)}
-	t.Cleanup(func() { mongotest.Drop(t, cfg.Database) })
+	if _, known := opened.LoadOrStore(dir, true); !known {
+		t.Cleanup(func() {
+			check(t, cfg)
+			mongotest.Drop(t, cfg.Database)
+		})
+	}
 	s, err := mongostore.Open(t.Context(), cfg)
 	require.NoError(t, err)
 	return s
+}
+
+// opened are the folders whose databases are checked and dropped in the end.
+var opened sync.Map
+
+// check finds nothing wrong with what a test leaves behind.
+func check(t testing.TB, cfg mongostore.Config) {
+	ctx := context.WithoutCancel(t.Context())
+	s, err := mongostore.Open(ctx, cfg)
+	require.NoError(t, err)
+	for d, err := range s.Districts(ctx) {
+		require.NoError(t, err)
+		for p, err := range s.Check(ctx, d, false) {
+			require.NoError(t, err)
+			require.Fail(t, "left behind", "%s: %+v", d, p)
+		}
+	}
+	require.NoError(t, s.Close())
 }
 
 func TestConformance(t *testing.T) {
