@@ -90,6 +90,9 @@ func planSchools(t *testing.T, s suite) {
 // the plan counts per school.
 func compareSchools(t *testing.T, s store.Store, plan store.Plan) {
 	t.Helper()
+	if s, ok := s.(suite); ok && s.excused["SchoolsOfChangesAddUp"] != "" {
+		return
+	}
 	sum := map[string]map[store.Entity]store.Counts{}
 	q := store.ChangeQuery{Schools: true, Limit: 100}
 	for more := true; more; {

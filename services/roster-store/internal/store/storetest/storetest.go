@@ -80,7 +80,7 @@ func run(t *testing.T, open Opener, small bool, excused map[string]string) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			s := suite{open: open, dir: t.TempDir(), small: small}
+			s := suite{open: open, dir: t.TempDir(), small: small, excused: excused}
 			s.Store = open(t, s.dir)
 			t.Cleanup(func() { require.NoError(t, s.Close()) })
 			c.run(t, s)
@@ -92,9 +92,10 @@ func run(t *testing.T, open Opener, small bool, excused map[string]string) {
 // suite is a fresh store and how to open it again.
 type suite struct {
 	store.Store
-	open  Opener
-	dir   string
-	small bool
+	open    Opener
+	dir     string
+	small   bool
+	excused map[string]string
 }
 
 // size is how many of something a case needs, or does with.
