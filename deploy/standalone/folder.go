@@ -20,12 +20,22 @@ type folder string
 const (
 	secretFile  = "service-secret"
 	runningFile = "running.json"
+	// restoreFile is there while a restore is under way, and after one that was broken off.
+	restoreFile = "restoring"
+	// What services keep: events and rosters have a folder of their own, each service has one with
+	// a folder of documents.
+	eventsDir, rostersDir, documentsDir, temporaryDir = "events", "roster-store", "documents", "temporary"
+	// Folders with copies for backups begin with this.
+	snapshotPrefix = ".snapshot-"
 )
 
 // create makes the directory if it is not there.
 func (f folder) create() error {
 	if err := os.MkdirAll(string(f), 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
+	}
+	if _, err := os.Stat(f.path(restoreFile)); err == nil {
+		return fmt.Errorf("a restore into %s is under way or was broken off: wait for it, or delete the folder and restore again", f)
 	}
 	return nil
 }

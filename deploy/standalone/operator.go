@@ -9,9 +9,14 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	operatorv1 "github.com/securly/sync/proto/gen/securly/sync/operator/v1"
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/lifecycle"
@@ -23,9 +28,14 @@ const answerTime = 3 * time.Second
 
 // Operator does what the command line may do: whoever can read the data directory is an operator.
 type Operator struct {
-	auth   authv1.AuthServiceClient
+	folder folder
 	url    string // "" when no hub is running
 	opened lifecycle.Stack
+
+	auth     authv1.AuthServiceClient
+	operator operatorv1.OperatorServiceClient
+	ingest   ingestv1.UpkeepServiceClient
+	checks   []checker
 }
 
 // Operator returns the operator of a hub in this process.
@@ -34,7 +44,17 @@ func (h *Hub) Operator() (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Operator{auth: authv1.NewAuthServiceClient(conn), url: h.URL()}, nil
+	o := &Operator{folder: h.folder, url: h.URL()}
+	o.use(conn)
+	return o, nil
+}
+
+// use makes the clients of a connection that carries the operator's token.
+func (o *Operator) use(conn *grpc.ClientConn) {
+	o.auth = authv1.NewAuthServiceClient(conn)
+	o.operator = operatorv1.NewOperatorServiceClient(conn)
+	o.ingest = ingestv1.NewUpkeepServiceClient(conn)
+	o.checks = []checker{rosterv1.NewUpkeepServiceClient(conn), o.ingest, readinessv1.NewUpkeepServiceClient(conn)}
 }
 
 // Connect returns the operator of the hub of a data directory: of the one that runs, else of what it
@@ -50,18 +70,18 @@ func Connect(ctx context.Context, dataDir string, log *slog.Logger) (*Operator, 
 	}
 	r, err := f.running()
 	if err == nil {
-		if o, err := connectTo(ctx, r, secret); err == nil {
+		if o, err := connectTo(ctx, f, r, secret); err == nil {
 			return o, nil
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	return openStored(f, secret, log)
+	return openStored(ctx, f, secret, log)
 }
 
 // connectTo reaches the hub that listens there, if it still does.
-func connectTo(ctx context.Context, r running, secret config.Secret) (_ *Operator, err error) {
-	o := &Operator{url: r.HTTPURL}
+func connectTo(ctx context.Context, f folder, r running, secret config.Secret) (_ *Operator, err error) {
+	o := &Operator{folder: f, url: r.HTTPURL}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.Close())
@@ -80,30 +100,27 @@ func connectTo(ctx context.Context, r running, secret config.Secret) (_ *Operato
 	return o, nil
 }
 
-// openStored runs the auth service alone on what is stored, as the hub itself would.
-func openStored(f folder, secret config.Secret, log *slog.Logger) (_ *Operator, err error) {
-	o := &Operator{}
+// openStored runs what a hub answers with on what is stored, without its doors and without anything
+// that works by itself.
+func openStored(ctx context.Context, f folder, secret config.Secret, log *slog.Logger) (_ *Operator, err error) {
+	o := &Operator{folder: f}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.Close())
 		}
 	}()
-	h := &Hub{folder: f, secret: secret, log: log}
+	h := newHub(Config{DataDir: string(f)}, Deps{Log: log, Registry: prometheus.NewRegistry()})
 	o.opened.Push("stored state", h.Close)
-	signer, err := h.auth()
-	if err != nil {
+	if err := h.open(ctx); err != nil {
 		return nil, err
 	}
-	network := rpc.NewInMemory()
-	server := rpc.NewServer(rpc.ServerOptions{Log: log, Verifier: authn.NewVerifier(signer.Keys)})
-	signer.Register(server)
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(network.Listener()) }()
+	go func() { ended <- h.server.Serve(h.network.Listener()) }()
 	o.opened.Push("in-memory server", func() error {
-		server.Stop()
+		h.server.Stop()
 		return <-ended
 	})
-	return o, o.connect(secret, network.Dial)
+	return o, o.connect(secret, h.network.Dial)
 }
 
 // connect makes the connection that carries the operator's token, and the one to get it with.
@@ -119,7 +136,7 @@ func (o *Operator) connect(secret config.Secret, dial func(...grpc.DialOption) (
 		return err
 	}
 	o.opened.Push("connection", conn.Close)
-	o.auth = authv1.NewAuthServiceClient(conn)
+	o.use(conn)
 	return nil
 }
 

@@ -20,12 +20,13 @@ import (
 
 func (h *Hub) rosterStore(bus *events.Bus) error {
 	s, err := rosterstore.New(
-		rosterstore.Config{DataDir: h.folder.path("roster-store"), TokenKey: []byte(h.secret.Reveal())},
+		rosterstore.Config{DataDir: h.folder.path(rostersDir), TokenKey: []byte(h.secret.Reveal())},
 		rosterstore.Deps{Bus: bus, Log: h.log.With("part", "roster-store")})
 	if err != nil {
 		return err
 	}
 	h.opened.Push("roster-store", s.Close)
+	h.rosters = s
 	h.add("roster-store", s)
 	return nil
 }
@@ -75,7 +76,7 @@ func (h *Hub) ingest(ctx context.Context, bus *events.Bus) error {
 	}
 	h.opened.Push("ingest secrets", keeper.Close)
 	s, err := ingest.New(
-		ingest.Config{TempDir: h.folder.path("ingest", "temporary"), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal())},
+		ingest.Config{TempDir: h.folder.path("ingest", temporaryDir), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal())},
 		ingest.Deps{
 			Docs: docs, Blobs: packages, Bus: bus, Secrets: keeper,
 			Roster: rosterv1.NewRosterServiceClient(conn), Readiness: readinessv1.NewReadinessServiceClient(conn),
@@ -96,10 +97,11 @@ func (h *Hub) documents(service string) (docstore.Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of %s: %w", service, err)
 	}
-	store, err := docstore.OpenPebble(h.folder.path(service, "documents"))
+	store, err := docstore.OpenPebble(h.folder.path(service, documentsDir))
 	if err != nil {
 		return nil, inUse(err)
 	}
+	h.docs[service] = store
 	h.opened.Push(service+" documents", func() error {
 		if err := store.Close(); !errors.Is(err, docstore.ErrClosed) {
 			return err

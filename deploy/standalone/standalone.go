@@ -18,13 +18,16 @@ import (
 
 	"github.com/securly/sync/gateway"
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
+	operatorv1 "github.com/securly/sync/proto/gen/securly/sync/operator/v1"
 	"github.com/securly/sync/services/auth"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/config"
+	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/platform/health"
 	"github.com/securly/sync/services/platform/lifecycle"
 	"github.com/securly/sync/services/platform/rpc"
+	rosterstore "github.com/securly/sync/services/roster-store"
 )
 
 // Config of the hub.
@@ -68,11 +71,14 @@ type Hub struct {
 	httpDoor   net.Listener
 	gateway    *gateway.Gateway
 	services   []lifecycle.Component
+
+	docs    map[string]docstore.Store // by service
+	rosters *rosterstore.Service
 }
 
 // Open opens the hub of a data directory. It starts nothing.
 func Open(ctx context.Context, cfg Config, deps Deps) (_ *Hub, err error) {
-	h := &Hub{cfg: cfg, log: deps.Log, registry: deps.Registry, folder: folder(cfg.DataDir), health: &health.Checks{}}
+	h := newHub(cfg, deps)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
@@ -81,21 +87,7 @@ func Open(ctx context.Context, cfg Config, deps Deps) (_ *Hub, err error) {
 	if err := h.listen(ctx); err != nil {
 		return nil, err
 	}
-	if err := h.folder.create(); err != nil {
-		return nil, err
-	}
-	if h.secret, err = h.folder.secret(); err != nil {
-		return nil, err
-	}
-	bus, err := h.events(ctx)
-	if err != nil {
-		return nil, err
-	}
-	h.network = rpc.NewInMemory()
-	if h.plain, err = h.dial(); err != nil {
-		return nil, err
-	}
-	if err := h.assemble(ctx, bus); err != nil {
+	if err := h.open(ctx); err != nil {
 		return nil, err
 	}
 	if err := h.folder.setRunning(running{PID: os.Getpid(), GRPCAddr: h.GRPCAddr(), HTTPURL: h.URL()}); err != nil {
@@ -103,6 +95,35 @@ func Open(ctx context.Context, cfg Config, deps Deps) (_ *Hub, err error) {
 	}
 	h.opened.Push("mark of running", h.folder.unsetRunning)
 	return h, nil
+}
+
+func newHub(cfg Config, deps Deps) *Hub {
+	return &Hub{
+		cfg: cfg, log: deps.Log, registry: deps.Registry, folder: folder(cfg.DataDir),
+		health: &health.Checks{}, docs: map[string]docstore.Store{},
+	}
+}
+
+// open opens all but the doors.
+func (h *Hub) open(ctx context.Context) (err error) {
+	if err := h.folder.create(); err != nil {
+		return err
+	}
+	if h.secret, err = h.folder.secret(); err != nil {
+		return err
+	}
+	bus, err := h.events(ctx)
+	if err != nil {
+		return err
+	}
+	h.network = rpc.NewInMemory()
+	if h.plain, err = h.dial(); err != nil {
+		return err
+	}
+	if err := h.assemble(ctx, bus); err != nil {
+		return err
+	}
+	return h.folder.removeSnapshots()
 }
 
 // listen takes the addresses first: what is most often wrong should be told before anything else.
@@ -130,7 +151,7 @@ func closeOnce(l net.Listener) func() error {
 }
 
 func (h *Hub) events(ctx context.Context) (*events.Bus, error) {
-	server, err := events.StartEmbedded(h.folder.path("events"), h.log)
+	server, err := events.StartEmbedded(h.folder.path(eventsDir), h.log)
 	if err != nil {
 		return nil, inUse(err)
 	}
@@ -174,6 +195,7 @@ func (h *Hub) assemble(ctx context.Context, bus *events.Bus) error {
 	h.server = rpc.NewServer(rpc.ServerOptions{
 		Log: h.log, Verifier: authn.NewVerifier(signer.Keys), Registerer: h.registry, Health: h.grpcHealth,
 	})
+	operatorv1.RegisterOperatorServiceServer(h.server, &operatorServer{hub: h})
 	h.add("auth", signer)
 	if err := errors.Join(h.rosterStore(bus), h.readinessEngine(bus), h.ingest(ctx, bus)); err != nil {
 		return err

@@ -36,7 +36,8 @@ a key of the file that --config names (data-dir: /srv/sync).`,
 		SilenceErrors: true, // main prints the error once,
 		SilenceUsage:  true, // without burying it under the usage.
 	}
-	cmd.AddCommand(serveCommand(), demoCommand(), clientCommand(), linkCommand(), configCommand(), versionCommand())
+	cmd.AddCommand(serveCommand(), demoCommand(), clientCommand(), linkCommand(),
+		backupCommand(), restoreCommand(), doctorCommand(), eraseCommand(), configCommand(), versionCommand())
 	return cmd
 }
 
