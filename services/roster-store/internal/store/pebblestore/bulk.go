@@ -28,6 +28,8 @@ type bulk struct {
 	plan     planDoc
 	summary  summaryDoc
 	finished bool
+	// derivedOnly leaves out the records themselves.
+	derivedOnly bool
 
 	entity  store.Entity
 	counts  store.Counts
@@ -67,9 +69,9 @@ type bulkRecord struct {
 // chunkBytes is about how large a chunk becomes.
 const chunkBytes = 256 << 10
 
-func newBulk(d *district, plan planDoc) (*bulk, error) {
+func newBulk(d *district, dir string, plan planDoc) (*bulk, error) {
 	b := &bulk{
-		d: d, dir: d.stagingDir(plan.ID), plan: plan,
+		d: d, dir: dir, plan: plan,
 		indexes: map[store.Entity]*indexBuilder{},
 	}
 	b.links.init()
@@ -152,6 +154,9 @@ func (b *bulk) drain() error {
 }
 
 func (b *bulk) writeTables(c *chunk) error {
+	if b.derivedOnly {
+		return nil
+	}
 	var buf []byte
 	for _, r := range c.records {
 		buf = appendVersion(buf[:0], 1, r.flags, r.body)

@@ -225,6 +225,9 @@ func (d *district) prepare() error {
 	if err := d.times.load(d.db); err != nil {
 		return err
 	}
+	if err := os.RemoveAll(filepath.Join(d.dir, scratchDir)); err != nil {
+		return err
+	}
 	return d.dropUnfinished()
 }
 
@@ -293,8 +296,11 @@ func (d *district) check(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// stagedDir is inside the database's folder, so that erasing takes it along.
-const stagedDir = "staged"
+// Folders inside that of the database, so that erasing takes them along.
+const (
+	stagedDir  = "staged"
+	scratchDir = "scratch" // of a Check that is running
+)
 
 func (d *district) stagingDir(id store.PlanID) string {
 	return filepath.Join(d.dir, stagedDir, hex.EncodeToString([]byte(id)))

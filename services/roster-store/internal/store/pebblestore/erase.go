@@ -290,7 +290,7 @@ func (d *district) copyTo(ctx context.Context, out setter) (erased map[string]bo
 
 // restage stages a bulk plan anew, without the persons that are to be erased.
 func (d *district) restage(ctx context.Context, to *district, doc *planDoc, erased map[string]bool) (err error) {
-	b, err := newBulk(to, planDoc{Plan: store.Plan{
+	b, err := newBulk(to, to.stagingDir(doc.ID), planDoc{Plan: store.Plan{
 		ID: doc.ID, Counts: map[store.Entity]store.Counts{}, Schools: map[string]map[store.Entity]store.Counts{},
 	}})
 	if err != nil {
@@ -411,13 +411,12 @@ func (s *Store) replace(d, next *district) (removed <-chan error, err error) {
 
 // finishErasing copies a district if a process has ended before it did.
 func (s *Store) finishErasing(d *district) (*district, error) {
-	it, err := d.db.NewIter(span(metaKey(metaErase)))
+	erasing, err := some(d.db, span(metaKey(metaErase)))
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	some := it.First()
-	if err := errors.Join(it.Error(), it.Close()); err != nil || !some {
-		return d, err
+	if !erasing {
+		return d, nil
 	}
 	next, err := s.copyDistrict(s.ctx, d)
 	if err != nil {

@@ -49,12 +49,13 @@ func stored(t *testing.T, dir string, words ...string) []string {
 	return slices.Compact(found)
 }
 
-func importPersons(t *testing.T, s *Store, d store.DistrictID, plan string, commit bool, persons ...*typev1.Record) {
+func importRecords(t *testing.T, s *Store, d store.DistrictID, plan string, commit bool, records ...*typev1.Record) {
 	t.Helper()
 	_, err := s.Import(t.Context(), store.PlanHeader{District: d, Plan: store.PlanID(plan)}, func(yield func(store.ImportRecord, error) bool) {
-		for _, r := range persons {
+		for _, r := range records {
+			e, base := record.Of(r)
 			body, err := proto.Marshal(r)
-			if !yield(store.ImportRecord{Entity: users, ID: r.GetUser().GetSourcedId(), Hash: record.HashOf(r), Body: body}, err) {
+			if !yield(store.ImportRecord{Entity: e, ID: base.GetSourcedId(), Hash: record.HashOf(r), Body: body}, err) {
 				return
 			}
 		}
@@ -81,9 +82,9 @@ func fillWithPerson(t *testing.T, s *Store) (words []string) {
 	ctx := t.Context()
 	require.NoError(t, s.OpenDistrict(ctx, "d"))
 	all := []*typev1.Record{person("a", "other"), person("p", indexed("aquila")), person("z", "last")}
-	importPersons(t, s, "d", "first", true, all...)
-	importPersons(t, s, "d", "second", true, person("p", indexed("borealis")))
-	importPersons(t, s, "d", "third", true, person("p", indexed("cygnus")))
+	importRecords(t, s, "d", "first", true, all...)
+	importRecords(t, s, "d", "second", true, person("p", indexed("borealis")))
+	importRecords(t, s, "d", "third", true, person("p", indexed("cygnus")))
 	flush := func() {
 		d, release, err := s.use(ctx, "d")
 		require.NoError(t, err)
@@ -92,14 +93,14 @@ func fillWithPerson(t *testing.T, s *Store) (words []string) {
 	}
 	flush()
 	require.NoError(t, s.Prune(ctx, "d", 2))
-	importPersons(t, s, "d", "discarded", false, person("p", staged("draco")))
+	importRecords(t, s, "d", "discarded", false, person("p", staged("draco")))
 	flush()
 	require.NoError(t, s.Discard(ctx, "d", "discarded"))
-	importPersons(t, s, "d", "staged", false, person("p", staged("eridanus")))
-	importPersons(t, s, "d", "last", true, person("p", indexed("fornax")))
+	importRecords(t, s, "d", "staged", false, person("p", staged("eridanus")))
+	importRecords(t, s, "d", "last", true, person("p", indexed("fornax")))
 
 	require.NoError(t, s.OpenDistrict(ctx, "e"))
-	importPersons(t, s, "e", "first", false, person("p", indexed("gemini")), person("q", "other"))
+	importRecords(t, s, "e", "first", false, person("p", indexed("gemini")), person("q", "other"))
 	return words
 }
 
@@ -121,7 +122,7 @@ func TestErasedPersonIsInNoFile(t *testing.T) {
 	}
 	require.Empty(t, stored(t, dir, words...), "while the store is open")
 	require.Equal(t, []string{"Gother"}, stored(t, dir, "Gother"), "others are still there")
-	importPersons(t, s, "d", "other", true, person("a", "another"))
+	importRecords(t, s, "d", "other", true, person("a", "another"))
 	require.NoError(t, s.Close())
 	require.Empty(t, stored(t, dir, words...), "when the store is closed")
 	s = openPlain(t, dir)

@@ -114,6 +114,16 @@ func span(prefix []byte) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: prefix, UpperBound: afterKey(prefix)}
 }
 
+// some tells whether there is any key.
+func some(r reader, o *pebble.IterOptions) (bool, error) {
+	it, err := r.NewIter(o)
+	if err != nil {
+		return false, err
+	}
+	ok := it.First()
+	return ok, errors.Join(it.Error(), it.Close())
+}
+
 // list walks the ids of one list in ascending order.
 type list struct {
 	prefix []byte

@@ -50,7 +50,7 @@ func TestManyDistricts(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		importPersons(t, s, id, "first", true, person("p", "name of "+string(id)))
+		importRecords(t, s, id, "first", true, person("p", "name of "+string(id)))
 	})
 	each(func(id store.DistrictID) {
 		p, err := s.Snapshot(id, 1, store.Scope{All: true}).Page(t.Context(), store.Query{Entity: users, Text: "gname " + string(id)}, "", 10)
@@ -87,7 +87,7 @@ func TestSlowDistrictStopsNoOther(t *testing.T) {
 	for i := range 3 {
 		id := store.DistrictID(fmt.Sprint("quick", i))
 		require.NoError(t, s.OpenDistrict(t.Context(), id))
-		importPersons(t, s, id, "first", true, person("p", "name"))
+		importRecords(t, s, id, "first", true, person("p", "name"))
 	}
 	why := errors.New("the caller has left")
 	cancel(why)

@@ -96,12 +96,7 @@ func (s *Store) MarkPublished(ctx context.Context, id store.DistrictID, rev stor
 	if err := d.db.Delete(revisionKey(spacePending, rev), pebble.Sync); err != nil {
 		return fmt.Errorf("mark revision %d of %s as announced: %w", rev, id, err)
 	}
-	it, err := d.db.NewIter(span([]byte{spacePending}))
-	if err != nil {
-		return err
-	}
-	more := it.First()
-	if err := errors.Join(it.Error(), it.Close()); err != nil || more {
+	if more, err := some(d.db, span([]byte{spacePending})); err != nil || more {
 		return err
 	}
 	// Commits wait for d.write, so none can have marked the district since.

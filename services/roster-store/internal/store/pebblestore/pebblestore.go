@@ -63,7 +63,10 @@ type Store struct {
 	closed  bool
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Upkeep = (*Store)(nil)
+)
 
 const (
 	// Folders whose names begin with a dot are no districts.

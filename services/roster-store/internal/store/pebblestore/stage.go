@@ -99,7 +99,7 @@ func (s *Store) newStaging(d *district, h store.PlanHeader) (staging, error) {
 		if err := snap.Close(); err != nil {
 			return nil, err
 		}
-		return newBulk(d, plan)
+		return newBulk(d, d.stagingDir(plan.ID), plan)
 	}
 	return &comparing{d: d, snap: snap, plan: plan, complete: h.Complete, batch: d.db.NewBatch()}, nil
 }

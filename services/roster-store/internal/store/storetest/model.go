@@ -359,6 +359,7 @@ func runModel(t *testing.T, s store.Store, w world, rounds int) {
 		require.Equal(t, store.Revision(len(states)-1), headOf(t, s))
 	}
 	w.compare(t, s, states, kinds)
+	sound(t, s, district)
 }
 
 // next changes, drops and adds some records.

@@ -15,6 +15,30 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
+// upkeepOf is what an engine offers; a store behind an interface may not.
+func upkeepOf(s store.Store) (store.Upkeep, bool) {
+	if in, ok := s.(suite); ok {
+		s = in.Store
+	}
+	k, ok := s.(store.Upkeep)
+	return k, ok
+}
+
+// sound checks that nothing is broken.
+func sound(t testing.TB, s store.Store, d store.DistrictID) {
+	t.Helper()
+	k, ok := upkeepOf(s)
+	if !ok {
+		return
+	}
+	for _, repair := range []bool{false, true} {
+		for p, err := range k.Check(t.Context(), d, repair) {
+			require.NoError(t, err)
+			t.Errorf("%s: %s", p.Invariant, p.Where)
+		}
+	}
+}
+
 func erase(ctx context.Context, s suite, id string) error {
 	return s.Store.(interface {
 		ErasePerson(ctx context.Context, d store.DistrictID, userID string) error
