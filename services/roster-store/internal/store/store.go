@@ -39,6 +39,7 @@ type Store interface {
 	Reads
 	Plans
 	Outbox
+	Upkeep
 
 	// Prune forgets what only revisions before keep can see: superseded
 	// versions, their changes and their plans. Reading a revision before keep
@@ -171,7 +172,8 @@ type ImportRecord struct {
 	// Body is the encoding of a type.v1.Record of that entity with that id. A
 	// blank dateLastModified reads as the commit time of the version. Nil means
 	// that the candidate does not hold the record: it is not received, and
-	// removed as if the candidate were complete.
+	// removed as if the candidate were complete. One of more than 4 MiB may be
+	// refused with ErrInvalid.
 	Body []byte
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/platform/record"
@@ -112,7 +111,7 @@ func (k *check) revisions(st entry) error {
 			k.infos[doc.N] = info
 		}
 		return nil
-	})
+	}, find(indexNumber))
 	if err != nil {
 		return err
 	}
@@ -366,7 +365,7 @@ func (k *check) orphans() error {
 		for after := stagedOwner(k.key, ""); ; {
 			v, err := one[version](k.ctx, k.s.versions(e),
 				bson.D{{Key: "d", Value: bson.D{{Key: "$gt", Value: after}, {Key: "$lt", Value: k.key + "\x7f"}}}},
-				options.FindOne().SetHint(indexRecord.keys()).SetSort(bson.D{{Key: "d", Value: 1}}).SetProjection(bson.D{{Key: "d", Value: 1}}))
+				findOne(indexRecord).SetSort(bson.D{{Key: "d", Value: 1}}).SetProjection(bson.D{{Key: "d", Value: 1}}))
 			if err != nil {
 				return err
 			}
@@ -394,7 +393,7 @@ func (k *check) orphan(e store.Entity, owner string) error {
 	}
 	// It may have been removed since it was found.
 	v, err := one[version](k.ctx, k.s.versions(e), bson.D{{Key: "d", Value: owner}},
-		options.FindOne().SetHint(indexRecord.keys()).SetProjection(bson.D{{Key: "_id", Value: 1}}))
+		findOne(indexRecord).SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil || v == nil {
 		return err
 	}

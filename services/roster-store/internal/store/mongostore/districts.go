@@ -222,7 +222,7 @@ func (s *Store) sweep(ctx context.Context) error {
 
 // resume finishes the erasures of persons and the prunings that were decided.
 func (s *Store) resume(ctx context.Context) error {
-	pending, err := all[entry](ctx, s.db.Collection(collLog), bson.D{{Key: "pending", Value: true}})
+	pending, err := all[entry](ctx, s.db.Collection(collLog), bson.D{{Key: "pending", Value: true}}, find(indexPending))
 	if err != nil {
 		return err
 	}

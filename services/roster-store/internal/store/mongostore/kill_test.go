@@ -3,7 +3,7 @@ package mongostore_test
 import (
 	"context"
 	"flag"
-	"log"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -31,7 +31,8 @@ func TestKilled(t *testing.T) {
 	if uri := os.Getenv(killURI); uri != "" {
 		s, err := mongostore.Open(t.Context(), mongostore.Config{URI: config.Secret(uri), Database: os.Getenv(killDatabase)})
 		require.NoError(t, err)
-		log.Fatal(storetest.Work(context.Background(), s, killRecords, os.Stdout))
+		fmt.Fprintln(os.Stderr, storetest.Work(context.Background(), s, killRecords, os.Stdout))
+		os.Exit(1)
 	}
 	cfg := mongostore.Config{URI: config.Secret(mongotest.Find(t).URI), Database: mongotest.Database(t)}
 	storetest.Crash(t, *kills, killRecords, func() *exec.Cmd {

@@ -52,7 +52,7 @@ const (
 // state returns the newest entry.
 func (c *call) state() (entry, error) {
 	newest, err := one[entry](c.ctx, c.s.db.Collection(collLog), bson.D{{Key: "d", Value: c.key}},
-		options.FindOne().SetSort(bson.D{{Key: "n", Value: -1}}))
+		findOne(indexNumber).SetSort(bson.D{{Key: "n", Value: -1}}))
 	if err == nil && (newest == nil || newest.Kind == kindErase) {
 		err = unknown(c.id)
 	}
@@ -110,9 +110,10 @@ func (c *call) settled() (entry, error) {
 	return st, err
 }
 
-// done notes that what an entry has decided is done.
-func (c *call) done(filter bson.D) error {
-	_, err := c.s.db.Collection(collLog).UpdateMany(c.ctx, filter, bson.D{{Key: "$set", Value: bson.D{{Key: "pending", Value: false}}}})
+// done notes that what entries have decided is done.
+func (c *call) done(x index, filter bson.D) error {
+	_, err := c.s.db.Collection(collLog).UpdateMany(c.ctx, filter, bson.D{{Key: "$set", Value: bson.D{{Key: "pending", Value: false}}}},
+		options.UpdateMany().SetHint(x.keys()))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", collLog, mongodb.Wordless(err))
 	}
@@ -190,7 +191,7 @@ func (c *call) revision(rev store.Revision) (revisionInfo, error) {
 // planEntry returns the entry that decided about a plan, nil if none did.
 func (c *call) planEntry(token string) (*entry, error) {
 	return one[entry](c.ctx, c.s.db.Collection(collLog), bson.D{{Key: "d", Value: c.key}, {Key: "p", Value: token}},
-		options.FindOne().SetSort(bson.D{{Key: "n", Value: -1}}))
+		findOne(indexPlan).SetSort(bson.D{{Key: "n", Value: -1}}))
 }
 
 // plan returns a finished plan and the entry that decided about it; nil if
@@ -223,7 +224,7 @@ func (c *call) byID(id string) bson.D {
 }
 
 func oneByID[T any](c *call, coll, id string, opts ...options.Lister[options.FindOneOptions]) (*T, error) {
-	return one[T](c.ctx, c.s.db.Collection(coll), c.byID(id), append(opts, options.FindOne().SetHint(indexID.keys()))...)
+	return one[T](c.ctx, c.s.db.Collection(coll), c.byID(id), append(opts, findOne(indexID))...)
 }
 
 func planKey(key string, id store.PlanID) string { return key + "/" + string(id) }

@@ -7,7 +7,6 @@ import (
 	"iter"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/securly/sync/services/platform/mongodb"
 	"github.com/securly/sync/services/roster-store/internal/store"
@@ -22,7 +21,7 @@ func (s *Store) Pending(ctx context.Context) iter.Seq2[store.PendingRevision, er
 		filter := bson.D{{Key: "pending", Value: true}}
 		for {
 			docs, err := all[revisionDoc](ctx, s.db.Collection(collRevisions), filter,
-				options.Find().SetSort(bson.D{{Key: "d", Value: 1}, {Key: "n", Value: 1}}).SetLimit(batchCount))
+				find(indexPending).SetSort(bson.D{{Key: "d", Value: 1}, {Key: "n", Value: 1}}).SetLimit(batchCount))
 			if err != nil {
 				yield(store.PendingRevision{}, fmt.Errorf("list pending revisions: %w", s.failed(ctx, err)))
 				return

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"google.golang.org/protobuf/proto"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -69,7 +68,7 @@ func (c *call) knows(userID string) (bool, error) {
 	}
 	for _, e := range personal {
 		v, err := one[version](c.ctx, c.s.versions(e), ofPerson(owners, userID),
-			options.FindOne().SetHint(indexRecord.keys()).SetProjection(bson.D{{Key: "_id", Value: 1}}))
+			findOne(indexRecord).SetProjection(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil || v != nil {
 			return v != nil, err
 		}
@@ -83,7 +82,7 @@ func (c *call) owners() ([]string, error) {
 	err := each(c.ctx, c.s.db.Collection(collStagings), bson.D{{Key: "d", Value: c.key}}, func(doc stagingDoc) error {
 		owners = append(owners, stagedOwner(c.key, doc.Token))
 		return nil
-	})
+	}, find(indexStaging))
 	return owners, err
 }
 
@@ -101,7 +100,7 @@ func (c *call) forget(e entry) error {
 	if err := c.blank(owners, e.Record); err != nil {
 		return err
 	}
-	return c.done(bson.D{{Key: "_id", Value: e.ID}, {Key: "d", Value: e.Owner}})
+	return c.done(indexID, bson.D{{Key: "_id", Value: e.ID}, {Key: "d", Value: e.Owner}})
 }
 
 func (c *call) blank(owners []string, userID string) error {

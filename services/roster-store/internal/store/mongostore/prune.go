@@ -59,7 +59,7 @@ func (c *call) dropPruned(st entry) error {
 	}); err != nil {
 		return err
 	}
-	return c.done(bson.D{
+	return c.done(indexPending, bson.D{
 		{Key: "pending", Value: true}, {Key: "d", Value: c.key}, {Key: "n", Value: bson.D{{Key: "$lte", Value: st.N}}}, {Key: "k", Value: kindPrune},
 	})
 }
@@ -74,7 +74,7 @@ func (c *call) prunePlans(floor store.Revision) error {
 			tokens = append(tokens, doc.Token)
 		}
 		return err
-	}); err != nil {
+	}, find(indexPlan)); err != nil {
 		return err
 	}
 	return remove(c.ctx, plans, bson.D{{Key: "d", Value: c.key}, in("p", append([]string{}, tokens...))})

@@ -57,7 +57,7 @@ func (s *Store) Revisions(ctx context.Context, id store.DistrictID, before store
 		}
 		out = append(out, info.RevisionInfo)
 		return nil
-	}, options.Find().SetSort(bson.D{{Key: "n", Value: -1}}).SetLimit(int64(limit)))
+	}, find(indexNumber).SetSort(bson.D{{Key: "n", Value: -1}}).SetLimit(int64(limit)))
 	return out, c.fail(err, "revisions")
 }
 
@@ -74,7 +74,7 @@ func (s *Store) RevisionAt(ctx context.Context, id store.DistrictID, t time.Time
 	}
 	// The log keeps the times of revisions that were pruned.
 	found, err := one[entry](c.ctx, s.db.Collection(collLog), bson.D{{Key: "d", Value: c.key}, {Key: "at", Value: bson.D{{Key: "$lte", Value: t}}}},
-		options.FindOne().SetSort(bson.D{{Key: "n", Value: -1}}))
+		findOne(indexNumber).SetSort(bson.D{{Key: "n", Value: -1}}))
 	if err != nil || found == nil {
 		return 0, c.fail(err, "revision at a time")
 	}
@@ -194,7 +194,7 @@ func (v *view) get(e store.Entity, id string) (*version, error) {
 		return nil, fmt.Errorf("entity %d: no such entity: %w", e, store.ErrInvalid)
 	}
 	doc, err := one[version](v.ctx, v.s.versions(e), append(at(v.key, v.rev), bson.E{Key: "id", Value: id}),
-		options.FindOne().SetHint(indexRecord.keys()))
+		findOne(indexRecord))
 	if err == nil {
 		err = v.still(v.rev)
 	}

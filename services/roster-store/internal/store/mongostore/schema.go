@@ -178,15 +178,20 @@ var (
 	indexTerms   = index{"d", "t", "id", "f"}
 	indexChanges = index{"d", "f", "id"}
 	indexClosed  = index{"d", "u"} // of Prune, which reads nothing
-	indexID      = index{"_id"}    // which every collection has
+
+	indexID      = index{"_id"}     // which every collection has
+	indexNumber  = index{"d", "-n"} // of the log and of revisions
+	indexPending = index{"pending", "d", "n"}
+	indexPlan    = index{"d", "p"} // of the log and of plans
+	indexStaging = index{"d"}
 )
 
 func indexes() map[string][]index {
 	out := map[string][]index{
-		collLog:       {{"d", "-n"}, {"d", "p"}, {"pending", "d", "n"}},
-		collRevisions: {{"d", "-n"}, {"pending", "d", "n"}},
-		collPlans:     {{"d", "p"}},
-		collStagings:  {{"d"}},
+		collLog:       {indexNumber, indexPlan, indexPending},
+		collRevisions: {indexNumber, indexPending},
+		collPlans:     {indexPlan},
+		collStagings:  {indexStaging},
 	}
 	for _, e := range record.Entities() {
 		out[collVersions+record.EntityName(e)] = []index{indexRecord, indexTerms, indexChanges, indexClosed}
@@ -210,6 +215,8 @@ func (x index) keys() bson.D {
 // which, because it would guess by trying and remember the guess for other
 // districts.
 func find(x index) *options.FindOptionsBuilder { return options.Find().SetHint(x.keys()) }
+
+func findOne(x index) *options.FindOneOptionsBuilder { return options.FindOne().SetHint(x.keys()) }
 
 // indexFor returns the index for a filter of versions.
 func indexFor(filter bson.D) index {

@@ -118,7 +118,7 @@ func (c *call) abandon(token string) error {
 }
 
 func (s *Store) planByToken(ctx context.Context, key, token string) (*planDoc, error) {
-	return one[planDoc](ctx, s.db.Collection(collPlans), bson.D{{Key: "d", Value: key}, {Key: "p", Value: token}})
+	return one[planDoc](ctx, s.db.Collection(collPlans), bson.D{{Key: "d", Value: key}, {Key: "p", Value: token}}, findOne(indexPlan))
 }
 
 // dropStaged removes what is staged under a token.
@@ -377,7 +377,7 @@ func (p *staging) catchUp() error {
 	}
 	erasures, err := all[entry](p.c.ctx, p.c.s.db.Collection(collLog), bson.D{
 		{Key: "d", Value: p.c.key}, {Key: "n", Value: bson.D{{Key: "$gt", Value: p.seen}}}, {Key: "k", Value: kindForget},
-	})
+	}, find(indexNumber))
 	if err != nil {
 		return err
 	}

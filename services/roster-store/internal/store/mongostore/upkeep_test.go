@@ -314,7 +314,8 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 			} else {
 				require.Contains(t, again, want)
 			}
-			for range s.Check(t.Context(), d, false) {
+			for _, err := range s.Check(t.Context(), d, false) {
+				require.NoError(t, err)
 				break // whoever has seen enough may leave
 			}
 		})
