@@ -233,6 +233,20 @@ func TestExport(t *testing.T) {
 	a := e.call(t, "GET", "/v1/districts/d:export?entities=pupils", "")
 	require.Equal(t, 400, a.StatusCode)
 	require.Contains(t, a.body, "pupils")
+
+	var asked *rosterv1.ExportRequest
+	e.rosters.export = func(req *rosterv1.ExportRequest, out grpc.ServerStreamingServer[rosterv1.ExportResponse]) error {
+		asked = req
+		return out.Send(&rosterv1.ExportResponse{Revision: req.GetRevision()})
+	}
+	a = e.call(t, "GET", "/v1/districts/d:export?asOf=9&afterEntity=users&afterSourcedId=u%3A1%2F%C3%BC", "")
+	require.Equal(t, 200, a.StatusCode, a.body)
+	require.Equal(t, "users u:1/ü", asked.GetAfter().GetEntity()+" "+asked.GetAfter().GetSourcedId())
+	for query, field := range map[string]string{"afterEntity=users&afterSourcedId=a": "asOf", "asOf=9&afterSourcedId=a": "afterEntity"} {
+		a = e.call(t, "GET", "/v1/districts/d:export?"+query, "")
+		require.Equal(t, 400, a.StatusCode)
+		require.Contains(t, a.body, field)
+	}
 }
 
 type event struct{ name, id, data string }

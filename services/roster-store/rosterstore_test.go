@@ -262,6 +262,22 @@ func TestExportResumes(t *testing.T) {
 		req.Revision, req.Resume = m.GetRevision(), m.GetResume()
 	}
 	require.Empty(t, cmp.Diff(records[1:], got[1:], protocmp.Transform()))
+
+	after := &rosterv1.RecordKey{Entity: "users", SourcedId: "u02998"}
+	stream, err := c.Export(ctx, &rosterv1.ExportRequest{District: "d", Revision: 1, After: after})
+	require.NoError(t, err)
+	m, err := stream.Recv()
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(records[3000:], m.GetRecords(), protocmp.Transform()))
+	for _, bad := range []*rosterv1.ExportRequest{
+		{District: "d", After: after}, {District: "d", Revision: 1, After: after, Resume: req.GetResume()},
+		{District: "d", Revision: 1, After: &rosterv1.RecordKey{Entity: "pupils"}}, {District: "d", Revision: 1, Resume: []byte{99}},
+	} {
+		stream, err := c.Export(ctx, bad)
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		wantCode(t, err, codes.InvalidArgument, "INVALID_ARGUMENT")
+	}
 }
 
 func TestWatchFollows(t *testing.T) {

@@ -19,15 +19,21 @@ import (
 	"github.com/securly/sync/services/platform/record"
 )
 
-// revisionHeader names the revision that an export holds.
-const revisionHeader = "Securly-Sync-Revision"
+const (
+	// revisionHeader names the revision that an export holds.
+	revisionHeader = "Securly-Sync-Revision"
+	// The last record of an export that broke off.
+	afterEntity    = "afterEntity"
+	afterSourcedID = "afterSourcedId"
+)
 
 // Export answers with the whole roster at one revision, a record on each line:
-// {"entity":"users","record":{…}}.
+// {"entity":"users","record":{…}}. An export that broke off goes on after the
+// last whole line, with the revision of its header as asOf.
 func Export(rosters rosterv1.RosterServiceClient) func(http.ResponseWriter, *http.Request, map[string]string) error {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) error {
 		query := r.URL.Query()
-		if err := allow(query, "asOf", "entities"); err != nil {
+		if err := allow(query, "asOf", "entities", afterEntity, afterSourcedID); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithCancel(r.Context())
@@ -44,6 +50,15 @@ func Export(rosters rosterv1.RosterServiceClient) func(http.ResponseWriter, *htt
 		var err error
 		if req.Revision, err = revisionAt(ctx, rosters, req.GetDistrict(), query.Get("asOf")); err != nil {
 			return err
+		}
+		if query.Has(afterEntity) || query.Has(afterSourcedID) {
+			if req.GetRevision() == 0 {
+				return invalid("asOf", "is required to go on: take it from the header %s of the answer that broke off", revisionHeader)
+			}
+			if _, err := record.ParseEntity(query.Get(afterEntity)); err != nil {
+				return invalid(afterEntity, "%w", err)
+			}
+			req.After = &rosterv1.RecordKey{Entity: query.Get(afterEntity), SourcedId: query.Get(afterSourcedID)}
 		}
 		out, err := rosters.Export(ctx, req)
 		if err != nil {

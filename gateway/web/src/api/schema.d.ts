@@ -3094,6 +3094,9 @@ export interface operations {
                 /** @description A revision or a time. */
                 asOf?: string;
                 entities?: string[];
+                /** @description With afterSourcedId: the last record of an answer that broke off, to go on after it. asOf is its Securly-Sync-Revision then. */
+                afterEntity?: string;
+                afterSourcedId?: string;
             };
             header?: never;
             path: {

@@ -124,18 +124,25 @@ func send(stream grpc.ServerStream, m proto.Message) error {
 	}
 }
 
+// positionOf returns the record to go on after.
 func positionOf(req *rosterv1.ExportRequest) (store.Position, error) {
-	if len(req.GetResume()) == 0 {
+	after, resume := req.GetAfter(), req.GetResume()
+	switch {
+	case after == nil && len(resume) == 0:
 		return store.Position{}, nil
+	case req.GetRevision() == 0:
+		return store.Position{}, invalid("revision", "is required to go on: take it from what has arrived")
+	case after != nil && len(resume) > 0:
+		return store.Position{}, invalid("after", "and resume exclude each other")
+	case after != nil:
+		e, err := entityOf(after.GetEntity())
+		return store.Position{Entity: e, ID: after.GetSourcedId()}, err
 	}
-	if req.GetRevision() == 0 {
-		return store.Position{}, invalid("revision", "is required with resume: take it from the same response")
-	}
-	e, n := binary.Uvarint(req.GetResume())
+	e, n := binary.Uvarint(resume)
 	if n <= 0 || e > uint64(typev1.Entity_ENTITY_DEMOGRAPHICS) {
 		return store.Position{}, invalid("resume", "is not what an export sent")
 	}
-	return store.Position{Entity: typev1.Entity(e), ID: string(req.GetResume()[n:])}, nil // checked above
+	return store.Position{Entity: typev1.Entity(e), ID: string(resume[n:])}, nil // checked above
 }
 
 // Watch implements RosterService. A slow caller holds up only itself: what it

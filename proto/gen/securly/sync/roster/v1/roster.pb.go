@@ -1307,7 +1307,10 @@ type ExportRequest struct {
 	// 0 means the newest.
 	Revision int32 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The resume of the last response received, to go on after it.
-	Resume        []byte `protobuf:"bytes,4,opt,name=resume,proto3" json:"resume,omitempty"`
+	Resume []byte `protobuf:"bytes,4,opt,name=resume,proto3" json:"resume,omitempty"`
+	// Instead of resume, the last record received. revision is required with
+	// either.
+	After         *RecordKey `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1370,6 +1373,66 @@ func (x *ExportRequest) GetResume() []byte {
 	return nil
 }
 
+func (x *ExportRequest) GetAfter() *RecordKey {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// RecordKey names a record.
+type RecordKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entity        string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	SourcedId     string                 `protobuf:"bytes,2,opt,name=sourced_id,json=sourcedId,proto3" json:"sourced_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordKey) Reset() {
+	*x = RecordKey{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordKey) ProtoMessage() {}
+
+func (x *RecordKey) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordKey.ProtoReflect.Descriptor instead.
+func (*RecordKey) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RecordKey) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *RecordKey) GetSourcedId() string {
+	if x != nil {
+		return x.SourcedId
+	}
+	return ""
+}
+
 type ExportResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int32                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -1381,7 +1444,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[18]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1456,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[18]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1469,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{18}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExportResponse) GetRevision() int32 {
@@ -1441,7 +1504,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[19]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1516,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[19]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1529,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{19}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchRequest) GetDistrict() string {
@@ -1498,7 +1561,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[20]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1573,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[20]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1586,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{20}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchResponse) GetEvent() isWatchResponse_Event {
@@ -1607,7 +1670,7 @@ type RevisionBegin struct {
 
 func (x *RevisionBegin) Reset() {
 	*x = RevisionBegin{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[21]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1682,7 @@ func (x *RevisionBegin) String() string {
 func (*RevisionBegin) ProtoMessage() {}
 
 func (x *RevisionBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[21]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1695,7 @@ func (x *RevisionBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevisionBegin.ProtoReflect.Descriptor instead.
 func (*RevisionBegin) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{21}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RevisionBegin) GetRevision() int32 {
@@ -1659,7 +1722,7 @@ type Changes struct {
 
 func (x *Changes) Reset() {
 	*x = Changes{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[22]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1734,7 @@ func (x *Changes) String() string {
 func (*Changes) ProtoMessage() {}
 
 func (x *Changes) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[22]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1747,7 @@ func (x *Changes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changes.ProtoReflect.Descriptor instead.
 func (*Changes) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{22}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Changes) GetRecords() []*v1.Record {
@@ -1704,7 +1767,7 @@ type RevisionEnd struct {
 
 func (x *RevisionEnd) Reset() {
 	*x = RevisionEnd{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[23]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1779,7 @@ func (x *RevisionEnd) String() string {
 func (*RevisionEnd) ProtoMessage() {}
 
 func (x *RevisionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[23]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1792,7 @@ func (x *RevisionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevisionEnd.ProtoReflect.Descriptor instead.
 func (*RevisionEnd) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{23}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevisionEnd) GetRevision() int32 {
@@ -1749,7 +1812,7 @@ type Bookmark struct {
 
 func (x *Bookmark) Reset() {
 	*x = Bookmark{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[24]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1824,7 @@ func (x *Bookmark) String() string {
 func (*Bookmark) ProtoMessage() {}
 
 func (x *Bookmark) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[24]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1837,7 @@ func (x *Bookmark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bookmark.ProtoReflect.Descriptor instead.
 func (*Bookmark) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{24}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Bookmark) GetRevision() int32 {
@@ -1793,7 +1856,7 @@ type OpenDistrictRequest struct {
 
 func (x *OpenDistrictRequest) Reset() {
 	*x = OpenDistrictRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[25]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1868,7 @@ func (x *OpenDistrictRequest) String() string {
 func (*OpenDistrictRequest) ProtoMessage() {}
 
 func (x *OpenDistrictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[25]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1881,7 @@ func (x *OpenDistrictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenDistrictRequest.ProtoReflect.Descriptor instead.
 func (*OpenDistrictRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{25}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OpenDistrictRequest) GetDistrict() string {
@@ -1836,7 +1899,7 @@ type OpenDistrictResponse struct {
 
 func (x *OpenDistrictResponse) Reset() {
 	*x = OpenDistrictResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[26]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +1911,7 @@ func (x *OpenDistrictResponse) String() string {
 func (*OpenDistrictResponse) ProtoMessage() {}
 
 func (x *OpenDistrictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[26]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +1924,7 @@ func (x *OpenDistrictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenDistrictResponse.ProtoReflect.Descriptor instead.
 func (*OpenDistrictResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{26}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{27}
 }
 
 type ImportRequest struct {
@@ -1877,7 +1940,7 @@ type ImportRequest struct {
 
 func (x *ImportRequest) Reset() {
 	*x = ImportRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[27]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +1952,7 @@ func (x *ImportRequest) String() string {
 func (*ImportRequest) ProtoMessage() {}
 
 func (x *ImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[27]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +1965,7 @@ func (x *ImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
 func (*ImportRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{27}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ImportRequest) GetMessage() isImportRequest_Message {
@@ -1974,7 +2037,7 @@ type PlanHeader struct {
 
 func (x *PlanHeader) Reset() {
 	*x = PlanHeader{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[28]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +2049,7 @@ func (x *PlanHeader) String() string {
 func (*PlanHeader) ProtoMessage() {}
 
 func (x *PlanHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[28]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2062,7 @@ func (x *PlanHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanHeader.ProtoReflect.Descriptor instead.
 func (*PlanHeader) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{28}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PlanHeader) GetDistrict() string {
@@ -2070,7 +2133,7 @@ type ImportBatch struct {
 
 func (x *ImportBatch) Reset() {
 	*x = ImportBatch{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[29]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2145,7 @@ func (x *ImportBatch) String() string {
 func (*ImportBatch) ProtoMessage() {}
 
 func (x *ImportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[29]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2158,7 @@ func (x *ImportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportBatch.ProtoReflect.Descriptor instead.
 func (*ImportBatch) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{29}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ImportBatch) GetEntity() v1.Entity {
@@ -2126,7 +2189,7 @@ type ImportRecord struct {
 
 func (x *ImportRecord) Reset() {
 	*x = ImportRecord{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[30]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2201,7 @@ func (x *ImportRecord) String() string {
 func (*ImportRecord) ProtoMessage() {}
 
 func (x *ImportRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[30]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2214,7 @@ func (x *ImportRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRecord.ProtoReflect.Descriptor instead.
 func (*ImportRecord) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{30}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ImportRecord) GetSourcedId() string {
@@ -2197,7 +2260,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[31]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2272,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[31]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2285,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{31}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Plan) GetPlan() string {
@@ -2293,7 +2356,7 @@ type SchoolPlan struct {
 
 func (x *SchoolPlan) Reset() {
 	*x = SchoolPlan{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[32]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2368,7 @@ func (x *SchoolPlan) String() string {
 func (*SchoolPlan) ProtoMessage() {}
 
 func (x *SchoolPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[32]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2381,7 @@ func (x *SchoolPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchoolPlan.ProtoReflect.Descriptor instead.
 func (*SchoolPlan) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{32}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SchoolPlan) GetSchoolId() string {
@@ -2352,7 +2415,7 @@ type GetPlanRequest struct {
 
 func (x *GetPlanRequest) Reset() {
 	*x = GetPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[33]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2364,7 +2427,7 @@ func (x *GetPlanRequest) String() string {
 func (*GetPlanRequest) ProtoMessage() {}
 
 func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[33]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2377,7 +2440,7 @@ func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPlanRequest.ProtoReflect.Descriptor instead.
 func (*GetPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{33}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetPlanRequest) GetDistrict() string {
@@ -2410,7 +2473,7 @@ type ListPlanChangesRequest struct {
 
 func (x *ListPlanChangesRequest) Reset() {
 	*x = ListPlanChangesRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2485,7 @@ func (x *ListPlanChangesRequest) String() string {
 func (*ListPlanChangesRequest) ProtoMessage() {}
 
 func (x *ListPlanChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2498,7 @@ func (x *ListPlanChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListPlanChangesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{34}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListPlanChangesRequest) GetDistrict() string {
@@ -2491,7 +2554,7 @@ type ListPlanChangesResponse struct {
 
 func (x *ListPlanChangesResponse) Reset() {
 	*x = ListPlanChangesResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2566,7 @@ func (x *ListPlanChangesResponse) String() string {
 func (*ListPlanChangesResponse) ProtoMessage() {}
 
 func (x *ListPlanChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2579,7 @@ func (x *ListPlanChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListPlanChangesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{35}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListPlanChangesResponse) GetChanges() []*Change {
@@ -2552,7 +2615,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +2627,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +2640,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{36}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Change) GetEntity() string {
@@ -2619,7 +2682,7 @@ type CommitPlanRequest struct {
 
 func (x *CommitPlanRequest) Reset() {
 	*x = CommitPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2694,7 @@ func (x *CommitPlanRequest) String() string {
 func (*CommitPlanRequest) ProtoMessage() {}
 
 func (x *CommitPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2707,7 @@ func (x *CommitPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitPlanRequest.ProtoReflect.Descriptor instead.
 func (*CommitPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{37}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CommitPlanRequest) GetDistrict() string {
@@ -2680,7 +2743,7 @@ type CommitPlanResponse struct {
 
 func (x *CommitPlanResponse) Reset() {
 	*x = CommitPlanResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2755,7 @@ func (x *CommitPlanResponse) String() string {
 func (*CommitPlanResponse) ProtoMessage() {}
 
 func (x *CommitPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2768,7 @@ func (x *CommitPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitPlanResponse.ProtoReflect.Descriptor instead.
 func (*CommitPlanResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{38}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CommitPlanResponse) GetRevision() int32 {
@@ -2735,7 +2798,7 @@ type StageRestoreRequest struct {
 
 func (x *StageRestoreRequest) Reset() {
 	*x = StageRestoreRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2810,7 @@ func (x *StageRestoreRequest) String() string {
 func (*StageRestoreRequest) ProtoMessage() {}
 
 func (x *StageRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2823,7 @@ func (x *StageRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRestoreRequest.ProtoReflect.Descriptor instead.
 func (*StageRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{39}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StageRestoreRequest) GetDistrict() string {
@@ -2810,7 +2873,7 @@ type SelectPlanRequest struct {
 
 func (x *SelectPlanRequest) Reset() {
 	*x = SelectPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +2885,7 @@ func (x *SelectPlanRequest) String() string {
 func (*SelectPlanRequest) ProtoMessage() {}
 
 func (x *SelectPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +2898,7 @@ func (x *SelectPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelectPlanRequest.ProtoReflect.Descriptor instead.
 func (*SelectPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{40}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SelectPlanRequest) GetDistrict() string {
@@ -2891,7 +2954,7 @@ type PruneHistoryRequest struct {
 
 func (x *PruneHistoryRequest) Reset() {
 	*x = PruneHistoryRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +2966,7 @@ func (x *PruneHistoryRequest) String() string {
 func (*PruneHistoryRequest) ProtoMessage() {}
 
 func (x *PruneHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +2979,7 @@ func (x *PruneHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneHistoryRequest.ProtoReflect.Descriptor instead.
 func (*PruneHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{41}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PruneHistoryRequest) GetDistrict() string {
@@ -2943,7 +3006,7 @@ type PruneHistoryResponse struct {
 
 func (x *PruneHistoryResponse) Reset() {
 	*x = PruneHistoryResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3018,7 @@ func (x *PruneHistoryResponse) String() string {
 func (*PruneHistoryResponse) ProtoMessage() {}
 
 func (x *PruneHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3031,7 @@ func (x *PruneHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneHistoryResponse.ProtoReflect.Descriptor instead.
 func (*PruneHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{42}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PruneHistoryResponse) GetOldest() int32 {
@@ -2988,7 +3051,7 @@ type DiscardPlanRequest struct {
 
 func (x *DiscardPlanRequest) Reset() {
 	*x = DiscardPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3063,7 @@ func (x *DiscardPlanRequest) String() string {
 func (*DiscardPlanRequest) ProtoMessage() {}
 
 func (x *DiscardPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3076,7 @@ func (x *DiscardPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardPlanRequest.ProtoReflect.Descriptor instead.
 func (*DiscardPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{43}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DiscardPlanRequest) GetDistrict() string {
@@ -3038,7 +3101,7 @@ type DiscardPlanResponse struct {
 
 func (x *DiscardPlanResponse) Reset() {
 	*x = DiscardPlanResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3050,7 +3113,7 @@ func (x *DiscardPlanResponse) String() string {
 func (*DiscardPlanResponse) ProtoMessage() {}
 
 func (x *DiscardPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3126,7 @@ func (x *DiscardPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardPlanResponse.ProtoReflect.Descriptor instead.
 func (*DiscardPlanResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{44}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{45}
 }
 
 type EraseDistrictRequest struct {
@@ -3075,7 +3138,7 @@ type EraseDistrictRequest struct {
 
 func (x *EraseDistrictRequest) Reset() {
 	*x = EraseDistrictRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3150,7 @@ func (x *EraseDistrictRequest) String() string {
 func (*EraseDistrictRequest) ProtoMessage() {}
 
 func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3163,7 @@ func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictRequest.ProtoReflect.Descriptor instead.
 func (*EraseDistrictRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{45}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *EraseDistrictRequest) GetDistrict() string {
@@ -3118,7 +3181,7 @@ type EraseDistrictResponse struct {
 
 func (x *EraseDistrictResponse) Reset() {
 	*x = EraseDistrictResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3193,7 @@ func (x *EraseDistrictResponse) String() string {
 func (*EraseDistrictResponse) ProtoMessage() {}
 
 func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3206,7 @@ func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictResponse.ProtoReflect.Descriptor instead.
 func (*EraseDistrictResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{46}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{47}
 }
 
 var File_securly_sync_roster_v1_roster_proto protoreflect.FileDescriptor
@@ -3275,12 +3338,17 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\x1a>\n" +
 	"\x10UsersByRoleEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"{\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xb4\x01\n" +
 	"\rExportRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
 	"\bentities\x18\x02 \x03(\tR\bentities\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x05R\brevision\x12\x16\n" +
-	"\x06resume\x18\x04 \x01(\fR\x06resume\"|\n" +
+	"\x06resume\x18\x04 \x01(\fR\x06resume\x127\n" +
+	"\x05after\x18\x05 \x01(\v2!.securly.sync.roster.v1.RecordKeyR\x05after\"B\n" +
+	"\tRecordKey\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x1d\n" +
+	"\n" +
+	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"|\n" +
 	"\x0eExportResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12\x16\n" +
 	"\x06resume\x18\x02 \x01(\fR\x06resume\x126\n" +
@@ -3442,7 +3510,7 @@ func file_securly_sync_roster_v1_roster_proto_rawDescGZIP() []byte {
 	return file_securly_sync_roster_v1_roster_proto_rawDescData
 }
 
-var file_securly_sync_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_securly_sync_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_securly_sync_roster_v1_roster_proto_goTypes = []any{
 	(*ListRecordsRequest)(nil),       // 0: securly.sync.roster.v1.ListRecordsRequest
 	(*ListRecordsResponse)(nil),      // 1: securly.sync.roster.v1.ListRecordsResponse
@@ -3462,146 +3530,148 @@ var file_securly_sync_roster_v1_roster_proto_goTypes = []any{
 	(*GetSummaryRequest)(nil),        // 15: securly.sync.roster.v1.GetSummaryRequest
 	(*Summary)(nil),                  // 16: securly.sync.roster.v1.Summary
 	(*ExportRequest)(nil),            // 17: securly.sync.roster.v1.ExportRequest
-	(*ExportResponse)(nil),           // 18: securly.sync.roster.v1.ExportResponse
-	(*WatchRequest)(nil),             // 19: securly.sync.roster.v1.WatchRequest
-	(*WatchResponse)(nil),            // 20: securly.sync.roster.v1.WatchResponse
-	(*RevisionBegin)(nil),            // 21: securly.sync.roster.v1.RevisionBegin
-	(*Changes)(nil),                  // 22: securly.sync.roster.v1.Changes
-	(*RevisionEnd)(nil),              // 23: securly.sync.roster.v1.RevisionEnd
-	(*Bookmark)(nil),                 // 24: securly.sync.roster.v1.Bookmark
-	(*OpenDistrictRequest)(nil),      // 25: securly.sync.roster.v1.OpenDistrictRequest
-	(*OpenDistrictResponse)(nil),     // 26: securly.sync.roster.v1.OpenDistrictResponse
-	(*ImportRequest)(nil),            // 27: securly.sync.roster.v1.ImportRequest
-	(*PlanHeader)(nil),               // 28: securly.sync.roster.v1.PlanHeader
-	(*ImportBatch)(nil),              // 29: securly.sync.roster.v1.ImportBatch
-	(*ImportRecord)(nil),             // 30: securly.sync.roster.v1.ImportRecord
-	(*Plan)(nil),                     // 31: securly.sync.roster.v1.Plan
-	(*SchoolPlan)(nil),               // 32: securly.sync.roster.v1.SchoolPlan
-	(*GetPlanRequest)(nil),           // 33: securly.sync.roster.v1.GetPlanRequest
-	(*ListPlanChangesRequest)(nil),   // 34: securly.sync.roster.v1.ListPlanChangesRequest
-	(*ListPlanChangesResponse)(nil),  // 35: securly.sync.roster.v1.ListPlanChangesResponse
-	(*Change)(nil),                   // 36: securly.sync.roster.v1.Change
-	(*CommitPlanRequest)(nil),        // 37: securly.sync.roster.v1.CommitPlanRequest
-	(*CommitPlanResponse)(nil),       // 38: securly.sync.roster.v1.CommitPlanResponse
-	(*StageRestoreRequest)(nil),      // 39: securly.sync.roster.v1.StageRestoreRequest
-	(*SelectPlanRequest)(nil),        // 40: securly.sync.roster.v1.SelectPlanRequest
-	(*PruneHistoryRequest)(nil),      // 41: securly.sync.roster.v1.PruneHistoryRequest
-	(*PruneHistoryResponse)(nil),     // 42: securly.sync.roster.v1.PruneHistoryResponse
-	(*DiscardPlanRequest)(nil),       // 43: securly.sync.roster.v1.DiscardPlanRequest
-	(*DiscardPlanResponse)(nil),      // 44: securly.sync.roster.v1.DiscardPlanResponse
-	(*EraseDistrictRequest)(nil),     // 45: securly.sync.roster.v1.EraseDistrictRequest
-	(*EraseDistrictResponse)(nil),    // 46: securly.sync.roster.v1.EraseDistrictResponse
-	nil,                              // 47: securly.sync.roster.v1.Revision.CountsEntry
-	nil,                              // 48: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
-	nil,                              // 49: securly.sync.roster.v1.Summary.ActiveEntry
-	nil,                              // 50: securly.sync.roster.v1.Summary.TotalEntry
-	nil,                              // 51: securly.sync.roster.v1.Summary.UsersByRoleEntry
-	nil,                              // 52: securly.sync.roster.v1.PlanHeader.UnsentEntry
-	nil,                              // 53: securly.sync.roster.v1.Plan.CountsEntry
-	nil,                              // 54: securly.sync.roster.v1.SchoolPlan.CountsEntry
-	(*v1.User)(nil),                  // 55: securly.sync.type.v1.User
-	(*v1.Enrollment)(nil),            // 56: securly.sync.type.v1.Enrollment
-	(*v1.Class)(nil),                 // 57: securly.sync.type.v1.Class
-	(*v1.Course)(nil),                // 58: securly.sync.type.v1.Course
-	(*v1.AcademicSession)(nil),       // 59: securly.sync.type.v1.AcademicSession
-	(*v1.Demographics)(nil),          // 60: securly.sync.type.v1.Demographics
-	(*v1.Org)(nil),                   // 61: securly.sync.type.v1.Org
-	(*v1.Record)(nil),                // 62: securly.sync.type.v1.Record
-	(*timestamppb.Timestamp)(nil),    // 63: google.protobuf.Timestamp
-	(v1.Entity)(0),                   // 64: securly.sync.type.v1.Entity
-	(*httpbody.HttpBody)(nil),        // 65: google.api.HttpBody
+	(*RecordKey)(nil),                // 18: securly.sync.roster.v1.RecordKey
+	(*ExportResponse)(nil),           // 19: securly.sync.roster.v1.ExportResponse
+	(*WatchRequest)(nil),             // 20: securly.sync.roster.v1.WatchRequest
+	(*WatchResponse)(nil),            // 21: securly.sync.roster.v1.WatchResponse
+	(*RevisionBegin)(nil),            // 22: securly.sync.roster.v1.RevisionBegin
+	(*Changes)(nil),                  // 23: securly.sync.roster.v1.Changes
+	(*RevisionEnd)(nil),              // 24: securly.sync.roster.v1.RevisionEnd
+	(*Bookmark)(nil),                 // 25: securly.sync.roster.v1.Bookmark
+	(*OpenDistrictRequest)(nil),      // 26: securly.sync.roster.v1.OpenDistrictRequest
+	(*OpenDistrictResponse)(nil),     // 27: securly.sync.roster.v1.OpenDistrictResponse
+	(*ImportRequest)(nil),            // 28: securly.sync.roster.v1.ImportRequest
+	(*PlanHeader)(nil),               // 29: securly.sync.roster.v1.PlanHeader
+	(*ImportBatch)(nil),              // 30: securly.sync.roster.v1.ImportBatch
+	(*ImportRecord)(nil),             // 31: securly.sync.roster.v1.ImportRecord
+	(*Plan)(nil),                     // 32: securly.sync.roster.v1.Plan
+	(*SchoolPlan)(nil),               // 33: securly.sync.roster.v1.SchoolPlan
+	(*GetPlanRequest)(nil),           // 34: securly.sync.roster.v1.GetPlanRequest
+	(*ListPlanChangesRequest)(nil),   // 35: securly.sync.roster.v1.ListPlanChangesRequest
+	(*ListPlanChangesResponse)(nil),  // 36: securly.sync.roster.v1.ListPlanChangesResponse
+	(*Change)(nil),                   // 37: securly.sync.roster.v1.Change
+	(*CommitPlanRequest)(nil),        // 38: securly.sync.roster.v1.CommitPlanRequest
+	(*CommitPlanResponse)(nil),       // 39: securly.sync.roster.v1.CommitPlanResponse
+	(*StageRestoreRequest)(nil),      // 40: securly.sync.roster.v1.StageRestoreRequest
+	(*SelectPlanRequest)(nil),        // 41: securly.sync.roster.v1.SelectPlanRequest
+	(*PruneHistoryRequest)(nil),      // 42: securly.sync.roster.v1.PruneHistoryRequest
+	(*PruneHistoryResponse)(nil),     // 43: securly.sync.roster.v1.PruneHistoryResponse
+	(*DiscardPlanRequest)(nil),       // 44: securly.sync.roster.v1.DiscardPlanRequest
+	(*DiscardPlanResponse)(nil),      // 45: securly.sync.roster.v1.DiscardPlanResponse
+	(*EraseDistrictRequest)(nil),     // 46: securly.sync.roster.v1.EraseDistrictRequest
+	(*EraseDistrictResponse)(nil),    // 47: securly.sync.roster.v1.EraseDistrictResponse
+	nil,                              // 48: securly.sync.roster.v1.Revision.CountsEntry
+	nil,                              // 49: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
+	nil,                              // 50: securly.sync.roster.v1.Summary.ActiveEntry
+	nil,                              // 51: securly.sync.roster.v1.Summary.TotalEntry
+	nil,                              // 52: securly.sync.roster.v1.Summary.UsersByRoleEntry
+	nil,                              // 53: securly.sync.roster.v1.PlanHeader.UnsentEntry
+	nil,                              // 54: securly.sync.roster.v1.Plan.CountsEntry
+	nil,                              // 55: securly.sync.roster.v1.SchoolPlan.CountsEntry
+	(*v1.User)(nil),                  // 56: securly.sync.type.v1.User
+	(*v1.Enrollment)(nil),            // 57: securly.sync.type.v1.Enrollment
+	(*v1.Class)(nil),                 // 58: securly.sync.type.v1.Class
+	(*v1.Course)(nil),                // 59: securly.sync.type.v1.Course
+	(*v1.AcademicSession)(nil),       // 60: securly.sync.type.v1.AcademicSession
+	(*v1.Demographics)(nil),          // 61: securly.sync.type.v1.Demographics
+	(*v1.Org)(nil),                   // 62: securly.sync.type.v1.Org
+	(*v1.Record)(nil),                // 63: securly.sync.type.v1.Record
+	(*timestamppb.Timestamp)(nil),    // 64: google.protobuf.Timestamp
+	(v1.Entity)(0),                   // 65: securly.sync.type.v1.Entity
+	(*httpbody.HttpBody)(nil),        // 66: google.api.HttpBody
 }
 var file_securly_sync_roster_v1_roster_proto_depIdxs = []int32{
-	55, // 0: securly.sync.roster.v1.ListRecordsResponse.users:type_name -> securly.sync.type.v1.User
-	56, // 1: securly.sync.roster.v1.ListRecordsResponse.enrollments:type_name -> securly.sync.type.v1.Enrollment
-	57, // 2: securly.sync.roster.v1.ListRecordsResponse.classes:type_name -> securly.sync.type.v1.Class
-	58, // 3: securly.sync.roster.v1.ListRecordsResponse.courses:type_name -> securly.sync.type.v1.Course
-	59, // 4: securly.sync.roster.v1.ListRecordsResponse.academic_sessions:type_name -> securly.sync.type.v1.AcademicSession
-	60, // 5: securly.sync.roster.v1.ListRecordsResponse.demographics:type_name -> securly.sync.type.v1.Demographics
-	61, // 6: securly.sync.roster.v1.ListRecordsResponse.orgs:type_name -> securly.sync.type.v1.Org
-	62, // 7: securly.sync.roster.v1.GetRecordResponse.record:type_name -> securly.sync.type.v1.Record
+	56, // 0: securly.sync.roster.v1.ListRecordsResponse.users:type_name -> securly.sync.type.v1.User
+	57, // 1: securly.sync.roster.v1.ListRecordsResponse.enrollments:type_name -> securly.sync.type.v1.Enrollment
+	58, // 2: securly.sync.roster.v1.ListRecordsResponse.classes:type_name -> securly.sync.type.v1.Class
+	59, // 3: securly.sync.roster.v1.ListRecordsResponse.courses:type_name -> securly.sync.type.v1.Course
+	60, // 4: securly.sync.roster.v1.ListRecordsResponse.academic_sessions:type_name -> securly.sync.type.v1.AcademicSession
+	61, // 5: securly.sync.roster.v1.ListRecordsResponse.demographics:type_name -> securly.sync.type.v1.Demographics
+	62, // 6: securly.sync.roster.v1.ListRecordsResponse.orgs:type_name -> securly.sync.type.v1.Org
+	63, // 7: securly.sync.roster.v1.GetRecordResponse.record:type_name -> securly.sync.type.v1.Record
 	6,  // 8: securly.sync.roster.v1.GetRecordHistoryResponse.versions:type_name -> securly.sync.roster.v1.RecordVersion
-	63, // 9: securly.sync.roster.v1.RecordVersion.commit_time:type_name -> google.protobuf.Timestamp
-	62, // 10: securly.sync.roster.v1.RecordVersion.record:type_name -> securly.sync.type.v1.Record
+	64, // 9: securly.sync.roster.v1.RecordVersion.commit_time:type_name -> google.protobuf.Timestamp
+	63, // 10: securly.sync.roster.v1.RecordVersion.record:type_name -> securly.sync.type.v1.Record
 	7,  // 11: securly.sync.roster.v1.RecordVersion.fields:type_name -> securly.sync.roster.v1.FieldChange
 	10, // 12: securly.sync.roster.v1.ListRevisionsResponse.revisions:type_name -> securly.sync.roster.v1.Revision
-	63, // 13: securly.sync.roster.v1.Revision.commit_time:type_name -> google.protobuf.Timestamp
-	47, // 14: securly.sync.roster.v1.Revision.counts:type_name -> securly.sync.roster.v1.Revision.CountsEntry
+	64, // 13: securly.sync.roster.v1.Revision.commit_time:type_name -> google.protobuf.Timestamp
+	48, // 14: securly.sync.roster.v1.Revision.counts:type_name -> securly.sync.roster.v1.Revision.CountsEntry
 	11, // 15: securly.sync.roster.v1.Revision.undo:type_name -> securly.sync.roster.v1.Undo
-	36, // 16: securly.sync.roster.v1.DiffRevisionsResponse.changes:type_name -> securly.sync.roster.v1.Change
-	48, // 17: securly.sync.roster.v1.DiffRevisionsResponse.counts:type_name -> securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
-	63, // 18: securly.sync.roster.v1.Summary.commit_time:type_name -> google.protobuf.Timestamp
-	49, // 19: securly.sync.roster.v1.Summary.active:type_name -> securly.sync.roster.v1.Summary.ActiveEntry
-	50, // 20: securly.sync.roster.v1.Summary.total:type_name -> securly.sync.roster.v1.Summary.TotalEntry
-	51, // 21: securly.sync.roster.v1.Summary.users_by_role:type_name -> securly.sync.roster.v1.Summary.UsersByRoleEntry
-	62, // 22: securly.sync.roster.v1.ExportResponse.records:type_name -> securly.sync.type.v1.Record
-	21, // 23: securly.sync.roster.v1.WatchResponse.begin:type_name -> securly.sync.roster.v1.RevisionBegin
-	22, // 24: securly.sync.roster.v1.WatchResponse.changes:type_name -> securly.sync.roster.v1.Changes
-	23, // 25: securly.sync.roster.v1.WatchResponse.end:type_name -> securly.sync.roster.v1.RevisionEnd
-	24, // 26: securly.sync.roster.v1.WatchResponse.bookmark:type_name -> securly.sync.roster.v1.Bookmark
-	63, // 27: securly.sync.roster.v1.RevisionBegin.commit_time:type_name -> google.protobuf.Timestamp
-	62, // 28: securly.sync.roster.v1.Changes.records:type_name -> securly.sync.type.v1.Record
-	28, // 29: securly.sync.roster.v1.ImportRequest.header:type_name -> securly.sync.roster.v1.PlanHeader
-	29, // 30: securly.sync.roster.v1.ImportRequest.batch:type_name -> securly.sync.roster.v1.ImportBatch
-	64, // 31: securly.sync.roster.v1.PlanHeader.complete:type_name -> securly.sync.type.v1.Entity
-	63, // 32: securly.sync.roster.v1.PlanHeader.base_commit_time:type_name -> google.protobuf.Timestamp
-	52, // 33: securly.sync.roster.v1.PlanHeader.unsent:type_name -> securly.sync.roster.v1.PlanHeader.UnsentEntry
-	64, // 34: securly.sync.roster.v1.ImportBatch.entity:type_name -> securly.sync.type.v1.Entity
-	30, // 35: securly.sync.roster.v1.ImportBatch.records:type_name -> securly.sync.roster.v1.ImportRecord
-	53, // 36: securly.sync.roster.v1.Plan.counts:type_name -> securly.sync.roster.v1.Plan.CountsEntry
-	32, // 37: securly.sync.roster.v1.Plan.schools:type_name -> securly.sync.roster.v1.SchoolPlan
-	63, // 38: securly.sync.roster.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
-	54, // 39: securly.sync.roster.v1.SchoolPlan.counts:type_name -> securly.sync.roster.v1.SchoolPlan.CountsEntry
-	36, // 40: securly.sync.roster.v1.ListPlanChangesResponse.changes:type_name -> securly.sync.roster.v1.Change
-	7,  // 41: securly.sync.roster.v1.Change.fields:type_name -> securly.sync.roster.v1.FieldChange
-	63, // 42: securly.sync.roster.v1.PruneHistoryRequest.before:type_name -> google.protobuf.Timestamp
-	14, // 43: securly.sync.roster.v1.Revision.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 44: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 45: securly.sync.roster.v1.Plan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 46: securly.sync.roster.v1.SchoolPlan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	0,  // 47: securly.sync.roster.v1.RosterService.ListRecords:input_type -> securly.sync.roster.v1.ListRecordsRequest
-	2,  // 48: securly.sync.roster.v1.RosterService.GetRecord:input_type -> securly.sync.roster.v1.GetRecordRequest
-	4,  // 49: securly.sync.roster.v1.RosterService.GetRecordHistory:input_type -> securly.sync.roster.v1.GetRecordHistoryRequest
-	0,  // 50: securly.sync.roster.v1.RosterService.ExportRecordsCsv:input_type -> securly.sync.roster.v1.ListRecordsRequest
-	8,  // 51: securly.sync.roster.v1.RosterService.ListRevisions:input_type -> securly.sync.roster.v1.ListRevisionsRequest
-	12, // 52: securly.sync.roster.v1.RosterService.DiffRevisions:input_type -> securly.sync.roster.v1.DiffRevisionsRequest
-	15, // 53: securly.sync.roster.v1.RosterService.GetSummary:input_type -> securly.sync.roster.v1.GetSummaryRequest
-	17, // 54: securly.sync.roster.v1.RosterService.Export:input_type -> securly.sync.roster.v1.ExportRequest
-	19, // 55: securly.sync.roster.v1.RosterService.Watch:input_type -> securly.sync.roster.v1.WatchRequest
-	25, // 56: securly.sync.roster.v1.RosterService.OpenDistrict:input_type -> securly.sync.roster.v1.OpenDistrictRequest
-	27, // 57: securly.sync.roster.v1.RosterService.Import:input_type -> securly.sync.roster.v1.ImportRequest
-	33, // 58: securly.sync.roster.v1.RosterService.GetPlan:input_type -> securly.sync.roster.v1.GetPlanRequest
-	34, // 59: securly.sync.roster.v1.RosterService.ListPlanChanges:input_type -> securly.sync.roster.v1.ListPlanChangesRequest
-	37, // 60: securly.sync.roster.v1.RosterService.CommitPlan:input_type -> securly.sync.roster.v1.CommitPlanRequest
-	39, // 61: securly.sync.roster.v1.RosterService.StageRestore:input_type -> securly.sync.roster.v1.StageRestoreRequest
-	40, // 62: securly.sync.roster.v1.RosterService.SelectPlan:input_type -> securly.sync.roster.v1.SelectPlanRequest
-	41, // 63: securly.sync.roster.v1.RosterService.PruneHistory:input_type -> securly.sync.roster.v1.PruneHistoryRequest
-	43, // 64: securly.sync.roster.v1.RosterService.DiscardPlan:input_type -> securly.sync.roster.v1.DiscardPlanRequest
-	45, // 65: securly.sync.roster.v1.RosterService.EraseDistrict:input_type -> securly.sync.roster.v1.EraseDistrictRequest
-	1,  // 66: securly.sync.roster.v1.RosterService.ListRecords:output_type -> securly.sync.roster.v1.ListRecordsResponse
-	3,  // 67: securly.sync.roster.v1.RosterService.GetRecord:output_type -> securly.sync.roster.v1.GetRecordResponse
-	5,  // 68: securly.sync.roster.v1.RosterService.GetRecordHistory:output_type -> securly.sync.roster.v1.GetRecordHistoryResponse
-	65, // 69: securly.sync.roster.v1.RosterService.ExportRecordsCsv:output_type -> google.api.HttpBody
-	9,  // 70: securly.sync.roster.v1.RosterService.ListRevisions:output_type -> securly.sync.roster.v1.ListRevisionsResponse
-	13, // 71: securly.sync.roster.v1.RosterService.DiffRevisions:output_type -> securly.sync.roster.v1.DiffRevisionsResponse
-	16, // 72: securly.sync.roster.v1.RosterService.GetSummary:output_type -> securly.sync.roster.v1.Summary
-	18, // 73: securly.sync.roster.v1.RosterService.Export:output_type -> securly.sync.roster.v1.ExportResponse
-	20, // 74: securly.sync.roster.v1.RosterService.Watch:output_type -> securly.sync.roster.v1.WatchResponse
-	26, // 75: securly.sync.roster.v1.RosterService.OpenDistrict:output_type -> securly.sync.roster.v1.OpenDistrictResponse
-	31, // 76: securly.sync.roster.v1.RosterService.Import:output_type -> securly.sync.roster.v1.Plan
-	31, // 77: securly.sync.roster.v1.RosterService.GetPlan:output_type -> securly.sync.roster.v1.Plan
-	35, // 78: securly.sync.roster.v1.RosterService.ListPlanChanges:output_type -> securly.sync.roster.v1.ListPlanChangesResponse
-	38, // 79: securly.sync.roster.v1.RosterService.CommitPlan:output_type -> securly.sync.roster.v1.CommitPlanResponse
-	31, // 80: securly.sync.roster.v1.RosterService.StageRestore:output_type -> securly.sync.roster.v1.Plan
-	31, // 81: securly.sync.roster.v1.RosterService.SelectPlan:output_type -> securly.sync.roster.v1.Plan
-	42, // 82: securly.sync.roster.v1.RosterService.PruneHistory:output_type -> securly.sync.roster.v1.PruneHistoryResponse
-	44, // 83: securly.sync.roster.v1.RosterService.DiscardPlan:output_type -> securly.sync.roster.v1.DiscardPlanResponse
-	46, // 84: securly.sync.roster.v1.RosterService.EraseDistrict:output_type -> securly.sync.roster.v1.EraseDistrictResponse
-	66, // [66:85] is the sub-list for method output_type
-	47, // [47:66] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	37, // 16: securly.sync.roster.v1.DiffRevisionsResponse.changes:type_name -> securly.sync.roster.v1.Change
+	49, // 17: securly.sync.roster.v1.DiffRevisionsResponse.counts:type_name -> securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
+	64, // 18: securly.sync.roster.v1.Summary.commit_time:type_name -> google.protobuf.Timestamp
+	50, // 19: securly.sync.roster.v1.Summary.active:type_name -> securly.sync.roster.v1.Summary.ActiveEntry
+	51, // 20: securly.sync.roster.v1.Summary.total:type_name -> securly.sync.roster.v1.Summary.TotalEntry
+	52, // 21: securly.sync.roster.v1.Summary.users_by_role:type_name -> securly.sync.roster.v1.Summary.UsersByRoleEntry
+	18, // 22: securly.sync.roster.v1.ExportRequest.after:type_name -> securly.sync.roster.v1.RecordKey
+	63, // 23: securly.sync.roster.v1.ExportResponse.records:type_name -> securly.sync.type.v1.Record
+	22, // 24: securly.sync.roster.v1.WatchResponse.begin:type_name -> securly.sync.roster.v1.RevisionBegin
+	23, // 25: securly.sync.roster.v1.WatchResponse.changes:type_name -> securly.sync.roster.v1.Changes
+	24, // 26: securly.sync.roster.v1.WatchResponse.end:type_name -> securly.sync.roster.v1.RevisionEnd
+	25, // 27: securly.sync.roster.v1.WatchResponse.bookmark:type_name -> securly.sync.roster.v1.Bookmark
+	64, // 28: securly.sync.roster.v1.RevisionBegin.commit_time:type_name -> google.protobuf.Timestamp
+	63, // 29: securly.sync.roster.v1.Changes.records:type_name -> securly.sync.type.v1.Record
+	29, // 30: securly.sync.roster.v1.ImportRequest.header:type_name -> securly.sync.roster.v1.PlanHeader
+	30, // 31: securly.sync.roster.v1.ImportRequest.batch:type_name -> securly.sync.roster.v1.ImportBatch
+	65, // 32: securly.sync.roster.v1.PlanHeader.complete:type_name -> securly.sync.type.v1.Entity
+	64, // 33: securly.sync.roster.v1.PlanHeader.base_commit_time:type_name -> google.protobuf.Timestamp
+	53, // 34: securly.sync.roster.v1.PlanHeader.unsent:type_name -> securly.sync.roster.v1.PlanHeader.UnsentEntry
+	65, // 35: securly.sync.roster.v1.ImportBatch.entity:type_name -> securly.sync.type.v1.Entity
+	31, // 36: securly.sync.roster.v1.ImportBatch.records:type_name -> securly.sync.roster.v1.ImportRecord
+	54, // 37: securly.sync.roster.v1.Plan.counts:type_name -> securly.sync.roster.v1.Plan.CountsEntry
+	33, // 38: securly.sync.roster.v1.Plan.schools:type_name -> securly.sync.roster.v1.SchoolPlan
+	64, // 39: securly.sync.roster.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
+	55, // 40: securly.sync.roster.v1.SchoolPlan.counts:type_name -> securly.sync.roster.v1.SchoolPlan.CountsEntry
+	37, // 41: securly.sync.roster.v1.ListPlanChangesResponse.changes:type_name -> securly.sync.roster.v1.Change
+	7,  // 42: securly.sync.roster.v1.Change.fields:type_name -> securly.sync.roster.v1.FieldChange
+	64, // 43: securly.sync.roster.v1.PruneHistoryRequest.before:type_name -> google.protobuf.Timestamp
+	14, // 44: securly.sync.roster.v1.Revision.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 45: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 46: securly.sync.roster.v1.Plan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 47: securly.sync.roster.v1.SchoolPlan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	0,  // 48: securly.sync.roster.v1.RosterService.ListRecords:input_type -> securly.sync.roster.v1.ListRecordsRequest
+	2,  // 49: securly.sync.roster.v1.RosterService.GetRecord:input_type -> securly.sync.roster.v1.GetRecordRequest
+	4,  // 50: securly.sync.roster.v1.RosterService.GetRecordHistory:input_type -> securly.sync.roster.v1.GetRecordHistoryRequest
+	0,  // 51: securly.sync.roster.v1.RosterService.ExportRecordsCsv:input_type -> securly.sync.roster.v1.ListRecordsRequest
+	8,  // 52: securly.sync.roster.v1.RosterService.ListRevisions:input_type -> securly.sync.roster.v1.ListRevisionsRequest
+	12, // 53: securly.sync.roster.v1.RosterService.DiffRevisions:input_type -> securly.sync.roster.v1.DiffRevisionsRequest
+	15, // 54: securly.sync.roster.v1.RosterService.GetSummary:input_type -> securly.sync.roster.v1.GetSummaryRequest
+	17, // 55: securly.sync.roster.v1.RosterService.Export:input_type -> securly.sync.roster.v1.ExportRequest
+	20, // 56: securly.sync.roster.v1.RosterService.Watch:input_type -> securly.sync.roster.v1.WatchRequest
+	26, // 57: securly.sync.roster.v1.RosterService.OpenDistrict:input_type -> securly.sync.roster.v1.OpenDistrictRequest
+	28, // 58: securly.sync.roster.v1.RosterService.Import:input_type -> securly.sync.roster.v1.ImportRequest
+	34, // 59: securly.sync.roster.v1.RosterService.GetPlan:input_type -> securly.sync.roster.v1.GetPlanRequest
+	35, // 60: securly.sync.roster.v1.RosterService.ListPlanChanges:input_type -> securly.sync.roster.v1.ListPlanChangesRequest
+	38, // 61: securly.sync.roster.v1.RosterService.CommitPlan:input_type -> securly.sync.roster.v1.CommitPlanRequest
+	40, // 62: securly.sync.roster.v1.RosterService.StageRestore:input_type -> securly.sync.roster.v1.StageRestoreRequest
+	41, // 63: securly.sync.roster.v1.RosterService.SelectPlan:input_type -> securly.sync.roster.v1.SelectPlanRequest
+	42, // 64: securly.sync.roster.v1.RosterService.PruneHistory:input_type -> securly.sync.roster.v1.PruneHistoryRequest
+	44, // 65: securly.sync.roster.v1.RosterService.DiscardPlan:input_type -> securly.sync.roster.v1.DiscardPlanRequest
+	46, // 66: securly.sync.roster.v1.RosterService.EraseDistrict:input_type -> securly.sync.roster.v1.EraseDistrictRequest
+	1,  // 67: securly.sync.roster.v1.RosterService.ListRecords:output_type -> securly.sync.roster.v1.ListRecordsResponse
+	3,  // 68: securly.sync.roster.v1.RosterService.GetRecord:output_type -> securly.sync.roster.v1.GetRecordResponse
+	5,  // 69: securly.sync.roster.v1.RosterService.GetRecordHistory:output_type -> securly.sync.roster.v1.GetRecordHistoryResponse
+	66, // 70: securly.sync.roster.v1.RosterService.ExportRecordsCsv:output_type -> google.api.HttpBody
+	9,  // 71: securly.sync.roster.v1.RosterService.ListRevisions:output_type -> securly.sync.roster.v1.ListRevisionsResponse
+	13, // 72: securly.sync.roster.v1.RosterService.DiffRevisions:output_type -> securly.sync.roster.v1.DiffRevisionsResponse
+	16, // 73: securly.sync.roster.v1.RosterService.GetSummary:output_type -> securly.sync.roster.v1.Summary
+	19, // 74: securly.sync.roster.v1.RosterService.Export:output_type -> securly.sync.roster.v1.ExportResponse
+	21, // 75: securly.sync.roster.v1.RosterService.Watch:output_type -> securly.sync.roster.v1.WatchResponse
+	27, // 76: securly.sync.roster.v1.RosterService.OpenDistrict:output_type -> securly.sync.roster.v1.OpenDistrictResponse
+	32, // 77: securly.sync.roster.v1.RosterService.Import:output_type -> securly.sync.roster.v1.Plan
+	32, // 78: securly.sync.roster.v1.RosterService.GetPlan:output_type -> securly.sync.roster.v1.Plan
+	36, // 79: securly.sync.roster.v1.RosterService.ListPlanChanges:output_type -> securly.sync.roster.v1.ListPlanChangesResponse
+	39, // 80: securly.sync.roster.v1.RosterService.CommitPlan:output_type -> securly.sync.roster.v1.CommitPlanResponse
+	32, // 81: securly.sync.roster.v1.RosterService.StageRestore:output_type -> securly.sync.roster.v1.Plan
+	32, // 82: securly.sync.roster.v1.RosterService.SelectPlan:output_type -> securly.sync.roster.v1.Plan
+	43, // 83: securly.sync.roster.v1.RosterService.PruneHistory:output_type -> securly.sync.roster.v1.PruneHistoryResponse
+	45, // 84: securly.sync.roster.v1.RosterService.DiscardPlan:output_type -> securly.sync.roster.v1.DiscardPlanResponse
+	47, // 85: securly.sync.roster.v1.RosterService.EraseDistrict:output_type -> securly.sync.roster.v1.EraseDistrictResponse
+	67, // [67:86] is the sub-list for method output_type
+	48, // [48:67] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_roster_v1_roster_proto_init() }
@@ -3609,13 +3679,13 @@ func file_securly_sync_roster_v1_roster_proto_init() {
 	if File_securly_sync_roster_v1_roster_proto != nil {
 		return
 	}
-	file_securly_sync_roster_v1_roster_proto_msgTypes[20].OneofWrappers = []any{
+	file_securly_sync_roster_v1_roster_proto_msgTypes[21].OneofWrappers = []any{
 		(*WatchResponse_Begin)(nil),
 		(*WatchResponse_Changes)(nil),
 		(*WatchResponse_End)(nil),
 		(*WatchResponse_Bookmark)(nil),
 	}
-	file_securly_sync_roster_v1_roster_proto_msgTypes[27].OneofWrappers = []any{
+	file_securly_sync_roster_v1_roster_proto_msgTypes[28].OneofWrappers = []any{
 		(*ImportRequest_Header)(nil),
 		(*ImportRequest_Batch)(nil),
 	}
@@ -3625,7 +3695,7 @@ func file_securly_sync_roster_v1_roster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_roster_v1_roster_proto_rawDesc), len(file_securly_sync_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
