@@ -41,7 +41,7 @@ func TestProgramKeepsTheContract(t *testing.T) {
 			plans[dir] = map[store.Revision]store.PlanID{}
 		}
 		return &wire{
-			roster: rosterv1.NewRosterServiceClient(p.conn), t: t, stop: func() error { return p.stop(syscall.SIGTERM) },
+			roster: rosterv1.NewRosterServiceClient(p.conn), upkeep: rosterv1.NewUpkeepServiceClient(p.conn), t: t, stop: func() error { return p.stop(syscall.SIGTERM) },
 			tokens: map[string]string{}, pages: map[string]string{}, plans: plans[dir],
 		}
 	}, map[string]string{
@@ -63,6 +63,7 @@ func TestProgramKeepsTheContract(t *testing.T) {
 // wire is the store as a client of the service sees it.
 type wire struct {
 	roster rosterv1.RosterServiceClient
+	upkeep rosterv1.UpkeepServiceClient
 	stop   func() error
 	t      testing.TB
 
@@ -121,6 +122,31 @@ func (w *wire) Pending(context.Context) iter.Seq2[store.PendingRevision, error] 
 
 func (w *wire) MarkPublished(ctx context.Context, _ store.DistrictID, _ store.Revision) error {
 	return why(ctx, errNotAsked)
+}
+
+func (w *wire) ErasePerson(ctx context.Context, d store.DistrictID, userID string) error {
+	_, err := w.upkeep.ErasePersonRecords(w.all(ctx), &rosterv1.ErasePersonRecordsRequest{District: string(d), SourcedId: userID})
+	return why(ctx, err)
+}
+
+// Check is told about all districts.
+func (w *wire) Check(ctx context.Context, d store.DistrictID, repair bool) iter.Seq2[store.Problem, error] {
+	return func(yield func(store.Problem, error) bool) {
+		stream, err := w.upkeep.Check(w.all(ctx), &typev1.CheckRequest{Repair: repair})
+		for err == nil {
+			var got *typev1.CheckResponse
+			if got, err = stream.Recv(); err != nil {
+				break
+			}
+			p := got.GetProblem()
+			if p.GetDistrict() == string(d) && !yield(store.Problem{Invariant: p.GetWhat(), Where: p.GetWhere(), Repaired: p.GetRepaired()}, nil) {
+				return
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			yield(store.Problem{}, why(ctx, err))
+		}
+	}
 }
 
 // Prune asks for the time of the revision to keep.

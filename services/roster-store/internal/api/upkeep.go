@@ -6,11 +6,9 @@ import (
 	"iter"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
-	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
@@ -23,25 +21,12 @@ type Upkeep struct {
 // NewUpkeep returns a server over an engine, which stays the caller's.
 func NewUpkeep(s store.Store) *Upkeep { return &Upkeep{store: s} }
 
-// upkeep is what the engine offers of it.
-func (u *Upkeep) upkeep() (store.Upkeep, error) {
-	k, ok := u.store.(store.Upkeep)
-	if !ok {
-		return nil, errs.New(codes.Unimplemented, "NOT_OFFERED", "the engine of this roster store neither checks nor erases persons")
-	}
-	return k, nil
-}
-
 // ErasePersonRecords blanks a person in every version.
 func (u *Upkeep) ErasePersonRecords(ctx context.Context, req *rosterv1.ErasePersonRecordsRequest) (*rosterv1.ErasePersonRecordsResponse, error) {
 	if req.GetSourcedId() == "" {
 		return nil, invalid("sourcedId", "is required")
 	}
-	k, err := u.upkeep()
-	if err != nil {
-		return nil, err
-	}
-	if err := k.ErasePerson(ctx, store.DistrictID(req.GetDistrict()), req.GetSourcedId()); err != nil {
+	if err := u.store.ErasePerson(ctx, store.DistrictID(req.GetDistrict()), req.GetSourcedId()); err != nil {
 		return nil, outward(req.GetDistrict(), err)
 	}
 	return &rosterv1.ErasePersonRecordsResponse{}, nil
@@ -49,16 +34,12 @@ func (u *Upkeep) ErasePersonRecords(ctx context.Context, req *rosterv1.ErasePers
 
 // Check checks all districts, one after the other.
 func (u *Upkeep) Check(req *typev1.CheckRequest, stream grpc.ServerStreamingServer[typev1.CheckResponse]) error {
-	k, err := u.upkeep()
-	if err != nil {
-		return err
-	}
 	checked := int64(0)
 	for d, err := range u.store.Districts(stream.Context()) {
 		if err != nil {
 			return err
 		}
-		err := tell(stream, d, k.Check(stream.Context(), d, req.GetRepair()))
+		err := tell(stream, d, u.store.Check(stream.Context(), d, req.GetRepair()))
 		if errors.Is(err, store.ErrDistrictUnknown) {
 			continue // erased meanwhile
 		}

@@ -63,10 +63,7 @@ type Store struct {
 	closed  bool
 }
 
-var (
-	_ store.Store  = (*Store)(nil)
-	_ store.Upkeep = (*Store)(nil)
-)
+var _ store.Store = (*Store)(nil)
 
 const (
 	// Folders whose names begin with a dot are no districts.

@@ -351,11 +351,7 @@ func (w *witness) examineDistrict(t *testing.T, s store.Store, d store.DistrictI
 	for rev := store.Revision(1); rev <= told.head; rev++ {
 		require.Equal(t, !told.published[rev], pending[rev], "whether revision %d of %s is still to be announced", rev, d)
 	}
-	upkeep, ok := s.(store.Upkeep)
-	if !ok {
-		return
-	}
-	for p, err := range upkeep.Check(t.Context(), d, false) {
+	for p, err := range s.Check(t.Context(), d, false) {
 		require.NoError(t, err)
 		t.Errorf("after a kill within %+v: %s: %s", w.current, p.Invariant, p.Where)
 	}

@@ -67,6 +67,9 @@ func calls(s store.Store, d store.DistrictID) map[string]func(context.Context) e
 		"Changes":     func(ctx context.Context) error { return endOf(s.Changes(ctx, d, 0, 0)) },
 		"Publish":     func(ctx context.Context) error { return s.MarkPublished(ctx, d, 1) },
 		"Prune":       func(ctx context.Context) error { return s.Prune(ctx, d, 1) },
+		"ErasePerson": func(ctx context.Context) error { return s.ErasePerson(ctx, d, "u1") },
+		"Check":       func(ctx context.Context) error { return endOf(s.Check(ctx, d, false)) },
+		"Repair":      func(ctx context.Context) error { return endOf(s.Check(ctx, d, true)) },
 		"Get": func(ctx context.Context) error {
 			_, err := s.Snapshot(d, 0, whole).Get(ctx, users, "u1")
 			return err

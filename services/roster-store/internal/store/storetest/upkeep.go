@@ -15,34 +15,15 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
-// upkeepOf is what an engine offers; a store behind an interface may not.
-func upkeepOf(s store.Store) (store.Upkeep, bool) {
-	if in, ok := s.(suite); ok {
-		s = in.Store
-	}
-	k, ok := s.(store.Upkeep)
-	return k, ok
-}
-
 // sound checks that nothing is broken.
 func sound(t testing.TB, s store.Store, d store.DistrictID) {
 	t.Helper()
-	k, ok := upkeepOf(s)
-	if !ok {
-		return
-	}
 	for _, repair := range []bool{false, true} {
-		for p, err := range k.Check(t.Context(), d, repair) {
+		for p, err := range s.Check(t.Context(), d, repair) {
 			require.NoError(t, err)
 			t.Errorf("%s: %s", p.Invariant, p.Where)
 		}
 	}
-}
-
-func erase(ctx context.Context, s suite, id string) error {
-	return s.Store.(interface {
-		ErasePerson(ctx context.Context, d store.DistrictID, userID string) error
-	}).ErasePerson(ctx, district, id)
 }
 
 // ann is u1 of the small records with all that is personal about it.
@@ -72,8 +53,8 @@ func erasedPerson(t *testing.T, s suite) {
 	commit(t, s, "second")
 	delta(t, s, "third", ann("Annette"), demographic("u1", "2011-03-05"), user("u4", "student", "Annette", "Poe", "", "s1"))
 	delta(t, s, "unrelated", org("s4", "East"))
-	require.ErrorIs(t, erase(t.Context(), s, "nobody"), store.ErrRecordUnknown)
-	require.ErrorIs(t, erase(t.Context(), s, "s1"), store.ErrRecordUnknown, "an org is no person")
+	require.ErrorIs(t, s.ErasePerson(t.Context(), district, "nobody"), store.ErrRecordUnknown)
+	require.ErrorIs(t, s.ErasePerson(t.Context(), district, "s1"), store.ErrRecordUnknown, "an org is no person")
 
 	var states []map[store.Position]*typev1.Record
 	var found [][]string
@@ -101,7 +82,7 @@ func erasedPerson(t *testing.T, s suite) {
 	require.NoError(t, err)
 
 	for round := range 3 { // again, and after a restart
-		require.NoError(t, erase(t.Context(), s, "u1"))
+		require.NoError(t, s.ErasePerson(t.Context(), district, "u1"))
 		for rev, want := range states {
 			r := s.Snapshot(district, store.Revision(rev), whole)
 			require.Empty(t, cmp.Diff(want, scanAll(t, r, store.Position{}), protocmp.Transform()), "revision %d", rev)
@@ -160,7 +141,7 @@ func erasedPerson(t *testing.T, s suite) {
 	// Who is gone from the source and was erased can still be told from others.
 	complete(t, s, "without", second[:5]...)
 	commit(t, s, "without")
-	require.NoError(t, erase(t.Context(), s, "u1"))
+	require.NoError(t, s.ErasePerson(t.Context(), district, "u1"))
 	rec, err = s.Snapshot(district, 6, whole).Get(t.Context(), users, "u1")
 	require.NoError(t, err)
 	require.Equal(t, record.StatusToBeDeleted, decode(t, rec.Body).GetUser().GetStatus())
@@ -179,7 +160,7 @@ func requireBlank(t testing.TB, id string, body []byte) {
 func erasedBeforeFirst(t *testing.T, s suite) {
 	require.NoError(t, s.OpenDistrict(t.Context(), district))
 	plan := complete(t, s, "small", smallRecords()...)
-	require.NoError(t, erase(t.Context(), s, "u1"))
+	require.NoError(t, s.ErasePerson(t.Context(), district, "u1"))
 	same, err := s.Plan(t.Context(), district, "small")
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(plan, same))
@@ -228,7 +209,7 @@ func erasedMeanwhile(t *testing.T, s suite) {
 	erased := make(chan error, 1)
 	go func() {
 		close(erasing)
-		erased <- erase(context.WithoutCancel(t.Context()), s, "u1")
+		erased <- s.ErasePerson(context.WithoutCancel(t.Context()), district, "u1")
 	}()
 	require.NoError(t, <-imported)
 	// Others see what is blanked, and may write, while a stream goes on.
