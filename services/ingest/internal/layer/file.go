@@ -116,7 +116,7 @@ func createEntries(ctx context.Context, bucket *blob.Bucket, key string) (*entri
 		return nil, err
 	}
 	w := &entries{file: file, sum: xxhash.New()}
-	w.packed = s2.NewWriter(io.MultiWriter(file, w.sum), s2.WriterConcurrency(1), s2.WriterBlockSize(256<<10))
+	w.packed = s2.NewWriter(io.MultiWriter(file, w.sum), s2.WriterConcurrency(2), s2.WriterBlockSize(256<<10))
 	w.out = bufio.NewWriterSize(w.packed, 256<<10)
 	_, _ = w.out.WriteString(magic) // an error stays in the writer
 	return w, nil

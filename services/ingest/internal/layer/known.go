@@ -60,7 +60,6 @@ const maxKnown = 4 << 20
 type Known struct {
 	rows  []knownRow
 	slots []uint32 // positions in rows plus one, by key
-	kept  atomic.Int64
 }
 
 // knownRow is the row behind one record; its size is that of two words, since
@@ -104,34 +103,58 @@ func LoadKnown(ctx context.Context, bucket *blob.Bucket, key string, records int
 
 func (k *Known) slot(key uint64) int { return int(key & uint64(len(k.slots)-1)) }
 
-// See notes that the file has a row with this mark. known tells whether a
-// record was made of it before; other is the number of the later of two such
-// rows when there is one already, and 0 else.
-func (k *Known) See(m Mark, row int) (known bool, other int) {
-	for at := k.slot(m.key); k.slots[at] != 0; at = (at + 1) & (len(k.slots) - 1) {
-		r := &k.rows[k.slots[at]-1]
-		if r.key != m.key || r.check != m.check {
+// Find looks up which records were made of rows with these marks: at gets their
+// positions plus one, 0 where there is none. It takes many rows at a time, in
+// steps: nearly all of its time is waiting for memory, and waits that do not
+// depend on each other overlap.
+func (k *Known) Find(marks []Mark, at []uint32) {
+	for i, m := range marks {
+		at[i] = k.slots[k.slot(m.key)]
+	}
+	for i, m := range marks {
+		if at[i] == 0 || k.is(at[i], m) {
 			continue
 		}
-		for {
-			was := r.seen.Load()
-			switch {
-			case was == 0 && r.seen.CompareAndSwap(0, uint32(row)):
-				k.kept.Add(1)
-				return true, 0
-			case was == 0:
-			case int(was) <= row:
-				return true, row
-			case r.seen.CompareAndSwap(was, uint32(row)):
-				return true, int(was)
-			}
+		slot := k.slot(m.key)
+		for at[i] != 0 && !k.is(at[i], m) {
+			slot = (slot + 1) & (len(k.slots) - 1)
+			at[i] = k.slots[slot]
 		}
 	}
-	return false, 0
+}
+
+func (k *Known) is(at uint32, m Mark) bool {
+	r := &k.rows[at-1]
+	return r.key == m.key && r.check == m.check
+}
+
+// See notes that the file has the row of a record that was found. It returns the
+// number of the later of two such rows when there is one already, and 0 else.
+func (k *Known) See(at uint32, row int) (other int) {
+	r := &k.rows[at-1]
+	for {
+		was := r.seen.Load()
+		switch {
+		case was == 0 && r.seen.CompareAndSwap(0, uint32(row)):
+			return 0
+		case was == 0:
+		case int(was) <= row:
+			return row
+		case r.seen.CompareAndSwap(was, uint32(row)):
+			return int(was)
+		}
+	}
 }
 
 // All tells whether every record of the layer was recognised.
-func (k *Known) All() bool { return k.kept.Load() == int64(len(k.rows)) }
+func (k *Known) All() bool {
+	for i := range k.rows {
+		if k.rows[i].seen.Load() == 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // at returns the mark of the record at a position and the row that has it now,
 // 0 if none was seen.

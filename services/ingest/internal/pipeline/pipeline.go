@@ -294,8 +294,9 @@ type worker struct {
 	reader *normalise.Reader
 	rows   *layer.Buffer
 	marker layer.Marker
-	marks  bool         // rows get marks
+	marks  []layer.Mark // of the rows of a batch; nil if they get none
 	known  *layer.Known // rows that need not be read
+	found  []uint32     // which of the batch are known
 	part   layer.Part
 	odd    bool // the last row gave rise to a finding before it was read
 	hash   bool
@@ -311,7 +312,9 @@ func newWorker(b *build, f *onerostercsv.File, comma byte, join bool) *worker {
 	}
 	if w.count {
 		w.known = b.known
-		w.marks = f.Mode == layer.Bulk
+		if f.Mode == layer.Bulk {
+			w.marks = []layer.Mark{}
+		}
 		w.marker = layer.NewMarker(fmt.Sprintf("%d %q %t", comma, f.Table.Identity(), join))
 	}
 	switch f.Kind {
@@ -325,15 +328,17 @@ func newWorker(b *build, f *onerostercsv.File, comma byte, join bool) *worker {
 
 func (w *worker) batch(batch *csvtext.Batch) error {
 	received := 0
+	w.recognise(batch)
 	for i := range batch.Len() {
 		row, text := batch.Row(i)
+		if w.known != nil && w.found[i] != 0 {
+			w.seen(w.found[i], row, text)
+			received++
+			continue
+		}
 		var mark layer.Mark
-		if w.marks && row.Fault == csvtext.FaultNone {
-			mark = w.marker.Mark(text)
-			if w.seen(mark, row, text) {
-				received++
-				continue
-			}
+		if w.marks != nil {
+			mark = w.marks[i]
 		}
 		fields, ok := w.fields(row, text)
 		if ok && normalise.Blank(fields) {
@@ -361,20 +366,38 @@ func (w *worker) batch(batch *csvtext.Batch) error {
 	return nil
 }
 
-// seen tells whether a row is known from the previous layer file.
-func (w *worker) seen(mark layer.Mark, row csvtext.Row, text []byte) bool {
-	if w.known == nil {
-		return false
+// recognise marks the rows of a batch and finds those that are known from the
+// previous layer file.
+func (w *worker) recognise(batch *csvtext.Batch) {
+	if w.marks == nil {
+		return
 	}
-	known, other := w.known.See(mark, row.Number)
-	if other > 0 {
-		if fields, ok := w.fields(row, text); ok {
-			if n, ok := w.reader.Read(other, fields); ok {
-				w.b.rejected(layer.Item{ID: []byte(n.ID), Row: other})
-			}
+	w.marks = w.marks[:0]
+	for i := range batch.Len() {
+		var mark layer.Mark
+		if row, text := batch.Row(i); row.Fault == csvtext.FaultNone {
+			mark = w.marker.Mark(text)
+		}
+		w.marks = append(w.marks, mark)
+	}
+	if w.known != nil {
+		w.found = slices.Grow(w.found[:0], len(w.marks))[:len(w.marks)]
+		w.known.Find(w.marks, w.found)
+	}
+}
+
+// seen takes a row that is known; of two that are the same the later one is
+// rejected.
+func (w *worker) seen(at uint32, row csvtext.Row, text []byte) {
+	other := w.known.See(at, row.Number)
+	if other == 0 {
+		return
+	}
+	if fields, ok := w.fields(row, text); ok {
+		if n, ok := w.reader.Read(other, fields); ok {
+			w.b.rejected(layer.Item{ID: []byte(n.ID), Row: other})
 		}
 	}
-	return known
 }
 
 // fields splits a row. False means that it was rejected.
