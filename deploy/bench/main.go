@@ -11,25 +11,41 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"time"
+	"slices"
+	"strings"
 
 	"github.com/securly/sync/deploy/hubtest"
 	"github.com/securly/sync/services/rostergen"
 )
 
+// parts of the yardstick that are to be measured.
+type parts map[string]bool
+
+var allParts = []string{"syncs", "reads", "watch", "reports", "history"}
+
 func main() {
 	students := flag.Int("students", 100_000, "size of the district")
-	keep := flag.String("dir", "", "keep the generated files here and use them again")
+	aged := flag.Int("history-students", 20_000, "size of the district with a long history")
+	keep := flag.String("dir", "", "keep the generated files here and use them again; one folder for each size")
+	only := flag.String("only", strings.Join(allParts, ","), "measure these parts; reads, watch and reports need syncs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *students, *keep); err != nil {
+	wanted := parts{}
+	for _, part := range strings.Split(*only, ",") {
+		if !slices.Contains(allParts, part) {
+			fmt.Fprintf(os.Stderr, "bench: -only: there is no part %q\n", part)
+			os.Exit(2)
+		}
+		wanted[part] = true
+	}
+	if err := run(ctx, *students, *aged, *keep, wanted); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, students int, dir string) (err error) {
+func run(ctx context.Context, students, aged int, dir string, wanted parts) (err error) {
 	scratch, err := os.MkdirTemp("", "securly-sync-bench-")
 	if err != nil {
 		return err
@@ -38,21 +54,76 @@ func run(ctx context.Context, students int, dir string) (err error) {
 	if dir == "" {
 		dir = scratch
 	}
+	var t table
+	if wanted["syncs"] {
+		if err := t.yardstick(ctx, students, dir, scratch, wanted); err != nil {
+			return err
+		}
+	}
+	if wanted["history"] {
+		if err := t.history(ctx, aged, scratch); err != nil {
+			return err
+		}
+	}
+	t.print()
+	return nil
+}
+
+// yardstick measures one district through its life.
+func (t *table) yardstick(ctx context.Context, students int, dir, scratch string, wanted parts) (err error) {
 	days, err := generate(dir, students)
 	if err != nil {
 		return err
 	}
-	var t table
-	rows, err := t.anchors(ctx, days.first, scratch)
+	rows, err := t.anchors(ctx, days.first, scratch, wanted)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%d students, %d rows; anchors: encoding/csv %.2f s, sqlite3 .import %.2f s, DuckDB load and queries %.2f s\n\n",
 		students, rows, t.csv.Seconds(), t.sqlite.Seconds(), t.duckdb.Seconds())
-	if err := t.measure(ctx, days, filepath.Join(scratch, "data")); err != nil {
+	hub, err := hubtest.Single(ctx, filepath.Join(scratch, "data"))
+	if err != nil {
 		return err
 	}
-	t.print()
+	defer func() { err = errors.Join(err, hub.Stop()) }()
+	c, err := hub.Client(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.CreateDistrict(ctx, district); err != nil {
+		return err
+	}
+	if err := t.syncs(ctx, hub, c, days, wanted["reports"]); err != nil {
+		return err
+	}
+	if wanted["reads"] {
+		if err := t.reads(ctx, hub, c); err != nil {
+			return err
+		}
+	}
+	if wanted["watch"] {
+		if err := t.watch(ctx, hub, c, days); err != nil {
+			return err
+		}
+	}
+	t.absolute("peak memory of the whole process in all of the above", mebibytes(t.peak), usage{}, "≤ 1024 MiB", "≤ 400 MiB")
+	if !wanted["reports"] {
+		return nil
+	}
+	if err := hub.Stop(); err != nil {
+		return err
+	}
+	if hub, err = hubtest.Single(ctx, filepath.Join(scratch, "data")); err != nil {
+		return err
+	}
+	if c, err = hub.Client(ctx); err != nil {
+		return err
+	}
+	u, err := t.measure(hub, func() error { return report(ctx, c) })
+	if err != nil {
+		return err
+	}
+	t.against("readiness report from nothing / DuckDB load + queries", u, t.duckdb, 2, 1)
 	return nil
 }
 
@@ -75,14 +146,7 @@ func generate(dir string, students int) (packages, error) {
 		return p, err
 	}
 	for path, cfg := range map[string]rostergen.Config{p.firstZip: first, p.changedZip: changed, p.shuffledZip: shuffled} {
-		err := write(cfg, path, func(d *rostergen.District) error {
-			f, err := os.Create(path)
-			if err != nil {
-				return err
-			}
-			return errors.Join(d.WriteZip(f), f.Close())
-		})
-		if err != nil {
+		if err := write(cfg, path, func(d *rostergen.District) error { return zipTo(path, d) }); err != nil {
 			return p, err
 		}
 	}
@@ -104,88 +168,10 @@ func write(cfg rostergen.Config, path string, to func(*rostergen.District) error
 	return nil
 }
 
-// table collects the measured rows.
-type table struct {
-	csv, sqlite, duckdb time.Duration
-	rows                []row
-}
-
-type row struct{ work, measured, ratio, must, aim string }
-
-func (t *table) anchors(ctx context.Context, dir, scratch string) (rows int, err error) {
-	// The second pass counts: the first one warms the page cache for everybody.
-	for range 2 {
-		if t.csv, rows, err = readCSV(dir); err != nil {
-			return 0, err
-		}
-	}
-	if t.sqlite, err = importSQLite(ctx, dir, scratch); err != nil {
-		return 0, err
-	}
-	t.duckdb, err = reportDuckDB(ctx, dir)
-	return rows, err
-}
-
-// against adds a row whose figure is a ratio to an anchor.
-func (t *table) against(work string, took, anchor time.Duration, must, aim float64) {
-	t.rows = append(t.rows, row{work, seconds(took), fmt.Sprintf("%.2f", took.Seconds()/anchor.Seconds()), fmt.Sprintf("≤ %.1f", must), fmt.Sprintf("≤ %.1f", aim)})
-}
-
-// absolute adds a row whose figure stands by itself.
-func (t *table) absolute(work, measured, must, aim string) {
-	t.rows = append(t.rows, row{work, measured, "", must, aim})
-}
-
-func (t *table) print() {
-	fmt.Printf("%-58s %16s %8s %14s %16s\n", "Work", "measured", "ratio", "must", "aim")
-	for _, r := range t.rows {
-		fmt.Printf("%-58s %16s %8s %14s %16s\n", r.work, r.measured, r.ratio, r.must, r.aim)
-	}
-}
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.3f s", d.Seconds()) }
-
-func (t *table) measure(ctx context.Context, days packages, dataDir string) (err error) {
-	hub, err := hubtest.Single(ctx, dataDir)
+func zipTo(path string, d *rostergen.District) error {
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, hub.Stop()) }()
-	c, err := hub.Client(ctx)
-	if err != nil {
-		return err
-	}
-	if err := c.CreateDistrict(ctx, district); err != nil {
-		return err
-	}
-	if err := t.syncs(ctx, c, days); err != nil {
-		return err
-	}
-	if err := t.reads(ctx, hub, c); err != nil {
-		return err
-	}
-	if err := t.watch(ctx, hub, c, days); err != nil {
-		return err
-	}
-	peak, err := hub.PeakMemory()
-	if err != nil {
-		return err
-	}
-	t.absolute("peak memory of the whole process", fmt.Sprintf("%d MiB", peak>>20), "≤ 1024 MiB", "≤ 400 MiB")
-
-	if err := hub.Stop(); err != nil {
-		return err
-	}
-	if hub, err = hubtest.Single(ctx, dataDir); err != nil {
-		return err
-	}
-	if c, err = hub.Client(ctx); err != nil {
-		return err
-	}
-	start := time.Now()
-	if err := report(ctx, c); err != nil {
-		return err
-	}
-	t.against("readiness report from nothing / DuckDB load + queries", time.Since(start), t.duckdb, 2, 1)
-	return nil
+	return errors.Join(d.WriteZip(f), f.Close())
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -163,6 +164,39 @@ func (h *Hub) PeakMemory() (int64, error) {
 			return 0, fmt.Errorf("read peak memory of %s: %w", p.name, err)
 		}
 		sum += kib << 10
+	}
+	return sum, nil
+}
+
+// ForgetPeak has PeakMemory begin anew with what is used now.
+func (h *Hub) ForgetPeak() error {
+	for _, p := range h.programs {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0); err != nil {
+			return fmt.Errorf("forget the peak memory of %s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// CPU returns the processor time that the programs have used so far. On a
+// machine that others use too it says more than the clock.
+func (h *Hub) CPU() (time.Duration, error) {
+	var sum time.Duration
+	for _, p := range h.programs {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+		if err != nil {
+			return 0, fmt.Errorf("read the processor time of %s: %w", p.name, err)
+		}
+		// Behind the name, which may hold spaces, user and system time are the
+		// 12th and 13th field, in hundredths of a second.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		for _, f := range fields[11:13] {
+			ticks, err := strconv.ParseInt(f, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read the processor time of %s: %w", p.name, err)
+			}
+			sum += time.Duration(ticks) * 10 * time.Millisecond
+		}
 	}
 	return sum, nil
 }
