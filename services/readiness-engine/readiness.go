@@ -47,6 +47,10 @@ type Config struct {
 	// Retry is the pause before the second attempt; it doubles with each.
 	// Default 1 s.
 	Retry time.Duration
+	// Retain is how long reports are kept. Default 400 days.
+	Retain time.Duration
+	// Newest is how many reports of a district are kept at the most. Default 2000.
+	Newest int
 }
 
 // Deps are what the service uses and does not own.
@@ -84,6 +88,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Lease:    cmp.Or(cfg.Lease, 15*time.Second),
 		Attempts: cmp.Or(cfg.Attempts, 5),
 		Retry:    cmp.Or(cfg.Retry, time.Second),
+		Retain:   cmp.Or(cfg.Retain, 400*24*time.Hour),
+		Newest:   cmp.Or(cfg.Newest, 2000),
 	}, reports, cache, deps.Log, deps.Now)
 	s.commits = report.NewCommits(reports, deps.Roster, deps.Bus, cmp.Or(cfg.Compare, 5*time.Minute), deps.Log, deps.Now, s.queued)
 	s.server = api.New(reports, deps.Roster, cache, pagetoken.New(cfg.TokenKey), deps.Now, s.queued)
@@ -113,6 +119,7 @@ func (s *Service) Run(ctx context.Context) error {
 		lifecycle.Component{Name: "readiness commits", Run: s.commits.Listen},
 		lifecycle.Component{Name: "readiness sweep", Run: s.commits.Sweep},
 		lifecycle.Component{Name: "readiness runner", Run: s.runner.Run},
+		lifecycle.Component{Name: "readiness retention", Run: s.runner.Retain},
 		lifecycle.Component{Name: "readiness wake-up", Run: func(ctx context.Context) error {
 			return s.deps.Bus.Subscribe(ctx, events.Subject("readiness", "*", "report-queued"),
 				func(context.Context, string, []byte) { s.runner.Wake() })

@@ -16,7 +16,6 @@ import (
 	"gocloud.dev/blob/memblob"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
@@ -36,6 +35,7 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // engine is a readiness engine with everything around it.
 type engine struct {
 	t      *testing.T
+	cfg    readiness.Config
 	ctx    context.Context
 	roster *rostertest.Store
 	docs   docstore.Store
@@ -47,8 +47,15 @@ type engine struct {
 
 func start(t *testing.T) *engine {
 	t.Helper()
+	return startWith(t, readiness.Config{})
+}
+
+// startWith makes an engine with short pauses; cfg says what else is special.
+func startWith(t *testing.T, cfg readiness.Config) *engine {
+	t.Helper()
+	cfg.Sweep, cfg.Retry, cfg.Lease, cfg.Compare = 50*time.Millisecond, time.Millisecond, 300*time.Millisecond, time.Minute
 	e := &engine{
-		t: t, roster: rostertest.New(), docs: testkit.Docs(t), blobs: memblob.OpenBucket(nil), bus: testkit.Bus(t),
+		t: t, cfg: cfg, roster: rostertest.New(), docs: testkit.Docs(t), blobs: memblob.OpenBucket(nil), bus: testkit.Bus(t),
 		ctx: testkit.As(t, t.Context(), testkit.Service()),
 	}
 	t.Cleanup(func() { require.NoError(t, e.blobs.Close()) })
@@ -68,9 +75,7 @@ func start(t *testing.T) *engine {
 
 func (e *engine) service() *readiness.Service {
 	conn := testkit.Server(e.t, e.roster.Register, grpcToken(e.t))
-	s, err := readiness.New(
-		readiness.Config{Sweep: 50 * time.Millisecond, Retry: time.Millisecond, Lease: 300 * time.Millisecond, Compare: time.Minute},
-		readiness.Deps{Docs: e.docs, Blobs: e.blobs, Bus: e.bus, Roster: rosterv1.NewRosterServiceClient(conn), Log: testkit.Log(e.t)})
+	s, err := readiness.New(e.cfg, readiness.Deps{Docs: e.docs, Blobs: e.blobs, Bus: e.bus, Roster: rosterv1.NewRosterServiceClient(conn), Log: testkit.Log(e.t)})
 	require.NoError(e.t, err)
 	return s
 }
@@ -127,6 +132,18 @@ func (e *engine) csv(req *readinessv1.DownloadReadinessReportRequest) [][]string
 	rows, err := csv.NewReader(strings.NewReader(text.String())).ReadAll()
 	require.NoError(e.t, err)
 	return rows
+}
+
+// keys lists all blobs.
+func (e *engine) keys() (keys []string) {
+	for it := e.blobs.List(nil); ; {
+		object, err := it.Next(e.ctx)
+		if errors.Is(err, io.EOF) {
+			return keys
+		}
+		require.NoError(e.t, err)
+		keys = append(keys, object.Key)
+	}
 }
 
 func count(r *readinessv1.ReadinessReport, check string) int32 {
@@ -422,297 +439,3 @@ func (s serviceToken) GetRequestMetadata(context.Context, ...string) (map[string
 }
 
 func (serviceToken) RequireTransportSecurity() bool { return false }
-
-func (e *engine) settings(settings *readinessv1.ReadinessSettings, mask ...string) (*readinessv1.ReadinessSettings, error) {
-	return e.client.UpdateReadinessSettings(e.ctx, &readinessv1.UpdateReadinessSettingsRequest{
-		District: "d1", Settings: settings, UpdateMask: &fieldmaskpb.FieldMask{Paths: mask},
-	})
-}
-
-func (e *engine) findings(req *readinessv1.ListReadinessFindingsRequest) (ids []string, total int32) {
-	e.t.Helper()
-	req.District = "d1"
-	for {
-		page, err := e.client.ListReadinessFindings(e.ctx, req)
-		require.NoError(e.t, err)
-		for _, f := range page.Findings {
-			ids = append(ids, f.SourcedId)
-		}
-		total = page.TotalSize
-		if req.PageToken = page.NextPageToken; req.PageToken == "" {
-			return ids, total
-		}
-	}
-}
-
-func studentAt(school, id, email string) *typev1.Record {
-	r := student(id, email)
-	r.GetUser().Roles[0].Org.SourcedId = school
-	return r
-}
-
-func result(r *readinessv1.ReadinessReport, check string) *readinessv1.CheckResult {
-	for _, c := range r.Checks {
-		if c.CheckId == check {
-			return c
-		}
-	}
-	return nil
-}
-
-func TestSettingsActOnTheNextReading(t *testing.T) {
-	e := start(t)
-	defer e.run()()
-	e.commit("d1", school("s1"), school("s2"),
-		studentAt("s1", "a", ""), studentAt("s1", "b", ""), studentAt("s2", "c", ""), studentAt("s2", "securlyinternal:1", ""))
-	e.await("d1", "rev-1")
-	const email, guardians = "student-email-missing", "student-guardians-missing"
-	read := func(product string) (emails, others [2]int32) {
-		r := e.get("d1", "rev-1", product)
-		pair := func(c *readinessv1.CheckResult) [2]int32 { return [2]int32{c.GetCount(), c.GetInformationalCount()} }
-		return pair(result(r, email)), pair(result(r, guardians))
-	}
-	got, _ := read("")
-	require.Equal(t, [2]int32{3, 1}, got)
-
-	for name, c := range map[string]struct {
-		rules   []*readinessv1.CheckRule
-		product string
-		want    [2]int32
-		listed  []string
-	}{
-		"no rule":       {nil, "", [2]int32{3, 1}, []string{"a", "b", "c", "securlyinternal:1"}},
-		"off":           {[]*readinessv1.CheckRule{{CheckId: email, Mode: readinessv1.CheckMode_OFF}}, "", [2]int32{0, 0}, nil},
-		"informational": {[]*readinessv1.CheckRule{{CheckId: email, Mode: readinessv1.CheckMode_INFORMATIONAL}}, "", [2]int32{0, 4}, []string{"a", "b", "c", "securlyinternal:1"}},
-		"one school off": {
-			[]*readinessv1.CheckRule{{CheckId: email, SchoolId: "s1", Mode: readinessv1.CheckMode_OFF}}, "", [2]int32{1, 1}, []string{"c", "securlyinternal:1"},
-		},
-		"off but for one school": {
-			[]*readinessv1.CheckRule{{CheckId: email, Mode: readinessv1.CheckMode_OFF}, {CheckId: email, SchoolId: "s2", Mode: readinessv1.CheckMode_COUNTED}},
-			"", [2]int32{1, 1}, []string{"c", "securlyinternal:1"},
-		},
-		"for another product": {
-			[]*readinessv1.CheckRule{{CheckId: email, Product: "home", Mode: readinessv1.CheckMode_OFF}}, "filter", [2]int32{3, 1}, []string{"a", "b", "c", "securlyinternal:1"},
-		},
-		"for the product, at one school": {
-			[]*readinessv1.CheckRule{
-				{CheckId: email, Product: "filter", SchoolId: "s2", Mode: readinessv1.CheckMode_INFORMATIONAL}, {CheckId: email, SchoolId: "s2", Mode: readinessv1.CheckMode_OFF},
-			}, "filter", [2]int32{2, 2}, []string{"a", "b", "c", "securlyinternal:1"},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := e.settings(&readinessv1.ReadinessSettings{Rules: c.rules}, "rules")
-			require.NoError(t, err)
-			got, others := read(c.product)
-			require.Equal(t, c.want, got)
-			if c.product == "" {
-				require.Equal(t, [2]int32{3, 1}, others, "other checks stay as they are")
-			}
-			ids, total := e.findings(&readinessv1.ListReadinessFindingsRequest{Report: "rev-1", CheckId: email, Product: c.product, PageSize: 1})
-			require.Equal(t, c.listed, ids)
-			require.EqualValues(t, len(c.listed), total)
-			rows := e.csv(&readinessv1.DownloadReadinessReportRequest{District: "d1", Report: "rev-1", CheckId: email, Product: c.product})
-			require.Len(t, rows, 1+len(c.listed))
-			counting := 0
-			for _, row := range rows[1:] {
-				if row[3] == "yes" {
-					counting++
-				}
-			}
-			require.EqualValues(t, c.want[0], counting)
-			yes := true
-			_, total = e.findings(&readinessv1.ListReadinessFindingsRequest{Report: "rev-1", CheckId: email, Product: c.product, Actionable: &yes})
-			require.EqualValues(t, c.want[0], total)
-		})
-	}
-}
-
-func TestFindingsAreFilteredBySchoolAndActionable(t *testing.T) {
-	e := start(t)
-	defer e.run()()
-	records := []*typev1.Record{school("s1"), school("s2")}
-	for i := range 1500 {
-		records = append(records, studentAt([]string{"s1", "s2"}[i%2], fmt.Sprintf("%04d", i), ""))
-	}
-	e.commit("d1", append(records, studentAt("s1", "securlyinternal:1", ""))...)
-	e.await("d1", "rev-1")
-	yes, no := true, false
-	for _, c := range []struct {
-		school     string
-		actionable *bool
-		want       int
-	}{{"", nil, 1501}, {"s1", nil, 751}, {"s2", nil, 750}, {"s2", &no, 0}, {"s1", &no, 1}, {"s1", &yes, 750}, {"", &no, 1}, {"s9", nil, 0}} {
-		ids, total := e.findings(&readinessv1.ListReadinessFindingsRequest{
-			Report: "rev-1", CheckId: "student-email-missing", SchoolId: c.school, Actionable: c.actionable, PageSize: 400,
-		})
-		require.Len(t, ids, c.want)
-		require.Len(t, slices.Compact(ids), c.want)
-		require.EqualValues(t, c.want, total)
-		require.Len(t, e.csv(&readinessv1.DownloadReadinessReportRequest{
-			District: "d1", Report: "rev-1", CheckId: "student-email-missing", SchoolId: c.school, Actionable: c.actionable,
-		}), 1+c.want)
-	}
-}
-
-func TestRolloverWindow(t *testing.T) {
-	e := start(t)
-	defer e.run()()
-	e.commit("d1", school("s1"), &typev1.Record{Record: &typev1.Record_Class{Class: &typev1.Class{
-		SourcedId: "c1", Status: "active", Title: "Class", School: &typev1.Ref{SourcedId: "s1"},
-	}}})
-	r := e.await("d1", "rev-1")
-	require.EqualValues(t, 1, count(r, "class-students-missing"))
-	day := func(days int) string { return time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly) }
-	_, err := e.settings(&readinessv1.ReadinessSettings{RolloverWindows: []*readinessv1.RolloverWindow{
-		{StartDate: day(-40), EndDate: day(-30)}, {StartDate: day(-1), EndDate: day(1)},
-	}})
-	require.NoError(t, err)
-	r = e.get("d1", "rev-1", "")
-	c := result(r, "class-students-missing")
-	require.Equal(t, []int32{0, 1}, []int32{c.Count, c.InformationalCount})
-	require.Contains(t, c.ModeReason, "rollover")
-	require.EqualValues(t, 1, count(r, "class-course-missing"), "no rollover takes courses away")
-	page, err := e.client.ListReadinessFindings(e.ctx, &readinessv1.ListReadinessFindingsRequest{District: "d1", Report: "rev-1", CheckId: "class-students-missing"})
-	require.NoError(t, err)
-	require.False(t, page.Findings[0].Actionable)
-	require.Contains(t, page.Findings[0].Reason, "rollover")
-}
-
-func TestSettingsAreValidated(t *testing.T) {
-	e := start(t)
-	e.roster.Open("d1")
-	const check = "student-guardians-missing"
-	off := readinessv1.CheckMode_OFF
-	for field, bad := range map[string]*readinessv1.ReadinessSettings{
-		"rules[0].checkId":             {Rules: []*readinessv1.CheckRule{{CheckId: "none", Mode: off}}},
-		"rules[1].checkId":             {Rules: []*readinessv1.CheckRule{{CheckId: check, Mode: off}, {CheckId: check, Mode: readinessv1.CheckMode_COUNTED}}},
-		"rules[0].mode":                {Rules: []*readinessv1.CheckRule{{CheckId: check}}},
-		"rules[0].product":             {Rules: []*readinessv1.CheckRule{{CheckId: check, Mode: off, Product: "filter"}}},
-		"rules[0].schoolId":            {Rules: []*readinessv1.CheckRule{{CheckId: check, Mode: off, SchoolId: strings.Repeat("x", 300)}}},
-		"rolloverWindows[0].startDate": {RolloverWindows: []*readinessv1.RolloverWindow{{StartDate: "July", EndDate: "2026-08-01"}}},
-		"rolloverWindows[0].endDate":   {RolloverWindows: []*readinessv1.RolloverWindow{{StartDate: "2026-08-02", EndDate: "2026-08-01"}}},
-		"rules":                        {Rules: make([]*readinessv1.CheckRule, 1001)},
-	} {
-		for i := range bad.Rules {
-			if bad.Rules[i] == nil {
-				bad.Rules[i] = &readinessv1.CheckRule{}
-			}
-		}
-		_, err := e.settings(bad)
-		require.Equal(t, codes.InvalidArgument, errs.Status(err).Code(), field)
-		var named *errs.Error
-		require.ErrorAs(t, err, &named)
-		require.Equal(t, field, named.Detail("field"))
-	}
-	_, err := e.settings(&readinessv1.ReadinessSettings{}, "colour")
-	require.Equal(t, codes.InvalidArgument, errs.Status(err).Code())
-
-	first, err := e.settings(&readinessv1.ReadinessSettings{Rules: []*readinessv1.CheckRule{{CheckId: check, Mode: off}}})
-	require.NoError(t, err)
-	require.NotEmpty(t, first.Etag)
-	second, err := e.settings(&readinessv1.ReadinessSettings{
-		Etag: first.Etag, RolloverWindows: []*readinessv1.RolloverWindow{{StartDate: "2026-07-01", EndDate: "2026-08-01"}},
-	})
-	require.NoError(t, err)
-	require.Len(t, second.Rules, 1, "what is not named stays")
-	_, err = e.settings(&readinessv1.ReadinessSettings{Etag: first.Etag}, "rules")
-	require.Equal(t, codes.Aborted, errs.Status(err).Code(), "somebody wrote since")
-	got, err := e.client.GetReadinessSettings(e.ctx, &readinessv1.GetReadinessSettingsRequest{District: "d1"})
-	require.NoError(t, err)
-	require.Equal(t, second.Etag, got.Etag)
-	_, err = e.client.GetReadinessSettings(e.ctx, &readinessv1.GetReadinessSettingsRequest{District: "nowhere"})
-	require.Equal(t, codes.NotFound, errs.Status(err).Code())
-}
-
-func TestTrendAndComparison(t *testing.T) {
-	e := start(t)
-	defer e.run()()
-	e.commit("d1", school("s1"), student("a", ""), student("b", "b@district.example"))
-	e.await("d1", "rev-1")
-	e.commit("d1", student("b", ""), student("c", ""))
-	e.await("d1", "rev-2")
-	e.commit("d1", student("c", "c@district.example"))
-	e.await("d1", "rev-3")
-
-	trend := &readinessv1.GetReadinessTrendRequest{District: "d1", CheckId: "student-email-missing", PageSize: 2}
-	var counts []int32
-	for {
-		page, err := e.client.GetReadinessTrend(e.ctx, trend)
-		require.NoError(t, err)
-		for _, p := range page.Points {
-			require.Len(t, p.Checks, 1)
-			counts = append(counts, p.Checks[0].Count)
-		}
-		if trend.PageToken = page.NextPageToken; trend.PageToken == "" {
-			break
-		}
-	}
-	require.Equal(t, []int32{2, 3, 1}, counts, "newest first")
-
-	compare := func(req *readinessv1.CompareReadinessReportsRequest) *readinessv1.CompareReadinessReportsResponse {
-		req.District, req.Report = "d1", "rev-3"
-		out, err := e.client.CompareReadinessReports(e.ctx, req)
-		require.NoError(t, err)
-		return out
-	}
-	since := compare(&readinessv1.CompareReadinessReportsRequest{BaseRevision: 1})
-	require.Equal(t, "rev-1", since.Base.ReportId)
-	require.Equal(t, "student-email-missing", since.Checks[0].CheckId, "what got worse comes first")
-	require.True(t, since.Checks[0].Worse)
-	require.Equal(t, []int32{2, 1}, []int32{since.Checks[0].Now.Count, since.Checks[0].Then.Count})
-	require.Len(t, since.Checks, 31)
-	before := compare(&readinessv1.CompareReadinessReportsRequest{})
-	require.Equal(t, "rev-2", before.Base.ReportId)
-	last := before.Checks[len(before.Checks)-1]
-	require.Equal(t, "student-email-missing", last.CheckId)
-	require.False(t, last.Worse)
-	require.Equal(t, "rev-1", compare(&readinessv1.CompareReadinessReportsRequest{Base: "rev-1"}).Base.ReportId)
-	_, err := e.client.CompareReadinessReports(e.ctx, &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-3", BaseRevision: 9})
-	require.Equal(t, codes.NotFound, errs.Status(err).Code())
-	_, err = e.client.CompareReadinessReports(e.ctx, &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-1"})
-	require.Equal(t, codes.NotFound, errs.Status(err).Code())
-
-	old, err := e.client.CreateReadinessReport(e.ctx, &readinessv1.CreateReadinessReportRequest{District: "d1", Revision: 2})
-	require.NoError(t, err)
-	require.EqualValues(t, 3, count(e.await("d1", old.ReportId), "student-email-missing"))
-	_, err = e.client.CreateReadinessReport(e.ctx, &readinessv1.CreateReadinessReportRequest{District: "d1", Revision: 9})
-	require.Equal(t, codes.InvalidArgument, errs.Status(err).Code())
-}
-
-func TestFailedReportsCanBeRetried(t *testing.T) {
-	e := start(t)
-	defer e.run()()
-	e.roster.FailExports(5)
-	e.commit("d1", school("s1"), student("a", ""))
-	r := e.await("d1", "rev-1")
-	require.Equal(t, readinessv1.ReportState_FAILED, r.State)
-	require.NotEmpty(t, r.Error)
-	_, err := e.client.RetryReadinessReport(e.ctx, &readinessv1.RetryReadinessReportRequest{District: "d1", Report: "rev-1"})
-	require.NoError(t, err)
-	r = e.await("d1", "rev-1")
-	require.Equal(t, readinessv1.ReportState_COMPLETED, r.State, r.Error)
-	require.Empty(t, r.Error)
-	require.EqualValues(t, 1, count(r, "student-email-missing"))
-	_, err = e.client.RetryReadinessReport(e.ctx, &readinessv1.RetryReadinessReportRequest{District: "d1", Report: "rev-1"})
-	require.Equal(t, codes.FailedPrecondition, errs.Status(err).Code())
-	_, err = e.client.RetryReadinessReport(e.ctx, &readinessv1.RetryReadinessReportRequest{District: "d1", Report: "none"})
-	require.Equal(t, codes.NotFound, errs.Status(err).Code())
-}
-
-func TestRequestsForOneRevisionShareTheWork(t *testing.T) {
-	e := start(t)
-	e.commit("d1", school("s1"), student("a", ""))
-	e.commit("d1", student("b", ""))
-	var ids []string
-	for range 4 {
-		r, err := e.client.CreateReadinessReport(e.ctx, &readinessv1.CreateReadinessReportRequest{District: "d1", Revision: 1})
-		require.NoError(t, err)
-		ids = append(ids, r.ReportId)
-	}
-	defer e.run()()
-	for _, id := range ids {
-		require.EqualValues(t, 1, count(e.await("d1", id), "student-email-missing"))
-	}
-	require.EqualValues(t, 2, count(e.await("d1", "rev-2"), "student-email-missing"))
-	require.LessOrEqual(t, e.roster.Exports(), 2, "one for each revision")
-}

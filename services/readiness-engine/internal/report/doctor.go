@@ -208,6 +208,9 @@ func (c *checkup) waiting(ctx context.Context, s *readinessv1.StoredReport) erro
 // again has a report made anew: its damaged blobs go, so that they are not
 // taken for those of the report to come.
 func (c *checkup) again(ctx context.Context, s *readinessv1.StoredReport) error {
+	if err := c.begin(ctx, s.GetDistrict()); err != nil { // Engines forget what they have stored.
+		return err
+	}
 	for _, f := range s.GetFindings() {
 		for _, err := range c.findings.read(ctx, f, 0) {
 			if err == nil {
@@ -233,6 +236,7 @@ func (c *checkup) enqueue(ctx context.Context, s *readinessv1.StoredReport) erro
 	r := s.GetReport()
 	_, err := c.queue.Create(ctx, documentID(s.GetDistrict(), r.GetReportId()), &readinessv1.QueuedReport{
 		District: s.GetDistrict(), ReportId: r.GetReportId(), CreateTime: r.GetCreateTime(), Revision: r.GetRevision(), Automatic: r.GetAutomatic(),
+		Anew: true,
 	})
 	if errors.Is(err, docstore.ErrExists) {
 		return nil

@@ -95,7 +95,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 		return err
 	}
 	var made *content
-	if same != nil {
+	if same != nil && !q.GetAnew() {
 		made, err = r.copy(ctx, same)
 	} else {
 		made, err = r.look(ctx, q, edition, before)

@@ -1,11 +1,14 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +33,10 @@ type RunnerConfig struct {
 	Attempts int
 	// Retry is the pause before the second attempt; it doubles with each.
 	Retry time.Duration
+	// Retain is how long a report is kept, and Newest how many of a district at
+	// the most. The newest one always stays.
+	Retain time.Duration
+	Newest int
 }
 
 // Runner makes the reports that wait in the queue.
@@ -46,6 +53,9 @@ type Runner struct {
 	busy     map[string]bool  // districts with a report under way, one at a time each
 	editions map[string]int32 // of the replicas in cache
 
+	served map[string]uint64 // the turn in which a district that waits was served last
+	turn   uint64
+
 	started time.Time // what was completed since, this version of the checks has made
 }
 
@@ -53,7 +63,7 @@ type Runner struct {
 func NewRunner(cfg RunnerConfig, reports *Reports, cache *replica.Cache, log *slog.Logger, now func() time.Time) *Runner {
 	return &Runner{
 		cfg: cfg, reports: reports, cache: cache, log: log, now: now,
-		wake: make(chan struct{}, 1), busy: map[string]bool{}, editions: map[string]int32{}, started: now(),
+		wake: make(chan struct{}, 1), busy: map[string]bool{}, editions: map[string]int32{}, served: map[string]uint64{}, started: now(),
 	}
 }
 
@@ -87,26 +97,45 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 // dispatch starts a worker for each queued report that can be made now, and
-// returns when to look again. A district that queues much takes one worker.
+// returns when to look again. Districts take turns: a report of the district
+// that was served longest ago comes first, and a district that queues much takes
+// one worker.
 func (r *Runner) dispatch(ctx context.Context, workers *sync.WaitGroup) (next time.Duration, err error) {
 	next = r.cfg.Sweep
-	for doc, err := range r.reports.queue.All(ctx, "") {
-		if err != nil {
-			return next, err
-		}
-		q := doc.Value
-		if free, full := r.begin(q.GetDistrict()); full {
+	queues, err := r.waiting(ctx)
+	if err != nil {
+		return next, err
+	}
+	for _, queue := range queues {
+		district := queue[0].GetDistrict()
+		if free, full := r.begin(district); full {
 			return next, nil
 		} else if !free {
 			continue
 		}
-		lease, wait, err := r.claim(ctx, q)
-		if err != nil || lease == nil {
-			r.finish(q.GetDistrict())
-			if err != nil {
-				return next, err
-			}
+		started, wait, err := r.startFirst(ctx, workers, queue)
+		if err != nil || !started {
+			r.finish(district)
 			next = min(next, max(wait, time.Millisecond))
+		}
+		if err != nil {
+			return next, err
+		}
+	}
+	return next, nil
+}
+
+// startFirst starts a worker for the first report of a district that can be made
+// now. If there is none, it says how long to wait for one.
+func (r *Runner) startFirst(ctx context.Context, workers *sync.WaitGroup, queue []*readinessv1.QueuedReport) (started bool, wait time.Duration, err error) {
+	wait = r.cfg.Sweep
+	for _, q := range queue {
+		lease, left, err := r.claim(ctx, q)
+		if err != nil {
+			return false, wait, err
+		}
+		if lease == nil {
+			wait = min(wait, left)
 			continue
 		}
 		workers.Go(func() {
@@ -114,8 +143,38 @@ func (r *Runner) dispatch(ctx context.Context, workers *sync.WaitGroup) (next ti
 			defer r.finish(q.GetDistrict())
 			r.work(ctx, q, *lease)
 		})
+		return true, 0, nil
 	}
-	return next, nil
+	return false, wait, nil
+}
+
+// waiting returns the queued reports of each district, oldest first, and the
+// districts in the order of their turns.
+func (r *Runner) waiting(ctx context.Context) ([][]*readinessv1.QueuedReport, error) {
+	var queues [][]*readinessv1.QueuedReport
+	at := map[string]int{}
+	for doc, err := range r.reports.queue.All(ctx, "") {
+		if err != nil {
+			return nil, fmt.Errorf("read the queue: %w", err)
+		}
+		i, ok := at[doc.Value.GetDistrict()]
+		if !ok {
+			i = len(queues)
+			at[doc.Value.GetDistrict()] = i
+			queues = append(queues, nil)
+		}
+		queues[i] = append(queues[i], doc.Value)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.served, func(district string, _ uint64) bool {
+		_, waits := at[district]
+		return !waits && !r.busy[district]
+	})
+	slices.SortStableFunc(queues, func(a, b []*readinessv1.QueuedReport) int {
+		return cmp.Compare(r.served[a[0].GetDistrict()], r.served[b[0].GetDistrict()])
+	})
+	return queues, nil
 }
 
 func (r *Runner) begin(district string) (free, full bool) {
@@ -135,6 +194,8 @@ func (r *Runner) finish(district string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.busy, district)
+	r.turn++
+	r.served[district] = r.turn
 }
 
 // claim starts the next attempt at a report; no lease means that another engine

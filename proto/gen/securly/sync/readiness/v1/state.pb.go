@@ -384,7 +384,9 @@ type QueuedReport struct {
 	// The W3C trace parent of what queued it.
 	TraceParent string `protobuf:"bytes,6,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
 	// A report that has failed is tried again.
-	Retry         bool `protobuf:"varint,7,opt,name=retry,proto3" json:"retry,omitempty"`
+	Retry bool `protobuf:"varint,7,opt,name=retry,proto3" json:"retry,omitempty"`
+	// Nothing is taken over from other reports: their findings may be damaged.
+	Anew          bool `protobuf:"varint,8,opt,name=anew,proto3" json:"anew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -464,6 +466,13 @@ func (x *QueuedReport) GetTraceParent() string {
 func (x *QueuedReport) GetRetry() bool {
 	if x != nil {
 		return x.Retry
+	}
+	return false
+}
+
+func (x *QueuedReport) GetAnew() bool {
+	if x != nil {
+		return x.Anew
 	}
 	return false
 }
@@ -880,7 +889,7 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"actionable\x12$\n" +
 	"\rinformational\x18\x03 \x01(\x05R\rinformational\"X\n" +
 	"\rFindingsFrame\x12G\n" +
-	"\bfindings\x18\x01 \x03(\v2+.securly.sync.readiness.v1.ReadinessFindingR\bfindings\"\xf7\x01\n" +
+	"\bfindings\x18\x01 \x03(\v2+.securly.sync.readiness.v1.ReadinessFindingR\bfindings\"\x8b\x02\n" +
 	"\fQueuedReport\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12;\n" +
@@ -889,7 +898,8 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x05R\brevision\x12\x1c\n" +
 	"\tautomatic\x18\x05 \x01(\bR\tautomatic\x12!\n" +
 	"\ftrace_parent\x18\x06 \x01(\tR\vtraceParent\x12\x14\n" +
-	"\x05retry\x18\a \x01(\bR\x05retry\"\x9d\x01\n" +
+	"\x05retry\x18\a \x01(\bR\x05retry\x12\x12\n" +
+	"\x04anew\x18\b \x01(\bR\x04anew\"\x9d\x01\n" +
 	"\vReportLease\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12\x18\n" +
