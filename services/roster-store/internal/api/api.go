@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -34,11 +35,13 @@ type Server struct {
 	commits Commits
 	tokens  *pagetoken.Sealer
 	log     *slog.Logger
+	// sendIdle is shorter in tests.
+	sendIdle time.Duration
 }
 
 // New returns a server over an engine, which stays the caller's.
 func New(s store.Store, commits Commits, tokens *pagetoken.Sealer, log *slog.Logger) *Server {
-	return &Server{store: s, commits: commits, tokens: tokens, log: log}
+	return &Server{store: s, commits: commits, tokens: tokens, log: log, sendIdle: sendIdle}
 }
 
 // scopeOf limits reads to the caller's schools.

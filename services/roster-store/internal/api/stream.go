@@ -103,7 +103,7 @@ func (s *Server) Export(req *rosterv1.ExportRequest, stream rosterv1.RosterServi
 		records.moveTo(m)
 		// The last one is also sent when it is empty, so that the caller learns
 		// the revision.
-		if err := send(stream, m); err != nil || !more {
+		if err := s.send(stream, m); err != nil || !more {
 			return err
 		}
 	}
@@ -111,10 +111,10 @@ func (s *Server) Export(req *rosterv1.ExportRequest, stream rosterv1.RosterServi
 
 // send gives up on a caller that takes nothing for a while, which frees what the
 // stream holds.
-func send(stream grpc.ServerStream, m proto.Message) error {
+func (s *Server) send(stream grpc.ServerStream, m proto.Message) error {
 	sent := make(chan error, 1)
 	go func() { sent <- stream.SendMsg(m) }() // ends at the latest when the handler returns
-	idle := time.NewTimer(sendIdle)
+	idle := time.NewTimer(s.sendIdle)
 	defer idle.Stop()
 	select {
 	case err := <-sent:
@@ -164,7 +164,7 @@ func (s *Server) Watch(req *rosterv1.WatchRequest, stream rosterv1.RosterService
 		if sent != before || time.Since(bookmarked) >= bookmarkEvery {
 			bookmarked = time.Now()
 			m := &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Bookmark{Bookmark: &rosterv1.Bookmark{Revision: count(sent)}}}
-			if err := send(stream, m); err != nil {
+			if err := s.send(stream, m); err != nil {
 				return err
 			}
 		}
@@ -186,7 +186,7 @@ func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_
 		}
 		m := &rosterv1.Changes{}
 		records.moveTo(m)
-		return send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Changes{Changes: m}})
+		return s.send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Changes{Changes: m}})
 	}
 	for e, err := range s.changes(ctx, d, *sent, scopeOf(ctx)) {
 		if err != nil {
@@ -194,7 +194,7 @@ func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_
 		}
 		switch e.Phase {
 		case store.Begin:
-			err = send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Begin{Begin: &rosterv1.RevisionBegin{
+			err = s.send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Begin{Begin: &rosterv1.RevisionBegin{
 				Revision: count(e.Revision.Revision), CommitTime: timestamppb.New(e.Revision.CommitTime),
 			}}})
 		case store.Data:
@@ -205,7 +205,7 @@ func (s *Server) sendChanges(ctx context.Context, stream rosterv1.RosterService_
 		case store.End:
 			if err = flush(); err == nil {
 				*sent = e.Revision.Revision
-				err = send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_End{End: &rosterv1.RevisionEnd{Revision: count(*sent)}}})
+				err = s.send(stream, &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_End{End: &rosterv1.RevisionEnd{Revision: count(*sent)}}})
 			}
 		}
 		if err != nil {
