@@ -87,7 +87,10 @@ func (s *districts) CreateDistrict(ctx context.Context, req *ingestv1.CreateDist
 	now := timestamppb.New(s.Now())
 	d := &ingestv1.District{
 		DisplayName: req.GetDistrict().GetDisplayName(), TimeZone: req.GetDistrict().GetTimeZone(),
-		EmailDomains: req.GetDistrict().GetEmailDomains(), HistoryDays: req.GetDistrict().HistoryDays, CreateTime: now, UpdateTime: now,
+		EmailDomains: req.GetDistrict().GetEmailDomains(), CreateTime: now, UpdateTime: now,
+	}
+	if sent := req.GetDistrict(); sent != nil {
+		d.HistoryDays = sent.HistoryDays // absent is not 0
 	}
 	if err := checkDistrict("district.", d); err != nil {
 		return nil, err
