@@ -61,7 +61,7 @@ func TestSlowWatcherIsToldToResume(t *testing.T) {
 	commits := watch.NewCommits()
 	server := &noted{New(engine, commits, pagetoken.New([]byte("test")), testkit.Log(t)), make(chan error, 2)}
 	server.sendIdle = 200 * time.Millisecond
-	const records = 10_000
+	const records = 2000
 	require.NoError(t, engine.OpenDistrict(t.Context(), "d"))
 	commit := func(rev int) {
 		h := store.PlanHeader{District: "d", Plan: store.PlanID(fmt.Sprint(rev))}
