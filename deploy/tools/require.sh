@@ -4,11 +4,13 @@
 #   require.sh COMMAND...
 set -euo pipefail
 
+PATH+=:/usr/sbin:/sbin # not on every user's
 packages=()
 for command in "$@"; do
   command -v "$command" >/dev/null && continue
   case $command in
     gcc) packages+=(gcc libc6-dev) ;;
+    sshd) packages+=(openssh-server) ;;
     chromium) packages+=(chromium fonts-liberation) ;;
     *) packages+=("$command") ;; # named like their package
   esac
