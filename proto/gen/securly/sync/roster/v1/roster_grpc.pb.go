@@ -62,14 +62,20 @@ type RosterServiceClient interface {
 	// Counts records at the head.
 	GetSummary(ctx context.Context, in *GetSummaryRequest, opts ...grpc.CallOption) (*Summary, error)
 	// Streams the whole roster at one pinned revision: entities in the order of
-	// type.v1.Entity, records by sourcedId. Over HTTP as NDJSON under
+	// type.v1.Entity, records by sourcedId, removed ones included. Any stream
+	// that breaks can be gone on from. REVISION_GONE if the revision was pruned,
+	// REVISION_NOT_FOUND if it is not committed. Over HTTP as NDJSON under
 	// /v1/districts/{district}:export.
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
 	// Streams what changes after a revision: ordered, each revision whole, no
 	// gap, no repeat. For a caller limited to schools a record that leaves them
 	// is removed, and one that enters them appears, whichever record's change was
-	// the reason. Over HTTP as server-sent events under
-	// /v1/districts/{district}:watch.
+	// the reason. A bookmark comes when there is nothing more, and at least every
+	// 15 seconds then. The stream has no end of its own. READER_TOO_SLOW if
+	// nothing is taken for half a minute: call again after the last RevisionEnd.
+	// REVISION_GONE if what comes next was pruned: start again from an export.
+	// REVISION_NOT_FOUND if `after` is not committed. Over HTTP as server-sent
+	// events under /v1/districts/{district}:watch.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// Makes an empty district at revision 0; a district that exists is left as
 	// it is. Reads of a district that was never opened are NOT_FOUND.
@@ -348,14 +354,20 @@ type RosterServiceServer interface {
 	// Counts records at the head.
 	GetSummary(context.Context, *GetSummaryRequest) (*Summary, error)
 	// Streams the whole roster at one pinned revision: entities in the order of
-	// type.v1.Entity, records by sourcedId. Over HTTP as NDJSON under
+	// type.v1.Entity, records by sourcedId, removed ones included. Any stream
+	// that breaks can be gone on from. REVISION_GONE if the revision was pruned,
+	// REVISION_NOT_FOUND if it is not committed. Over HTTP as NDJSON under
 	// /v1/districts/{district}:export.
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
 	// Streams what changes after a revision: ordered, each revision whole, no
 	// gap, no repeat. For a caller limited to schools a record that leaves them
 	// is removed, and one that enters them appears, whichever record's change was
-	// the reason. Over HTTP as server-sent events under
-	// /v1/districts/{district}:watch.
+	// the reason. A bookmark comes when there is nothing more, and at least every
+	// 15 seconds then. The stream has no end of its own. READER_TOO_SLOW if
+	// nothing is taken for half a minute: call again after the last RevisionEnd.
+	// REVISION_GONE if what comes next was pruned: start again from an export.
+	// REVISION_NOT_FOUND if `after` is not committed. Over HTTP as server-sent
+	// events under /v1/districts/{district}:watch.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// Makes an empty district at revision 0; a district that exists is left as
 	// it is. Reads of a district that was never opened are NOT_FOUND.
