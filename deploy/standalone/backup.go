@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/grpc"
 
 	operatorv1 "github.com/securly/sync/proto/gen/securly/sync/operator/v1"
 	"github.com/securly/sync/services/platform/resourceid"
@@ -62,10 +63,10 @@ func (o *Operator) Backup(ctx context.Context, out string) (file string, _ *Mani
 	if _, err := os.Lstat(out); err == nil {
 		return "", nil, fmt.Errorf("%s is there already: choose another name", out)
 	}
-	// The snapshot is there as long as the call lasts.
-	call, end := context.WithCancel(ctx)
-	defer end()
-	stream, err := o.operator.Snapshot(call, &operatorv1.SnapshotRequest{})
+	// The snapshot is there until the requests end.
+	call, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stream, err := o.operator.Snapshot(call)
 	if err != nil {
 		return "", nil, fmt.Errorf("copy the data: %w", err)
 	}
@@ -74,8 +75,9 @@ func (o *Operator) Backup(ctx context.Context, out string) (file string, _ *Mani
 		return "", nil, fmt.Errorf("copy the data: %w", err)
 	}
 	defer func() {
-		end()
-		_, _ = stream.Recv() // until the copy is removed
+		if removed := errors.Join(stream.CloseSend(), ended(stream)); removed != nil {
+			err = errors.Join(err, fmt.Errorf("remove the copy of the data: %w", removed))
+		}
 	}()
 	b := &backup{dir: o.folder.path(ready.GetFolder()), manifest: &Manifest{Format: backupFormat, Version: version.String(), CreateTime: now}}
 	if err := b.list(); err != nil {
@@ -88,6 +90,13 @@ func (o *Operator) Backup(ctx context.Context, out string) (file string, _ *Mani
 		return "", nil, fmt.Errorf("make a backup: %w", err)
 	}
 	return out, b.manifest, nil
+}
+
+func ended(stream grpc.BidiStreamingClient[operatorv1.SnapshotRequest, operatorv1.SnapshotResponse]) error {
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
 }
 
 // enoughRoom refuses early what would fail late.

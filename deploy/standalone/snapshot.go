@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,8 +34,8 @@ type operatorServer struct {
 
 var errSnapshotBusy = errs.New(codes.FailedPrecondition, "BACKUP_UNDER_WAY", "another backup is being made: wait for its end")
 
-// Snapshot makes a snapshot that is there until the caller ends the call.
-func (s *operatorServer) Snapshot(_ *operatorv1.SnapshotRequest, stream grpc.ServerStreamingServer[operatorv1.SnapshotResponse]) (err error) {
+// Snapshot makes a snapshot that is there until the caller ends the requests, or dies.
+func (s *operatorServer) Snapshot(stream grpc.BidiStreamingServer[operatorv1.SnapshotRequest, operatorv1.SnapshotResponse]) (err error) {
 	if !s.busy.TryLock() {
 		return errSnapshotBusy
 	}
@@ -50,7 +51,9 @@ func (s *operatorServer) Snapshot(_ *operatorv1.SnapshotRequest, stream grpc.Ser
 	if err := stream.Send(&operatorv1.SnapshotResponse{Folder: filepath.Base(dir)}); err != nil {
 		return err
 	}
-	<-stream.Context().Done()
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		return err
+	}
 	return nil
 }
 

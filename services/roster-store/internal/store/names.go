@@ -41,8 +41,11 @@ var (
 	// ErrCommitted means that what was to be dropped is committed.
 	ErrCommitted = errs.New(codes.FailedPrecondition, "PLAN_COMMITTED", "plan is committed")
 	// ErrFenced means that a newer lease holder has taken over: stop.
-	ErrFenced          = errs.New(codes.Aborted, "LEASE_LOST", "lease was taken over")
-	ErrRevisionUnknown = errs.New(codes.NotFound, "REVISION_NOT_FOUND", "revision is not committed")
+	ErrFenced = errs.New(codes.Aborted, "LEASE_LOST", "lease was taken over")
+	// ErrRevisionUnknown is also what a copy meets that is ahead of a hub that
+	// was restored from a backup.
+	ErrRevisionUnknown = errs.New(codes.NotFound, "REVISION_NOT_FOUND",
+		"it is not committed: if the hub was restored from a backup, load a copy that follows the changes anew")
 	// ErrRevisionGone means that the revision was pruned: read a newer one
 	// from its beginning.
 	ErrRevisionGone = errs.New(codes.OutOfRange, "REVISION_GONE",

@@ -111,9 +111,9 @@ const file_securly_sync_operator_v1_operator_proto_rawDesc = "" +
 	"'securly/sync/operator/v1/operator.proto\x12\x18securly.sync.operator.v1\x1a%securly/sync/type/v1/permission.proto\"\x11\n" +
 	"\x0fSnapshotRequest\"*\n" +
 	"\x10SnapshotResponse\x12\x16\n" +
-	"\x06folder\x18\x01 \x01(\tR\x06folder2\x90\x01\n" +
-	"\x0fOperatorService\x12}\n" +
-	"\bSnapshot\x12).securly.sync.operator.v1.SnapshotRequest\x1a*.securly.sync.operator.v1.SnapshotResponse\"\x18\x8a\xb5\x18\x14\b\x05\x12\x10internal.operate0\x01BGZEgithub.com/securly/sync/proto/gen/securly/sync/operator/v1;operatorv1b\x06proto3"
+	"\x06folder\x18\x01 \x01(\tR\x06folder2\x92\x01\n" +
+	"\x0fOperatorService\x12\x7f\n" +
+	"\bSnapshot\x12).securly.sync.operator.v1.SnapshotRequest\x1a*.securly.sync.operator.v1.SnapshotResponse\"\x18\x8a\xb5\x18\x14\b\x05\x12\x10internal.operate(\x010\x01BGZEgithub.com/securly/sync/proto/gen/securly/sync/operator/v1;operatorv1b\x06proto3"
 
 var (
 	file_securly_sync_operator_v1_operator_proto_rawDescOnce sync.Once

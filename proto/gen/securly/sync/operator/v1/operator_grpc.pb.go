@@ -29,8 +29,8 @@ const (
 // OperatorService serves the commands of the single program's operator.
 type OperatorServiceClient interface {
 	// Makes a copy of all that the hub keeps as it is at one moment, in a folder
-	// of the data directory, and removes it when the call ends.
-	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error)
+	// of the data directory, and removes it when the caller ends the requests.
+	Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SnapshotRequest, SnapshotResponse], error)
 }
 
 type operatorServiceClient struct {
@@ -41,24 +41,18 @@ func NewOperatorServiceClient(cc grpc.ClientConnInterface) OperatorServiceClient
 	return &operatorServiceClient{cc}
 }
 
-func (c *operatorServiceClient) Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error) {
+func (c *operatorServiceClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SnapshotRequest, SnapshotResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[0], OperatorService_Snapshot_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	x := &grpc.GenericClientStream[SnapshotRequest, SnapshotResponse]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type OperatorService_SnapshotClient = grpc.ServerStreamingClient[SnapshotResponse]
+type OperatorService_SnapshotClient = grpc.BidiStreamingClient[SnapshotRequest, SnapshotResponse]
 
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
@@ -67,8 +61,8 @@ type OperatorService_SnapshotClient = grpc.ServerStreamingClient[SnapshotRespons
 // OperatorService serves the commands of the single program's operator.
 type OperatorServiceServer interface {
 	// Makes a copy of all that the hub keeps as it is at one moment, in a folder
-	// of the data directory, and removes it when the call ends.
-	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error
+	// of the data directory, and removes it when the caller ends the requests.
+	Snapshot(grpc.BidiStreamingServer[SnapshotRequest, SnapshotResponse]) error
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -79,7 +73,7 @@ type OperatorServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedOperatorServiceServer struct{}
 
-func (UnimplementedOperatorServiceServer) Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error {
+func (UnimplementedOperatorServiceServer) Snapshot(grpc.BidiStreamingServer[SnapshotRequest, SnapshotResponse]) error {
 	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
@@ -104,15 +98,11 @@ func RegisterOperatorServiceServer(s grpc.ServiceRegistrar, srv OperatorServiceS
 }
 
 func _OperatorService_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(SnapshotRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(OperatorServiceServer).Snapshot(m, &grpc.GenericServerStream[SnapshotRequest, SnapshotResponse]{ServerStream: stream})
+	return srv.(OperatorServiceServer).Snapshot(&grpc.GenericServerStream[SnapshotRequest, SnapshotResponse]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type OperatorService_SnapshotServer = grpc.ServerStreamingServer[SnapshotResponse]
+type OperatorService_SnapshotServer = grpc.BidiStreamingServer[SnapshotRequest, SnapshotResponse]
 
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -126,6 +116,7 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Snapshot",
 			Handler:       _OperatorService_Snapshot_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "securly/sync/operator/v1/operator.proto",
