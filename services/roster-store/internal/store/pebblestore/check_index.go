@@ -120,10 +120,10 @@ func (x *indexCheck) lists(tables *pebble.Iterator) error {
 	if err != nil {
 		return err
 	}
-	have := &postings{it: it, damaged: func(list []byte) error {
+	have := &listWalk{it: it, damaged: func(list []byte) error {
 		return x.report(brokenTerms, record.EntityName(store.Entity(list[1])), x.rebuild(list))
 	}}
-	want := &postings{it: tables, damaged: func([]byte) error { return errBlock }}
+	want := &listWalk{it: tables, damaged: func([]byte) error { return errBlock }}
 	err = errors.Join(have.load(it.First()), want.load(tables.First()))
 	for err == nil && (have.ok || want.ok) {
 		c := have.compare(want)
@@ -190,8 +190,8 @@ func (x *indexCheck) lengths() error {
 	})
 }
 
-// postings walks the ids of all lists, one list after the other.
-type postings struct {
+// listWalk walks the ids of all lists, one list after the other.
+type listWalk struct {
 	it *pebble.Iterator
 	// damaged is told the list of a block that cannot be read, or that does
 	// not ascend.
@@ -204,9 +204,9 @@ type postings struct {
 	ok    bool
 }
 
-func (p *postings) id() []byte { return p.block.id(p.pos) }
+func (p *listWalk) id() []byte { return p.block.id(p.pos) }
 
-func (p *postings) next() error {
+func (p *listWalk) next() error {
 	p.last = append(p.last[:0], p.id()...)
 	if p.pos++; p.pos == p.block.len() {
 		return p.load(p.it.Next())
@@ -218,7 +218,7 @@ func (p *postings) next() error {
 }
 
 // load reads the block at the iterator.
-func (p *postings) load(ok bool) error {
+func (p *listWalk) load(ok bool) error {
 	if p.ok = ok; !ok {
 		return p.it.Error()
 	}
@@ -245,7 +245,7 @@ func (p *postings) load(ok bool) error {
 }
 
 // skip leaves out the rest of a damaged block.
-func (p *postings) skip() error {
+func (p *listWalk) skip() error {
 	if err := p.damaged(p.list); err != nil {
 		return err
 	}
@@ -253,7 +253,7 @@ func (p *postings) skip() error {
 }
 
 // compare orders by list and id; what has ended comes last.
-func (p *postings) compare(q *postings) int {
+func (p *listWalk) compare(q *listWalk) int {
 	if !p.ok || !q.ok {
 		switch {
 		case p.ok:
