@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ type hub struct {
 	files     string
 	temp      string
 	service   *ingest.Service
+	clock     atomic.Int64 // how far the service's clock is ahead
 	stop      func()
 
 	districts ingestv1.DistrictServiceClient
@@ -94,11 +96,11 @@ func (h *hub) start() {
 	keeper, err := ingest.OpenKeeper(h.ctx, "", filepath.Join(h.files, "..", "secrets.key"))
 	require.NoError(h.t, err)
 	h.t.Cleanup(func() { require.NoError(h.t, keeper.Close()) })
-	h.service, err = ingest.New(ingest.Config{TempDir: h.temp, Sweep: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20}, ingest.Deps{
+	h.service, err = ingest.New(ingest.Config{TempDir: h.temp, Sweep: 20 * time.Millisecond, Retain: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20}, ingest.Deps{
 		Docs: h.docs, Bus: h.bus, Blobs: h.blobs, Log: testkit.Log(h.t),
 		Roster: rosterv1.NewRosterServiceClient(conn), Readiness: readinessv1.NewReadinessServiceClient(conn),
 		RosterUpkeep: rosterv1.NewUpkeepServiceClient(conn), ReadinessUpkeep: readinessv1.NewUpkeepServiceClient(conn),
-		Secrets: keeper,
+		Secrets: keeper, Now: func() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) },
 	})
 	require.NoError(h.t, err)
 	own := testkit.Server(h.t, h.service.Register)

@@ -29,6 +29,7 @@ type Store struct {
 
 	mu        sync.Mutex
 	districts map[string]*district
+	pruned    []*rosterv1.PruneHistoryRequest
 
 	// Fail is asked before each call of a method ("Import", "CommitPlan"), and
 	// again after it has had its effect ("Import done"). An error it returns is
@@ -46,6 +47,9 @@ type district struct {
 	revision int32
 	plans    map[string]*staged
 	fence    int64
+	// past is what was live at each revision, undo the newest one that went back.
+	past map[int32]map[typev1.Entity]map[string]*version
+	undo int32
 }
 
 type version struct {
@@ -56,6 +60,7 @@ type version struct {
 
 type staged struct {
 	plan    *rosterv1.Plan
+	undo    bool
 	changes []change
 }
 
@@ -210,7 +215,7 @@ func (s *Store) stage(header *rosterv1.PlanHeader, candidate map[typev1.Entity][
 		return nil, errs.New(codes.FailedPrecondition, "BASE_MOVED", "the base is not the head")
 	}
 	p := &staged{plan: &rosterv1.Plan{
-		Plan: header.GetPlan(), Sync: header.GetSync(), BaseRevision: d.revision, Counts: map[string]*rosterv1.ChangeCounts{},
+		Plan: header.GetPlan(), Sync: header.GetSync(), BaseRevision: d.revision, LastUndo: d.undo, Counts: map[string]*rosterv1.ChangeCounts{},
 	}}
 	for _, e := range record.Entities() {
 		unsent := header.GetUnsent()[record.EntityName(e)]
@@ -347,6 +352,7 @@ func (s *Store) commit(req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanRes
 		d.live[c.entity][c.id] = &version{hash: c.hash, body: c.body, rev: d.revision}
 	}
 	p.plan.Revision = d.revision
+	d.remember(p)
 	return &rosterv1.CommitPlanResponse{Revision: d.revision, Committed: true}, nil
 }
 

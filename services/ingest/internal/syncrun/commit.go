@@ -76,7 +76,7 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 		if follows, err := r.follows(ctx, s); err != nil || !follows {
 			return err
 		}
-		old := s.GetPlan()
+		before := []string{s.GetPlan(), s.GetSelection().GetPlan()}
 		err := r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
 			d.Plans++
 			d.Plan = fmt.Sprintf("%s-%d", d.GetSync().GetSyncId(), d.GetPlans())
@@ -84,10 +84,8 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 		if err != nil {
 			return err
 		}
-		if old != "" {
-			if _, err := r.deps.Roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: s.GetDistrict(), Plan: old}); err != nil && !errors.Is(err, errPlanUnknown) {
-				return fmt.Errorf("discard the plan before: %w", err)
-			}
+		if err := r.discardPlans(ctx, s.GetDistrict(), before...); err != nil {
+			return err
 		}
 		work, stop := r.follow(ctx, s, nil)
 		defer stop()
@@ -105,7 +103,11 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 			if err != nil {
 				return err
 			}
-			reasons = plan.Holds(p, schools, r.cfg.Thresholds)
+			undo, err := r.acknowledged(ctx, s, p.GetLastUndo())
+			if err != nil {
+				return err
+			}
+			reasons = plan.Holds(p, plan.Facts{RemovedSchools: schools, KnownUndo: undo, PartlyApproved: s.GetSelection() != nil}, r.cfg.Thresholds)
 		}
 		to := ingestv1.SyncState_COMMITTING
 		switch {
@@ -120,7 +122,7 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 			}
 		}
 		err = r.enter(ctx, s, to, func(d *ingestv1.SyncDocument) {
-			d.Candidate, d.Sync.HoldReasons = candidate, reasons
+			d.Candidate, d.Undo, d.Selection, d.Sync.HoldReasons = candidate, p.GetLastUndo(), nil, reasons
 			count(d.GetSync(), p)
 		}, ingestv1.SyncState_PLANNING)
 		if err != nil || to != ingestv1.SyncState_COMMITTING {
@@ -143,16 +145,7 @@ func count(s *ingestv1.Sync, p *rosterv1.Plan) {
 		}
 		into.Created, into.Updated, into.Removed, into.Unchanged = c.GetCreated(), c.GetUpdated(), c.GetRemoved(), c.GetUnchanged()
 	}
-	s.Schools = nil
-	for _, school := range p.GetSchools() {
-		sum := &ingestv1.SchoolChanges{SchoolId: school.GetSchoolId(), Name: school.GetName()}
-		for _, c := range school.GetCounts() {
-			sum.Created += c.GetCreated()
-			sum.Updated += c.GetUpdated()
-			sum.Removed += c.GetRemoved()
-		}
-		s.Schools = append(s.Schools, sum)
-	}
+	s.Schools = schoolChanges(p)
 }
 
 // layers returns the current layers of the district's sources in the order in
@@ -218,7 +211,11 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 	if follows, err := r.follows(ctx, s); err != nil || !follows {
 		return err
 	}
-	answer, err := r.deps.Roster.CommitPlan(ctx, &rosterv1.CommitPlanRequest{District: s.GetDistrict(), Plan: s.GetPlan(), Fence: fence})
+	plan, part, err := r.decided(ctx, s, fence)
+	var answer *rosterv1.CommitPlanResponse
+	if err == nil {
+		answer, err = r.deps.Roster.CommitPlan(ctx, &rosterv1.CommitPlanRequest{District: s.GetDistrict(), Plan: plan, Fence: fence})
+	}
 	if errors.Is(err, errPlanStale) || errors.Is(err, errPlanUnknown) {
 		// Something in the plan has changed since: it is made anew, and held
 		// again if it has to be.
@@ -229,7 +226,7 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 	}
 	err = r.deps.Store.SetLayer(ctx, &ingestv1.LayerDocument{
 		District: s.GetDistrict(), Source: s.GetSync().GetSource(), Files: s.GetLayer(), Sync: s.GetSync().GetSyncId(), UpdateTime: timestamppb.New(r.deps.Now()),
-		Candidate: r.committed(ctx, s, answer),
+		Candidate: r.committed(ctx, s, answer), Undo: s.GetUndo(),
 	})
 	if err != nil {
 		return fmt.Errorf("make the layer current: %w", err)
@@ -237,6 +234,9 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 	return r.enter(ctx, s, ingestv1.SyncState_COMPLETED, func(d *ingestv1.SyncDocument) {
 		if answer.GetCommitted() {
 			d.Sync.Revision = answer.GetRevision()
+		}
+		if part != nil {
+			withhold(d.GetSync(), part)
 		}
 	}, ingestv1.SyncState_COMMITTING)
 }
