@@ -102,7 +102,7 @@ func TestPulledSource(t *testing.T) {
 	require.EqualValues(t, 1, first.GetRevision())
 	require.NotEmpty(t, first.GetUploadId())
 	require.Positive(t, first.GetBytesPulled())
-	require.Equal(t, first.GetBytesToPull(), first.GetBytesPulled())
+	require.EqualValues(t, int64(first.GetBytesToPull()), int64(first.GetBytesPulled()))
 	require.Len(t, h.stored("uploads/d/files"), 1)
 
 	t.Run("nothing new", func(t *testing.T) {

@@ -61,7 +61,7 @@ func TestKeyFileIsRefused(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("short"), 0o600))
 	_, err := sealed.OpenKeeper(t.Context(), "", file)
 	require.ErrorContains(t, err, "holds no key")
-	require.NoError(t, os.Chmod(file, 0o644)) //nolint:gosec // that is the fault
+	require.NoError(t, os.Chmod(file, 0o644))
 	_, err = sealed.OpenKeeper(t.Context(), "", file)
 	require.ErrorContains(t, err, "chmod 600")
 }

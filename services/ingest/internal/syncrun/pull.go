@@ -160,4 +160,3 @@ func (r *Runner) drop(ctx context.Context, u *ingestv1.UploadDocument) error {
 func (r *Runner) note(ctx context.Context, s *ingestv1.SyncDocument, change func(*ingestv1.SyncDocument)) error {
 	return r.enter(ctx, s, ingestv1.SyncState_PULLING, change, ingestv1.SyncState_PULLING)
 }
-

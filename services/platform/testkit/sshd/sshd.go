@@ -45,7 +45,7 @@ func Start(t testing.TB) *Server {
 	require.NoError(t, err)
 	s := &Server{User: me.Username, dir: t.TempDir()}
 	if me.Uid == "0" {
-		require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // where sshd puts itself aside
+		require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) //nolint:gosec // sshd wants it to be readable
 	}
 	private, public := newKey(t)
 	s.Key = string(private)
@@ -123,19 +123,22 @@ MaxStartups 100
 	var log output
 	cmd.Stdout, cmd.Stderr = &log, &log
 	require.NoError(t, cmd.Start(), "OpenSSH's server is needed: apt-get install openssh-server")
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	s.stop = sync.OnceFunc(func() {
+	var exit error // of a server that could not start; one that is stopped was killed
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		exit = cmd.Wait()
+	}()
+	s.stop = func() {
 		cancel()
 		<-ended
-	})
+	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-ended:
-			ended <- err
-			return fmt.Errorf("sshd ended: %w: %s", err, log.String())
+		case <-ended:
+			return fmt.Errorf("sshd ended: %w: %s", exit, log.String())
 		case <-tick.C:
 		}
 		if answers(port) {

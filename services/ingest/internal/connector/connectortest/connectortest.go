@@ -5,10 +5,8 @@ package connectortest
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"testing"
 
@@ -95,7 +93,7 @@ func local(t *testing.T, files []Input) []connector.File {
 func description(t *testing.T, c connector.Connector) {
 	d := c.Describe()
 	require.Same(t, d, c.Describe(), "made once")
-	require.Regexp(t, regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`), d.GetConnectorId())
+	require.Regexp(t, `^[a-z0-9][a-z0-9-]{0,62}$`, d.GetConnectorId())
 	require.NotEmpty(t, d.GetDisplayName())
 	require.NotEmpty(t, d.GetDescription())
 	require.NotEmpty(t, d.GetRequired(), "a connector says what it cannot do without")
@@ -168,6 +166,6 @@ func pulls(t *testing.T, c connector.Puller, site Site) {
 		req.MaxBytes = 10
 		_, err := c.Pull(t.Context(), req)
 		var known *errs.Error
-		require.True(t, errors.As(err, &known), "%v", err)
+		require.ErrorAs(t, err, &known)
 	})
 }

@@ -104,13 +104,14 @@ func pull(t *testing.T, req connector.Request) map[string]string {
 }
 
 // refused wants a refusal for a reason.
-func refused(t *testing.T, reason string, req connector.Request) *errs.Error {
+func refused(t *testing.T, reason string, req connector.Request) (refusal struct{ text, setting, value string }) {
 	t.Helper()
 	_, err := sftppull.Connector{}.Pull(t.Context(), req)
 	var known *errs.Error
 	require.ErrorAs(t, err, &known)
 	require.Equal(t, reason, known.Reason, err)
-	return known
+	refusal.text, refusal.setting, refusal.value = err.Error(), known.Detail("setting"), known.Detail("value")
+	return refusal
 }
 
 // notReady wants to be told to come back.

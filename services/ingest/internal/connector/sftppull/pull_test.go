@@ -35,11 +35,11 @@ func TestFiles(t *testing.T) {
 			files: map[string]time.Duration{"a.zip": 5 * time.Hour, "b.zip": 3 * time.Hour, "c.ZIP": 4 * time.Hour},
 			want:  []string{"b.zip"},
 		},
-		"both":        {files: map[string]time.Duration{"a.zip": 5 * time.Hour, "users.csv": 5 * time.Hour}, no: "SFTP_AMBIGUOUS"},
-		"both, zip":   {files: map[string]time.Duration{"a.zip": 5 * time.Hour, "users.csv": 5 * time.Hour}, set: map[string]any{"files": "zip"}, want: []string{"a.zip"}},
-		"both, loose": {files: map[string]time.Duration{"a.zip": 5 * time.Hour, "users.csv": 5 * time.Hour}, set: map[string]any{"files": "loose"}, want: []string{"users.csv"}},
-		"no zip":      {files: map[string]time.Duration{"users.csv": 5 * time.Hour}, set: map[string]any{"files": "zip"}, no: "SFTP_NO_PACKAGE"},
-		"nothing":     {files: map[string]time.Duration{"readme.txt": 5 * time.Hour}, no: "SFTP_NO_PACKAGE"},
+		"both":                       {files: map[string]time.Duration{"a.zip": 5 * time.Hour, "users.csv": 5 * time.Hour}, no: "SFTP_AMBIGUOUS"},
+		"both, zip":                  {files: map[string]time.Duration{"a.zip": 5 * time.Hour, "users.csv": 5 * time.Hour}, set: map[string]any{"files": "zip"}, want: []string{"a.zip"}},
+		"both, loose":                {files: map[string]time.Duration{"a.zip": 5 * time.Hour, "users.csv": 5 * time.Hour}, set: map[string]any{"files": "loose"}, want: []string{"users.csv"}},
+		"no zip":                     {files: map[string]time.Duration{"users.csv": 5 * time.Hour}, set: map[string]any{"files": "zip"}, no: "SFTP_NO_PACKAGE"},
+		"nothing":                    {files: map[string]time.Duration{"readme.txt": 5 * time.Hour}, no: "SFTP_NO_PACKAGE"},
 		"sub-folders are left alone": {files: map[string]time.Duration{"2026-08-20/users.csv": 5 * time.Hour}, no: "SFTP_NO_PACKAGE"},
 		"newest sub-folder": {
 			files: map[string]time.Duration{"2026-08-18/users.csv": 50 * time.Hour, "2026-08-19/orgs.csv": 30 * time.Hour, "2026-08-19/users.csv": 25 * time.Hour, "logs/a.log": 2 * time.Hour},
@@ -220,7 +220,7 @@ func TestResumes(t *testing.T) {
 func random(n int) string {
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = 'a' + byte(rand.IntN(26)) //nolint:gosec // made-up text
+		b[i] = 'a' + byte(rand.IntN(26))
 	}
 	return string(b)
 }

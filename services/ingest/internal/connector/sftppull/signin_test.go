@@ -30,19 +30,19 @@ import (
 func TestHostKey(t *testing.T) {
 	s := newSite(t)
 	s.write(t, "users.csv", "one", 2*time.Hour)
-	err := refused(t, "SFTP_HOST_KEY_UNCONFIRMED", s.request(t, map[string]any{"hostKey": ""}))
-	require.Equal(t, "hostKey", err.Detail("setting"))
-	require.Equal(t, s.Fingerprint, err.Detail("value"))
+	no := refused(t, "SFTP_HOST_KEY_UNCONFIRMED", s.request(t, map[string]any{"hostKey": ""}))
+	require.Equal(t, "hostKey", no.setting)
+	require.Equal(t, s.Fingerprint, no.value)
 
-	confirmed := s.request(t, map[string]any{"hostKey": err.Detail("value")})
+	confirmed := s.request(t, map[string]any{"hostKey": no.value})
 	require.Len(t, pull(t, confirmed), 1)
 
 	before := s.Fingerprint
 	s.RenewHostKey(t)
-	err = refused(t, "SFTP_HOST_KEY_CHANGED", confirmed)
-	require.Equal(t, s.Fingerprint, err.Detail("value"))
-	require.Contains(t, err.Error(), before)
-	require.Contains(t, err.Error(), s.Fingerprint)
+	no = refused(t, "SFTP_HOST_KEY_CHANGED", confirmed)
+	require.Equal(t, s.Fingerprint, no.value)
+	require.Contains(t, no.text, before)
+	require.Contains(t, no.text, s.Fingerprint)
 
 	t.Run("nothing is tried", func(t *testing.T) {
 		g := newGoServer(t, &goServer{password: "right"})
@@ -80,7 +80,7 @@ func TestPrivateKeys(t *testing.T) {
 				require.Len(t, pull(t, req), 1)
 				return
 			}
-			require.NotContains(t, refused(t, c.reason, req).Error(), "hidden")
+			require.NotContains(t, refused(t, c.reason, req).text, "hidden")
 		})
 	}
 }
@@ -98,8 +98,8 @@ func TestPasswords(t *testing.T) {
 			require.NoError(t, os.WriteFile(g.dir+"/users.csv", []byte("one"), 0o600))
 			require.NoError(t, os.Chtimes(g.dir+"/users.csv", time.Unix(0, 0), time.Unix(0, 0)))
 			require.Equal(t, map[string]string{"users.csv": "one"}, pull(t, g.request(t, nil, map[string]string{"password": "right"})))
-			err := refused(t, "SFTP_AUTH_FAILED", g.request(t, nil, map[string]string{"password": "wrong"}))
-			require.NotContains(t, err.Error(), "wrong")
+			no := refused(t, "SFTP_AUTH_FAILED", g.request(t, nil, map[string]string{"password": "wrong"}))
+			require.NotContains(t, no.text, "wrong")
 		})
 	}
 	t.Run("more than a password", func(t *testing.T) {
