@@ -26,7 +26,10 @@ const (
 	brokenHash     = "the hash does not follow from the body"
 	brokenTerms    = "index entries do not follow from the body"
 	brokenRevision = "a revision has no readable document"
-	brokenUnknown  = "a revision is complete that nobody has claimed"
+	brokenBeyond   = "a revision is beyond the head"
+	brokenNewer    = "a version is newer than the head"
+	brokenPlan     = "the plan of a revision is gone"
+	brokenLost     = "a plan has lost what was staged for it"
 	brokenChanges  = "counts of a revision are not those of its changes"
 	brokenSummary  = "counts of the head are not those of its records"
 	brokenStaged   = "staged changes without a plan"
@@ -37,8 +40,8 @@ const (
 // interrupted is no problem: the next writer or Open goes on from there.
 //
 // It repairs overlaps (the newer version counts), hashes, index entries, counts
-// and what is staged for nobody. A gap, a body that cannot be read and a revision
-// without its document need what is not there any more: a backup.
+// and what is staged for nobody. The rest needs what is not there any more: a
+// backup, or the next sync.
 func (s *Store) Check(ctx context.Context, id store.DistrictID, repair bool) iter.Seq2[store.Problem, error] {
 	return func(yield func(store.Problem, error) bool) {
 		c, end, err := s.begin(ctx, id)
@@ -84,8 +87,14 @@ func (k *check) run() error {
 	if err := k.revisions(st); err != nil {
 		return err
 	}
+	if err := k.plans(); err != nil {
+		return err
+	}
 	counted := newSummary(summary{})
 	for _, e := range record.Entities() {
+		if err := k.newer(e); err != nil {
+			return err
+		}
 		if err := k.chains(e); err != nil {
 			return err
 		}
@@ -106,7 +115,7 @@ func (k *check) revisions(st entry) error {
 		var info revisionInfo
 		switch {
 		case doc.N > st.Rev:
-			return k.beyond(doc.N)
+			return k.beyond(doc.N, brokenBeyond, "revision %d", doc.N)
 		case json.Unmarshal(doc.Info, &info) == nil && info.Revision == doc.N:
 			k.infos[doc.N] = info
 		}
@@ -125,13 +134,75 @@ func (k *check) revisions(st entry) error {
 	return nil
 }
 
-// beyond reports a revision that is beyond the head, unless it was made since.
-func (k *check) beyond(rev store.Revision) error {
+// beyond reports what is of a revision that nobody has claimed, nor since.
+func (k *check) beyond(rev store.Revision, invariant, where string, args ...any) error {
 	st, err := k.state()
 	if err != nil || rev <= st.Rev {
 		return err
 	}
-	return k.report(brokenUnknown, false, "revision %d", rev)
+	return k.report(invariant, false, where, args...)
+}
+
+// plans looks for the plans of all revisions, and for what is staged for others.
+func (k *check) plans() error {
+	var open []string
+	kept := map[string]bool{}
+	if err := each(k.ctx, k.s.db.Collection(collPlans), bson.D{{Key: "d", Value: k.key}}, func(doc planDoc) error {
+		kept[doc.ID] = true
+		decided, err := k.planEntry(doc.Token)
+		if decided == nil {
+			open = append(open, doc.ID)
+		}
+		return err
+	}, find(indexPlan).SetProjection(bson.D{{Key: "plan", Value: 0}})); err != nil {
+		return err
+	}
+	st, err := k.state()
+	if err != nil {
+		return err
+	}
+	for rev := max(st.Floor, 1); rev <= k.head; rev++ {
+		if info, ok := k.infos[rev]; ok && !kept[planKey(k.key, info.Plan)] {
+			if err := k.report(brokenPlan, false, "revision %d", rev); err != nil {
+				return err
+			}
+		}
+	}
+	for _, id := range open {
+		if err := k.open(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open looks whether all that is staged for a plan is there.
+func (k *check) open(id string) error {
+	doc, err := oneByID[planDoc](k.call, collPlans, id)
+	if err != nil || doc == nil {
+		return err
+	}
+	plan, err := doc.decode()
+	if err != nil {
+		return err
+	}
+	staged, err := k.countStaged(doc.Token)
+	if err != nil || staged == plan.Changes() {
+		return err
+	}
+	// It may have been decided since.
+	decided, err := k.planEntry(doc.Token)
+	if err != nil || decided != nil {
+		return err
+	}
+	return k.report(brokenLost, false, "plan %q", plan.ID)
+}
+
+// newer looks for versions of revisions that nobody has claimed.
+func (k *check) newer(e store.Entity) error {
+	return each(k.ctx, k.s.versions(e), bson.D{{Key: "d", Value: k.key}, {Key: "f", Value: bson.D{{Key: "$gt", Value: k.head}}}}, func(v version) error {
+		return k.beyond(v.From, brokenNewer, "%s %q of revision %d", record.EntityName(e), v.Record, v.From)
+	}, find(indexChanges).SetProjection(bson.D{{Key: "id", Value: 1}, {Key: "f", Value: 1}}))
 }
 
 // chains looks at how the versions of each record follow each other.

@@ -91,21 +91,18 @@ func (c *call) commit(id store.PlanID, fence store.Fence) (store.Outcome, error)
 // It is valid for a claim of the next revision.
 func (c *call) checkFresh(plan *store.Plan, token string, head store.Revision) error {
 	owner := stagedOwner(c.key, token)
-	staged := 0
+	staged, err := c.countStaged(token)
+	if err != nil {
+		return err
+	}
 	for _, e := range record.Entities() {
 		if plan.Base == head {
-			n, err := c.s.versions(e).CountDocuments(c.ctx, bson.D{{Key: "d", Value: owner}}, options.Count().SetHint(indexRecord.keys()))
-			if err != nil {
-				return mongodb.Wordless(err)
-			}
-			staged += int(n)
-			continue
+			break
 		}
 		for batch, err := range c.s.batches(c.ctx, e, at(owner, 0), "", "b", "h", "t") {
 			if err != nil {
 				return err
 			}
-			staged += len(batch)
 			since := map[string]store.Revision{}
 			if err := c.s.ofIDs(c.ctx, e, at(c.key, head), idsOf(batch), func(v version) error {
 				since[v.Record] = v.Since
@@ -125,6 +122,18 @@ func (c *call) checkFresh(plan *store.Plan, token string, head store.Revision) e
 		return fmt.Errorf("%d of %d changes are still staged, make the plan anew: %w", staged, plan.Changes(), store.ErrStale)
 	}
 	return nil
+}
+
+func (c *call) countStaged(token string) (int, error) {
+	staged := 0
+	for _, e := range record.Entities() {
+		n, err := c.s.versions(e).CountDocuments(c.ctx, bson.D{{Key: "d", Value: stagedOwner(c.key, token)}}, options.Count().SetHint(indexRecord.keys()))
+		if err != nil {
+			return 0, fmt.Errorf("count what is staged: %w", mongodb.Wordless(err))
+		}
+		staged += int(n)
+	}
+	return staged, nil
 }
 
 // errComplete ends the work on a revision that another process has completed.

@@ -65,10 +65,7 @@ type Store struct {
 	busy    sync.Map // key and plan → nothing: plans that are being staged or discarded
 }
 
-var (
-	_ store.Store  = (*Store)(nil)
-	_ store.Upkeep = (*Store)(nil)
-)
+var _ store.Store = (*Store)(nil)
 
 // Open connects, creates what indexes are missing, and finishes what a crash
 // has interrupted.

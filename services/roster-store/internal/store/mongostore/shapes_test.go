@@ -79,6 +79,7 @@ var shapes = map[string]answered{
 	"aggregate versions d= f$lte u$gt id=":      {indexRecord, history},
 	"find versions d= f= k$gt id$gt":            {indexChanges, "documents that only changed terms"},
 	"find versions d= f= k$eq id$gt":            {indexChanges, "changes of other kinds"},
+	"find versions d= f$gt":                     {indexChanges, ""},
 	"find versions d= id= f$lte":                {indexRecord, ""},
 	"find versions d= id$gt f$lte":              {indexRecord, ""},
 	"find versions d$in id=":                    {indexRecord, ""},

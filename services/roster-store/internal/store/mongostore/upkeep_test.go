@@ -279,10 +279,22 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 			_, err := s.db.Collection(collRevisions).UpdateOne(t.Context(), bson.D{{Key: "_id", Value: numbered(key, 1)}}, set("info", []byte("?")))
 			return err
 		}, "revision 1", false},
-		brokenUnknown: {func(t *testing.T, s *process, key string) error {
+		brokenBeyond: {func(t *testing.T, s *process, key string) error {
 			_, err := insert(t.Context(), s.db.Collection(collRevisions), revisionDoc{ID: numbered(key, 3), Owner: key, N: 3})
 			return err
 		}, "revision 3", false},
+		brokenNewer: {func(t *testing.T, s *process, key string) error {
+			return s.insertVersions(t.Context(), classes, []version{{ID: versionID(key, 3, "k1"), Owner: key, Record: "k1", From: 3, To: live}})
+		}, `classes "k1" of revision 3`, false},
+		brokenPlan: {func(t *testing.T, s *process, key string) error {
+			return remove(t.Context(), s.db.Collection(collPlans), bson.D{{Key: "_id", Value: planKey(key, "first")}})
+		}, "revision 1", false},
+		brokenLost: {func(t *testing.T, s *process, key string) error {
+			doc, err := one[planDoc](t.Context(), s.db.Collection(collPlans), bson.D{{Key: "_id", Value: planKey(key, "kept")}})
+			require.NoError(t, err)
+			owner := stagedOwner(key, doc.Token)
+			return remove(t.Context(), s.versions(record.Entities()[0]), bson.D{{Key: "d", Value: owner}})
+		}, `plan "kept"`, false},
 		brokenChanges: {func(t *testing.T, s *process, key string) error {
 			return s.rewrite(t, key, 1, `"Created":1`, `"Created":7`)
 		}, "revision 1", true},
@@ -297,7 +309,7 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := startProcess(t, mongotest.Database(t))
 			prepare(t, s, d)
-			require.NoError(t, importAll(t.Context(), s, d, "kept", first()))
+			require.NoError(t, importAll(t.Context(), s, d, "kept", append([]*typev1.Record{org("s0", "New")}, first()...)))
 			commitPlan(t, s, d, "second", 2)
 			doc, err := s.district(t.Context(), d)
 			require.NoError(t, err)
