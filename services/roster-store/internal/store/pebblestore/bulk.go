@@ -363,3 +363,63 @@ func (d *district) stagedTables(id store.PlanID, prefix string) ([]string, error
 	}
 	return paths, nil
 }
+
+// stagedRecords yields the records of an entity that a bulk plan has staged,
+// without their facts.
+func (d *district) stagedRecords(ctx context.Context, plan store.PlanID, e store.Entity, do func(bulkRecord) error) (err error) {
+	live, err := d.openTables(ctx, plan, "live", spaceLive, e)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, live.Close()) }()
+	hashes, err := d.openTables(ctx, plan, "hash", spaceHash, e)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, hashes.Close()) }()
+	n := 0
+	ok, also := live.First(), hashes.First()
+	for ; ok && also; ok, also = live.Next(), hashes.Next() {
+		if n++; n%1024 == 0 {
+			if err := d.check(ctx); err != nil {
+				return err
+			}
+		}
+		r := bulkRecord{id: string(live.Key()[2:])}
+		v, err := live.ValueAndErr()
+		if err == nil {
+			_, r.flags, r.body, err = revFlags(bytes.Clone(v))
+		}
+		if err == nil {
+			v, err = hashes.ValueAndErr()
+		}
+		var hash []byte
+		if err == nil {
+			_, _, hash, err = revFlags(v)
+		}
+		if err != nil {
+			return err
+		}
+		copy(r.hash[:], hash)
+		if err := do(r); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(live.Error(), hashes.Error()); err != nil {
+		return err
+	}
+	if ok != also {
+		return fmt.Errorf("staged %s and their hashes are not the same", record.EntityName(e))
+	}
+	return nil
+}
+
+// openTables walks the staged tables of a bulk plan that hold a key space of an
+// entity.
+func (d *district) openTables(ctx context.Context, plan store.PlanID, name string, space byte, e store.Entity) (*pebble.Iterator, error) {
+	paths, err := d.stagedTables(plan, fmt.Sprintf("%s-%d-", name, e))
+	if err != nil {
+		return nil, err
+	}
+	return d.readTables(ctx, paths, span([]byte{space, byte(e)}))
+}

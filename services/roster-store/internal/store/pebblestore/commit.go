@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
@@ -53,7 +55,9 @@ func (s *Store) commit(ctx context.Context, d *district, planID store.PlanID, fe
 		return *doc.Outcome, errors.Join(setDoc(batch, planKey(spacePlan, planID), doc), batch.Commit(pebble.Sync))
 	}
 	if doc.Bulk && rev != 0 {
-		return none, fmt.Errorf("the district was empty when it was made: %w", store.ErrStale)
+		if err := d.stageLate(ctx, doc); err != nil {
+			return none, err
+		}
 	}
 	// The mark comes before what it announces: a mark without a pending
 	// revision costs one look, a revision without a mark would stay silent.
@@ -85,6 +89,34 @@ func (s *Store) commit(ctx context.Context, d *district, planID store.PlanID, fe
 		return *doc.Outcome, d.ingest(ctx, doc, info)
 	}
 	return *doc.Outcome, d.apply(ctx, floor, doc, info)
+}
+
+// stageLate turns a bulk plan, which another one has come before, into one that
+// was compared with the head. Its tables stay until the commit is done.
+func (d *district) stageLate(ctx context.Context, doc *planDoc) error {
+	batch := d.db.NewBatch()
+	defer func() { _ = batch.Close() }() // fails only if it was closed before
+	for _, e := range record.Entities() {
+		if doc.Counts[e].Created == 0 {
+			continue
+		}
+		if err := d.stagedRecords(ctx, doc.ID, e, func(r bulkRecord) error {
+			if there, err := get(d.db, recordKey(spaceHash, e, r.id)); err != nil || there != nil {
+				return cmp.Or(err, fmt.Errorf("%s %q was not there when it was planned: %w", record.EntityName(e), r.id, store.ErrStale))
+			}
+			st := staged{kind: store.Created, flags: r.flags, hash: r.hash, body: r.body}
+			if err := batch.Set(stagedKey(doc.ID, e, r.id), st.append(nil), nil); err != nil || batch.Len() < stageBytes {
+				return err
+			}
+			err := errors.Join(batch.Commit(pebble.NoSync), batch.Close())
+			batch = d.db.NewBatch()
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	doc.Bulk = false
+	return batch.Commit(pebble.NoSync)
 }
 
 // apply writes a plan that was compared with the head.

@@ -250,7 +250,7 @@ func (d *district) dropUnfinished() error {
 			return err
 		}
 		end := afterKey(planKey(spaceStaged, id))
-		if doc == nil || doc.Outcome != nil {
+		if doc == nil || doc.Outcome != nil || doc.Bulk {
 			if err := d.db.DeleteRange(planKey(spaceStaged, id), end, pebble.NoSync); err != nil {
 				return err
 			}
@@ -299,7 +299,7 @@ func (d *district) check(ctx context.Context) error {
 // Folders inside that of the database, so that erasing takes them along.
 const (
 	stagedDir  = "staged"
-	scratchDir = "scratch" // of a Check that is running
+	scratchDir = "scratch" // of a call that is running
 )
 
 func (d *district) stagingDir(id store.PlanID) string {

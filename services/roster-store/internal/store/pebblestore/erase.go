@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -158,7 +159,7 @@ func (c *change) blankVersions(e store.Entity, id string) (n int, err error) {
 func (c *change) blankStaged(ctx context.Context, doc *planDoc, id string) (found bool, err error) {
 	if doc.Bulk {
 		for _, e := range personal {
-			it, err := c.d.stagedRecords(ctx, doc.ID, "live", spaceLive, e)
+			it, err := c.d.openTables(ctx, doc.ID, "live", spaceLive, e)
 			if err != nil {
 				return false, err
 			}
@@ -304,7 +305,18 @@ func (d *district) restage(ctx context.Context, to *district, doc *planDoc, eras
 		if err := b.begin(e); err != nil {
 			return err
 		}
-		if err := d.restageEntity(ctx, b, doc.ID, e, erased); err != nil {
+		if err := d.stagedRecords(ctx, doc.ID, e, func(r bulkRecord) (err error) {
+			if erased[r.id] && slices.Contains(personal, e) {
+				r.flags |= flagErased
+				if r.body, err = blankBody(e, r.id, r.body); err != nil {
+					return err
+				}
+			}
+			if r.facts, err = search.Read(e, r.id, r.body); err != nil {
+				return err
+			}
+			return b.add(r)
+		}); err != nil {
 			return err
 		}
 		if err := b.end(); err != nil {
@@ -315,61 +327,6 @@ func (d *district) restage(ctx context.Context, to *district, doc *planDoc, eras
 	err = b.writeStaged()
 	b.finished = err == nil
 	return err
-}
-
-func (d *district) restageEntity(ctx context.Context, b *bulk, plan store.PlanID, e store.Entity, erased map[string]bool) (err error) {
-	live, err := d.stagedRecords(ctx, plan, "live", spaceLive, e)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, live.Close()) }()
-	hashes, err := d.stagedRecords(ctx, plan, "hash", spaceHash, e)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, hashes.Close()) }()
-	n := 0
-	ok, also := live.First(), hashes.First()
-	for ; ok && also; ok, also = live.Next(), hashes.Next() {
-		if n++; n%1024 == 0 {
-			if err := d.check(ctx); err != nil {
-				return err
-			}
-		}
-		r := bulkRecord{id: string(live.Key()[2:])}
-		v, err := live.ValueAndErr()
-		if err == nil {
-			_, r.flags, r.body, err = revFlags(bytes.Clone(v))
-		}
-		if err == nil && erased[r.id] && (e == users || e == demographics) {
-			r.flags |= flagErased
-			r.body, err = blankBody(e, r.id, r.body)
-		}
-		var hash []byte
-		if err == nil {
-			v, err = hashes.ValueAndErr()
-		}
-		if err == nil {
-			_, _, hash, err = revFlags(v)
-		}
-		if err == nil {
-			copy(r.hash[:], hash)
-			r.facts, err = search.Read(e, r.id, r.body)
-		}
-		if err == nil {
-			err = b.add(r)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(live.Error(), hashes.Error()); err != nil {
-		return err
-	}
-	if ok != also {
-		return fmt.Errorf("staged %s and their hashes are not the same", record.EntityName(e))
-	}
-	return nil
 }
 
 // replace lets all who come from now on use the copy of a district. The channel
@@ -442,14 +399,4 @@ func (d *district) openPlans() ([]*planDoc, error) {
 		}
 	}
 	return out, errors.Join(err, it.Error(), it.Close())
-}
-
-// stagedRecords walks the staged tables of a bulk plan that hold a key space of
-// an entity.
-func (d *district) stagedRecords(ctx context.Context, plan store.PlanID, name string, space byte, e store.Entity) (*pebble.Iterator, error) {
-	paths, err := d.stagedTables(plan, fmt.Sprintf("%s-%d-", name, e))
-	if err != nil {
-		return nil, err
-	}
-	return d.readTables(ctx, paths, span([]byte{space, byte(e)}))
 }

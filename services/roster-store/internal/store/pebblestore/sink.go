@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -89,7 +90,7 @@ func (d *district) newSink(plan store.Plan) (out sink, dir string, err error) {
 	if plan.Changes() < d.largeCommit {
 		return batchSink{d.db.NewBatch()}, "", nil
 	}
-	dir = d.stagingDir(plan.ID)
+	dir = filepath.Join(d.dir, scratchDir, "commit")
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		return nil, "", fmt.Errorf("make folder for a large commit: %w", err)
 	}
