@@ -192,6 +192,10 @@ func outbox(t *testing.T, s suite) {
 	require.Empty(t, pending(), "a plan announces nothing")
 	commit(t, s, "third")
 	require.Equal(t, []store.Revision{3}, pending())
+	delta(t, s, "fourth", org("s5", ""))
+	commit(t, s, "fourth")
+	require.NoError(t, s.Prune(t.Context(), district, 4))
+	require.Equal(t, []store.Revision{4}, pending(), "what nobody can read any more is not announced")
 }
 
 func committedRestart(t *testing.T, s suite) {

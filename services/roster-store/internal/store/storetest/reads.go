@@ -237,8 +237,14 @@ func prune(t *testing.T, s suite) {
 	require.NoError(t, s.Prune(t.Context(), district, 3))
 	require.NoError(t, s.Prune(t.Context(), district, 2), "less than before changes nothing")
 	for rev := range store.Revision(3) {
-		_, err := s.Snapshot(district, rev, whole).Get(t.Context(), users, "u1")
+		gone := s.Snapshot(district, rev, whole)
+		_, err := gone.Get(t.Context(), users, "u1")
 		require.ErrorIs(t, err, store.ErrRevisionGone)
+		_, err = gone.Page(t.Context(), store.Query{Entity: users, Status: "active"}, "", 10)
+		require.ErrorIs(t, err, store.ErrRevisionGone)
+		_, err = gone.History(t.Context(), orgs, "s1")
+		require.ErrorIs(t, err, store.ErrRevisionGone)
+		require.ErrorIs(t, endOf(gone.Scan(t.Context(), store.Position{})), store.ErrRevisionGone)
 	}
 	for _, after := range []store.Revision{0, 1} {
 		require.ErrorIs(t, endOf(s.Changes(t.Context(), district, after, 0)), store.ErrRevisionGone)
@@ -248,8 +254,18 @@ func prune(t *testing.T, s suite) {
 	infos, err := s.Revisions(t.Context(), district, 0, 10)
 	require.NoError(t, err)
 	require.Len(t, infos, 2)
-	_, err = s.Plan(t.Context(), district, "small")
-	require.ErrorIs(t, err, store.ErrPlanUnknown)
+	for _, id := range []store.PlanID{"small", "Two"} {
+		_, err = s.Plan(t.Context(), district, id)
+		require.ErrorIs(t, err, store.ErrPlanUnknown)
+		_, err = s.PlanChanges(t.Context(), district, id, store.ChangeQuery{Limit: 10})
+		require.ErrorIs(t, err, store.ErrPlanUnknown)
+	}
+	p, err := s.PlanChanges(t.Context(), district, "Four", store.ChangeQuery{Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, p.Changes, 1)
+	require.Equal(t, "Three", decode(t, p.Changes[0].Before).GetOrg().GetName())
+	require.Equal(t, []string{"s1"}, idsOf(t, s.Snapshot(district, 3, whole), store.Query{Entity: orgs, Text: "three"}, 10))
+	require.Empty(t, idsOf(t, s.Snapshot(district, 4, whole), store.Query{Entity: orgs, Text: "three"}, 10))
 	records, err := s.Snapshot(district, 4, whole).History(t.Context(), orgs, "s1")
 	require.NoError(t, err)
 	require.Len(t, records, 2)
@@ -262,4 +278,5 @@ func prune(t *testing.T, s suite) {
 	s.restart(t)
 	require.Len(t, scanAll(t, s.Snapshot(district, 4, whole), store.Position{}), 11)
 	require.Equal(t, store.Revision(4), headOf(t, s))
+	sound(t, s, district)
 }
