@@ -270,8 +270,10 @@ func TestExportResumes(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(records[3000:], m.GetRecords(), protocmp.Transform()))
 	for _, bad := range []*rosterv1.ExportRequest{
-		{District: "d", After: after}, {District: "d", Revision: 1, After: after, Resume: req.GetResume()},
-		{District: "d", Revision: 1, After: &rosterv1.RecordKey{Entity: "pupils"}}, {District: "d", Revision: 1, Resume: []byte{99}},
+		{District: "d", After: after},
+		{District: "d", Revision: 1, After: after, Resume: req.GetResume()},
+		{District: "d", Revision: 1, After: &rosterv1.RecordKey{Entity: "pupils"}},
+		{District: "d", Revision: 1, Resume: []byte{99}},
 	} {
 		stream, err := c.Export(ctx, bad)
 		require.NoError(t, err)
