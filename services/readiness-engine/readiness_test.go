@@ -428,7 +428,7 @@ func TestEraseLeavesNothing(t *testing.T) {
 }
 
 // grpcToken makes the calls of a connection as a service.
-func grpcToken(t *testing.T) grpc.DialOption {
+func grpcToken(t testing.TB) grpc.DialOption {
 	return grpc.WithPerRPCCredentials(serviceToken(testkit.Token(t, testkit.Service())))
 }
 

@@ -9,7 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
+	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/testkit"
@@ -38,7 +40,11 @@ func findings(v *check.View) (lines []string) {
 		res := v.Result(c)
 		lines = append(lines, res.Proto(v.Diagnose(&res, check.Before{})).String())
 		for _, f := range res.Findings {
-			lines = append(lines, fmt.Sprint(v.Proto(f)))
+			encoded := &readinessv1.ReadinessFinding{}
+			if err := proto.Unmarshal(v.AppendEncoded(nil, f), encoded); err != nil || !proto.Equal(encoded, v.Proto(f)) {
+				panic(fmt.Sprint(encoded, " is encoded in place of ", v.Proto(f)))
+			}
+			lines = append(lines, fmt.Sprint(encoded))
 		}
 	}
 	return lines

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/record"
@@ -60,47 +62,97 @@ var familyNames = map[replica.Families]record.Family{
 	replica.Administrator: record.FamilyAdministrator, replica.Guardian: record.FamilyGuardian, replica.Other: record.FamilyOther,
 }
 
-// Proto spells a finding out, except for the check.
-func (v *View) Proto(f Finding) *readinessv1.ReadinessFinding {
-	out := &readinessv1.ReadinessFinding{
-		Entity:     record.EntityName(f.Entity),
-		SourcedId:  v.id(f.Entity, f.Row),
-		SchoolId:   v.Orgs.ID(uint32(f.School)),
-		SchoolName: v.Text(v.Orgs.Rows[f.School].Name),
-		Actionable: !f.Informational,
-		Reason:     v.reasons[f.Reason],
+// spelled is a finding with texts in place of rows, except for the check.
+type spelled struct {
+	name, role, email         string
+	user                      string // id of the user whose name it is, where that is not the record's
+	grades                    []replica.Text
+	schoolID, school          string
+	relatedID, related        string
+	entity, sourcedID, reason string
+	actionable                bool
+}
+
+func (v *View) spell(f Finding) spelled {
+	out := spelled{
+		entity: record.EntityName(f.Entity), sourcedID: v.id(f.Entity, f.Row),
+		schoolID: v.Orgs.ID(uint32(f.School)), school: v.Text(v.Orgs.Rows[f.School].Name),
+		actionable: !f.Informational, reason: v.reasons[f.Reason],
 	}
 	switch f.Entity {
 	case typev1.Entity_ENTITY_ORGS:
-		out.DisplayName = v.Text(v.Orgs.Rows[f.Row].Name)
+		out.name = v.Text(v.Orgs.Rows[f.Row].Name)
 	case typev1.Entity_ENTITY_ACADEMIC_SESSIONS:
-		out.DisplayName = v.Text(v.Sessions.Rows[f.Row].Title)
+		out.name = v.Text(v.Sessions.Rows[f.Row].Title)
 	case typev1.Entity_ENTITY_CLASSES:
 		c := &v.Classes.Rows[f.Row]
-		out.DisplayName, out.Grades = v.Text(c.Title), v.ClassGrades(c)
+		out.name, out.grades = v.Text(c.Title), v.ClassGradeTexts(c)
 	case typev1.Entity_ENTITY_USERS:
 		u := &v.Users.Rows[f.Row]
-		out.DisplayName, out.Email = v.name(u), v.Text(u.Email)
-		out.Role, out.Grades = v.role(u, f.Role), v.Grades(u)
+		out.name, out.email = v.name(u), v.Text(u.Email)
+		out.role, out.grades = v.role(u, f.Role), v.GradeTexts(u)
 	case typev1.Entity_ENTITY_ENROLLMENTS:
 		e := &v.Enrollments.Rows[f.Row]
 		u := v.user(e.User)
-		out.DisplayName, out.Email, out.Grades = v.name(u), v.Text(u.Email), v.Grades(u)
-		out.Role = string(familyNames[e.Family])
-		out.UserSourcedId = v.Users.ID(uint32(e.User))
+		out.name, out.email, out.grades = v.name(u), v.Text(u.Email), v.GradeTexts(u)
+		out.role, out.user = string(familyNames[e.Family]), v.Users.ID(uint32(e.User))
 	}
-	switch out.RelatedSourcedId = v.id(f.RelatedEntity, f.Related); f.RelatedEntity {
+	switch out.relatedID = v.id(f.RelatedEntity, f.Related); f.RelatedEntity {
 	case typev1.Entity_ENTITY_CLASSES:
-		out.RelatedName = v.Text(v.Classes.Rows[f.Related].Title)
+		out.related = v.Text(v.Classes.Rows[f.Related].Title)
 	case typev1.Entity_ENTITY_USERS:
 		u := &v.Users.Rows[f.Related]
-		out.RelatedName = v.name(u)
+		out.related = v.name(u)
 		// A guardian has no grade; the child has the one to look for.
-		if out.Grades == nil {
-			out.Grades = v.Grades(u)
+		if len(out.grades) == 0 {
+			out.grades = v.GradeTexts(u)
 		}
 	}
 	return out
+}
+
+// Proto spells a finding out, except for the check.
+func (v *View) Proto(f Finding) *readinessv1.ReadinessFinding {
+	s := v.spell(f)
+	out := &readinessv1.ReadinessFinding{
+		Entity: s.entity, SourcedId: s.sourcedID, DisplayName: s.name, Role: s.role, Email: s.email,
+		SchoolId: s.schoolID, SchoolName: s.school, RelatedSourcedId: s.relatedID, RelatedName: s.related,
+		Actionable: s.actionable, Reason: s.reason, UserSourcedId: s.user,
+	}
+	for _, g := range s.grades {
+		out.Grades = append(out.Grades, v.Text(g))
+	}
+	return out
+}
+
+// AppendEncoded appends the encoding of Proto: reports of large districts have so
+// many findings that making messages of them takes most of the time. A test
+// compares the two.
+func (v *View) AppendEncoded(b []byte, f Finding) []byte {
+	s := v.spell(f)
+	text := func(field protowire.Number, value string) {
+		if value != "" {
+			b = protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), value)
+		}
+	}
+	text(2, s.entity)
+	text(3, s.sourcedID)
+	text(4, s.name)
+	text(5, s.role)
+	text(6, s.email)
+	text(7, s.schoolID)
+	text(8, s.school)
+	for _, g := range s.grades { // also empty ones
+		b = protowire.AppendString(protowire.AppendTag(b, 9, protowire.BytesType), v.Text(g))
+	}
+	text(10, s.relatedID)
+	text(11, s.related)
+	if s.actionable {
+		b = protowire.AppendVarint(protowire.AppendTag(b, 12, protowire.VarintType), 1)
+	}
+	text(13, s.reason)
+	text(14, s.user)
+	return b
 }
 
 // Schools counts what a check has found by school.

@@ -301,6 +301,9 @@ func (r *Replica) Grades(u *User) []string { return r.gradeTexts(u.grades) }
 // GradeTexts returns the grades of a user as texts of the replica.
 func (r *Replica) GradeTexts(u *User) []Text { return r.grades.get(u.grades) }
 
+// ClassGradeTexts returns the grades of a class as texts of the replica.
+func (r *Replica) ClassGradeTexts(c *Class) []Text { return r.grades.get(c.grades) }
+
 // ClassGrades returns the grades of a class.
 func (r *Replica) ClassGrades(c *Class) []string { return r.gradeTexts(c.grades) }
 

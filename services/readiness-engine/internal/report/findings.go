@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
 	"gocloud.dev/blob"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
@@ -30,7 +32,11 @@ type findings struct{ bucket *blob.Bucket }
 const (
 	frameFindings = 1000
 	contentType   = "application/zstd"
+	smallBlob     = 1 << 20 // what is larger goes to the bucket before its name is known
 )
+
+// frameField is the number of FindingsFrame.findings.
+var frameField = (&readinessv1.FindingsFrame{}).ProtoReflect().Descriptor().Fields().ByName("findings").Number()
 
 var (
 	encoder = sync.OnceValues(func() (*zstd.Encoder, error) {
@@ -43,25 +49,31 @@ var (
 
 // write stores what a check found for a report and returns where.
 func (f findings) write(ctx context.Context, district, report string, v *check.View, res *check.Result) (*readinessv1.StoredFindings, error) {
-	return f.store(ctx, district, report, res.Check.ID, func(yield func(*readinessv1.ReadinessFinding, error) bool) {
-		for _, found := range res.Findings {
-			if !yield(v.Proto(found), nil) {
+	return f.store(ctx, district, report, res.Check.ID, func(yield func([]byte, error) bool) {
+		var encoded []byte
+		for i := range res.Findings {
+			encoded = v.AppendEncoded(encoded[:0], res.Findings[i])
+			if !yield(encoded, nil) {
 				return
 			}
 		}
 	})
 }
 
-// store keeps the findings of one check.
-func (f findings) store(ctx context.Context, district, report, checkID string, found iter.Seq2[*readinessv1.ReadinessFinding, error]) (*readinessv1.StoredFindings, error) {
+// store keeps the encoded findings of one check.
+func (f findings) store(ctx context.Context, district, report, checkID string, found iter.Seq2[[]byte, error]) (*readinessv1.StoredFindings, error) {
 	stored := &readinessv1.StoredFindings{CheckId: checkID}
 	// The name is known at the end only.
 	unnamed := unnamed(district, report) + uuid.NewString()
 	hash := sha256.New()
-	err := f.writeFrames(ctx, unnamed, hash, found, stored)
+	small, err := f.writeFrames(ctx, unnamed, hash, found, stored)
 	if err == nil && stored.Count > 0 {
 		stored.Blob = district + "/" + checkID + "/" + hex.EncodeToString(hash.Sum(nil))
-		err = f.rename(ctx, unnamed, stored.Blob)
+		if small != nil {
+			err = f.create(ctx, stored.Blob, bytes.NewReader(small))
+		} else {
+			err = f.rename(ctx, unnamed, stored.Blob)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write findings of %s in %s: %w", checkID, district, err)
@@ -72,37 +84,38 @@ func (f findings) store(ctx context.Context, district, report, checkID string, f
 // unnamed is where the blobs of a report are that have no name yet.
 func unnamed(district, report string) string { return district + "/unnamed/" + report + "/" }
 
-func (f findings) rename(ctx context.Context, from, to string) error {
-	exists, err := f.bucket.Exists(ctx, to)
-	if err == nil && !exists {
-		err = f.copy(ctx, from, to)
-	}
-	return errors.Join(err, f.bucket.Delete(ctx, from))
-}
-
-// copy makes a blob that survives a power cut: a report that is completed names it.
-func (f findings) copy(ctx context.Context, from, to string) (err error) {
+func (f findings) rename(ctx context.Context, from, to string) (err error) {
 	in, err := f.bucket.NewReader(ctx, from, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	out, err := durable.Create(ctx, f.bucket, to, contentType)
+	err = f.create(ctx, to, in)
+	return errors.Join(err, in.Close(), f.bucket.Delete(ctx, from))
+}
+
+// create makes a blob, unless it is there, that survives a power cut: a report
+// that is completed names it.
+func (f findings) create(ctx context.Context, name string, content io.Reader) error {
+	if exists, err := f.bucket.Exists(ctx, name); err != nil || exists {
+		return err
+	}
+	out, err := durable.Create(ctx, f.bucket, name, contentType)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(out, in); err != nil {
+	if _, err := io.Copy(out, content); err != nil {
 		out.Abort()
 		return err
 	}
 	return out.Close()
 }
 
-// writeFrames writes a blob; none if nothing was found.
-func (f findings) writeFrames(ctx context.Context, key string, hash io.Writer, found iter.Seq2[*readinessv1.ReadinessFinding, error], stored *readinessv1.StoredFindings) (err error) {
+// writeFrames compresses findings by frames. It returns them if they are few,
+// and else writes them to an unnamed blob.
+func (f findings) writeFrames(ctx context.Context, unnamed string, hash io.Writer, found iter.Seq2[[]byte, error], stored *readinessv1.StoredFindings) (small []byte, err error) {
 	enc, err := encoder()
 	if err != nil {
-		return fmt.Errorf("prepare compression: %w", err)
+		return nil, fmt.Errorf("prepare compression: %w", err)
 	}
 	ctx, abandon := context.WithCancel(ctx)
 	defer abandon()
@@ -116,41 +129,49 @@ func (f findings) writeFrames(ctx context.Context, key string, hash io.Writer, f
 		}
 		err = errors.Join(err, object.Close())
 	}()
-	frame := &readinessv1.FindingsFrame{}
 	var plain, packed []byte
-	flush := func() (err error) {
-		if len(frame.Findings) == 0 {
+	inFrame := int32(0)
+	flush := func() error {
+		if inFrame == 0 {
+			return context.Cause(ctx)
+		}
+		packed = enc.EncodeAll(plain, packed[:0])
+		_, _ = hash.Write(packed) // never fails
+		stored.Frames = append(stored.Frames, uint32(len(packed)))
+		stored.Count += inFrame
+		plain, inFrame = plain[:0], 0
+		if object == nil && len(small)+len(packed) <= smallBlob {
+			small = append(small, packed...)
 			return context.Cause(ctx)
 		}
 		if object == nil {
-			if object, err = f.bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: contentType}); err != nil {
+			var err error
+			if object, err = f.bucket.NewWriter(ctx, unnamed, &blob.WriterOptions{ContentType: contentType}); err != nil {
 				return err
 			}
+			if _, err := object.Write(small); err != nil {
+				return err
+			}
+			small = nil
 		}
-		if plain, err = (proto.MarshalOptions{}).MarshalAppend(plain[:0], frame); err != nil {
+		if _, err := object.Write(packed); err != nil {
 			return err
 		}
-		packed = enc.EncodeAll(plain, packed[:0])
-		if _, err := io.MultiWriter(object, hash).Write(packed); err != nil {
-			return err
-		}
-		stored.Frames = append(stored.Frames, uint32(len(packed)))
-		stored.Count += int32(len(frame.Findings))
-		frame.Findings = frame.Findings[:0]
 		return context.Cause(ctx)
 	}
-	for found, err := range found {
+	for encoded, err := range found {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		frame.Findings = append(frame.Findings, found)
-		if len(frame.Findings) == frameFindings {
+		plain = protowire.AppendBytes(protowire.AppendTag(plain, frameField, protowire.BytesType), encoded)
+		if inFrame++; inFrame == frameFindings {
 			if err := flush(); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return flush()
+	err = flush()
+	return small, err
 }
 
 var errDamaged = errors.New("the stored findings are damaged")

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
@@ -51,6 +52,9 @@ func deskOf(rep *replica.Replica, now time.Time, edition int32) *desk {
 	}
 	return d
 }
+
+// writers is how many checks of a report are written at a time.
+const writers = 6
 
 // content is all that the checks say for a report.
 type content struct {
@@ -163,21 +167,32 @@ func (r *Runner) look(ctx context.Context, q *readinessv1.QueuedReport, edition 
 		ctx, span := tracer.Start(ctx, "run checks")
 		defer span.End()
 		d := deskOf(rep, r.now(), edition)
-		for _, c := range check.Catalogue() {
-			res := d.view.Result(c)
-			known, ok := d.kept[c]
-			if !ok || known.version != res.Version {
-				at, err := r.reports.findings.write(ctx, q.GetDistrict(), q.GetReportId(), d.view, &res)
-				if err != nil {
-					return err
-				}
-				known = paper{res.Version, at, d.view.Schools(&res)}
-				d.kept[c] = known
+		checks := check.Catalogue()
+		results, papers := make([]check.Result, len(checks)), make([]paper, len(checks))
+		// The findings that read differently than before are written side by side:
+		// each has to reach the disk.
+		group, writing := errgroup.WithContext(ctx)
+		group.SetLimit(writers)
+		for i, c := range checks {
+			results[i] = d.view.Result(c)
+			if papers[i] = d.kept[c]; papers[i].findings != nil && papers[i].version == results[i].Version {
+				continue
 			}
-			made.results = append(made.results, res.Proto(d.view.Diagnose(&res, countBefore(before, c.ID))))
-			made.findings = append(made.findings, known.findings)
-			if len(known.schools.GetSchools()) > 0 {
-				made.schools = append(made.schools, known.schools)
+			group.Go(func() (err error) {
+				papers[i] = paper{version: results[i].Version, schools: d.view.Schools(&results[i])}
+				papers[i].findings, err = r.reports.findings.write(writing, q.GetDistrict(), q.GetReportId(), d.view, &results[i])
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		for i, c := range checks {
+			d.kept[c] = papers[i]
+			made.results = append(made.results, results[i].Proto(d.view.Diagnose(&results[i], countBefore(before, c.ID))))
+			made.findings = append(made.findings, papers[i].findings)
+			if len(papers[i].schools.GetSchools()) > 0 {
+				made.schools = append(made.schools, papers[i].schools)
 			}
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"iter"
 
 	"gocloud.dev/blob"
+	"google.golang.org/protobuf/proto"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	"github.com/securly/sync/services/readiness-engine/internal/replica"
@@ -88,13 +89,15 @@ func (f findings) without(ctx context.Context, district string, stored *readines
 	if !has {
 		return nil, nil
 	}
-	return f.store(ctx, district, "erasure", stored.GetCheckId(), func(yield func(*readinessv1.ReadinessFinding, error) bool) {
+	return f.store(ctx, district, "erasure", stored.GetCheckId(), func(yield func([]byte, error) bool) {
 		for found, err := range f.read(ctx, stored, 0) {
+			var encoded []byte
 			if err == nil {
 				found.CheckId = ""
 				blank(found, user)
+				encoded, err = proto.Marshal(found)
 			}
-			if !yield(found, err) || err != nil {
+			if !yield(encoded, err) || err != nil {
 				return
 			}
 		}

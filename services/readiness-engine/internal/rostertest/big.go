@@ -3,6 +3,7 @@ package rostertest
 import (
 	"context"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -16,8 +17,8 @@ import (
 	"github.com/securly/sync/services/platform/record"
 )
 
-// Big serves one large district for benchmarks. Its records are outside of the
-// heap, so that what is measured there is the engine's own.
+// Big serves one large district for benchmarks, under every name. Its records are
+// outside of the heap, so that what is measured there is the engine's own.
 type Big struct {
 	rosterv1.UnimplementedRosterServiceServer
 
@@ -26,8 +27,7 @@ type Big struct {
 	ends   []uint32 // of each body
 
 	mu      sync.Mutex
-	head    int32
-	changes [][]byte // of revision head, when it is past the first
+	changes [][][]byte // of the second revision and those after
 }
 
 // NewBig returns a store whose revision 1 holds the records.
@@ -37,7 +37,7 @@ func NewBig(records iter.Seq[*typev1.Record]) (*Big, error) {
 		id       string
 		from, to uint32
 	}
-	b := &Big{head: 1, total: map[string]int32{}}
+	b := &Big{total: map[string]int32{}}
 	var all []byte
 	var order []body
 	for r := range records {
@@ -83,45 +83,61 @@ func (b *Big) Body(i int) []byte {
 	return b.bodies[from:b.ends[i]]
 }
 
-// Commit makes the next revision; only its own changes can be watched.
+// Commit makes the next revision.
 func (b *Big) Commit(changes [][]byte) int32 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.head++
-	b.changes = changes
-	return b.head
+	b.changes = append(b.changes, changes)
+	return int32(len(b.changes)) + 1
 }
 
 // GetSummary answers with the head and the number of records.
 func (b *Big) GetSummary(context.Context, *rosterv1.GetSummaryRequest) (*rosterv1.Summary, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &rosterv1.Summary{Revision: b.head, Total: b.total}, nil
+	return &rosterv1.Summary{Revision: int32(len(b.changes)) + 1, Total: b.total}, nil
 }
 
-// Export sends revision 1.
-func (b *Big) Export(_ *rosterv1.ExportRequest, stream grpc.ServerStreamingServer[rosterv1.ExportResponse]) error {
-	var part [][]byte
-	for i := range b.Len() {
-		part = append(part, b.Body(i))
-		if len(part) == batch || i == b.Len()-1 {
-			if err := stream.Send(exportResponse(1, part)); err != nil {
-				return err
+// after returns the changes of the revisions after one, up to another.
+func (b *Big) after(revision, last int32) [][][]byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changes[revision-1 : min(int(last)-1, len(b.changes))]
+}
+
+// Export sends a revision: the first one, and what has changed since.
+func (b *Big) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingServer[rosterv1.ExportResponse]) error {
+	send := func(n int, body func(i int) []byte) error {
+		var part [][]byte
+		for i := range n {
+			part = append(part, body(i))
+			if len(part) == batch || i == n-1 {
+				if err := stream.Send(exportResponse(req.Revision, part)); err != nil {
+					return err
+				}
+				part = part[:0]
 			}
-			part = part[:0]
+		}
+		return nil
+	}
+	if err := send(b.Len(), b.Body); err != nil {
+		return err
+	}
+	for _, changes := range b.after(1, req.Revision) {
+		if err := send(len(changes), func(i int) []byte { return changes[i] }); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// Watch sends the changes of the head.
-func (b *Big) Watch(_ *rosterv1.WatchRequest, stream grpc.ServerStreamingServer[rosterv1.WatchResponse]) error {
-	b.mu.Lock()
-	head, changes := b.head, b.changes
-	b.mu.Unlock()
-	for _, m := range revision(head, changes) {
-		if err := stream.Send(m); err != nil {
-			return err
+// Watch sends the revisions that are there.
+func (b *Big) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServer[rosterv1.WatchResponse]) error {
+	for i, changes := range b.after(req.After, math.MaxInt32) {
+		for _, m := range revision(req.After+int32(i)+1, changes) {
+			if err := stream.Send(m); err != nil {
+				return err
+			}
 		}
 	}
 	<-stream.Context().Done()
