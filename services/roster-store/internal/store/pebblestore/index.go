@@ -27,7 +27,7 @@ type indexBuilder struct {
 	terms [search.Fields]map[string]uint32 // by field
 	last  [search.Fields]uint32            // the term each field had last
 	names []search.Term
-	pairs []posting
+	pairs pairs
 	ids   []byte
 	ends  []uint32
 
@@ -39,6 +39,20 @@ type indexBuilder struct {
 
 // posting says that the record with a number has a term.
 type posting struct{ term, record uint32 }
+
+// pairs grow without being copied: a large slice would be in memory twice.
+type pairs [][]posting
+
+const pairsChunk = 32 << 10
+
+func (p *pairs) add(x posting) {
+	last := len(*p) - 1
+	if last < 0 || len((*p)[last]) == pairsChunk {
+		*p = append(*p, make([]posting, 0, pairsChunk))
+		last++
+	}
+	(*p)[last] = append((*p)[last], x)
+}
 
 func newIndexBuilder(d *district, dir string, e store.Entity) *indexBuilder {
 	x := &indexBuilder{d: d, dir: dir, entity: e, lengths: map[search.Term]int{}, schools: map[string]int{}}
@@ -71,7 +85,7 @@ func (x *indexBuilder) term(n uint32, t search.Term) {
 		// Hardly ever does one come twice, so it is not looked up; flush puts
 		// together what is the same.
 		x.names = append(x.names, t)
-		x.pairs = append(x.pairs, posting{uint32(len(x.names) - 1), n})
+		x.pairs.add(posting{uint32(len(x.names) - 1), n})
 		return
 	}
 	// Often a field says the same as in the record before.
@@ -85,25 +99,30 @@ func (x *indexBuilder) term(n uint32, t search.Term) {
 		}
 		x.last[t.Field] = k
 	}
-	x.pairs = append(x.pairs, posting{k, n})
+	x.pairs.add(posting{k, n})
 }
 
 // flush writes a run.
 func (x *indexBuilder) flush() error {
 	// The pairs are grouped by counting; only the distinct terms are sorted.
 	starts := make([]uint32, len(x.names)+1)
-	for _, p := range x.pairs {
-		starts[p.term+1]++
+	for _, chunk := range x.pairs {
+		for _, p := range chunk {
+			starts[p.term+1]++
+		}
 	}
 	for i := range x.names {
 		starts[i+1] += starts[i]
 	}
-	records := make([]uint32, len(x.pairs))
+	records := make([]uint32, starts[len(x.names)])
 	fill := slices.Clone(starts[:len(x.names)])
-	for _, p := range x.pairs {
-		records[fill[p.term]] = p.record
-		fill[p.term]++
+	for _, chunk := range x.pairs {
+		for _, p := range chunk {
+			records[fill[p.term]] = p.record
+			fill[p.term]++
+		}
 	}
+	x.pairs = nil
 	order := make([]uint32, len(x.names))
 	for i := range order {
 		order[i] = uint32(i)
@@ -142,7 +161,7 @@ func (x *indexBuilder) flush() error {
 	for _, m := range x.terms {
 		clear(m)
 	}
-	x.names, x.pairs, x.ids, x.ends = x.names[:0], x.pairs[:0], x.ids[:0], x.ends[:0]
+	x.names, x.ids, x.ends = x.names[:0], x.ids[:0], x.ends[:0]
 	return out.close()
 }
 
