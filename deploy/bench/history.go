@@ -71,25 +71,22 @@ type side struct {
 // machine does meets both, and counts the middle of several tries.
 func (t *table) compare(ctx context.Context, sides [2]side, day func(int) (string, error)) error {
 	const tries = 5
-	next := nights + 1
 	for _, w := range []struct {
 		name string
-		do   func(s side, try int) error
+		do   func(s side, zip string) error
 	}{
-		{"pages", func(s side, _ int) error { _, err := pages(ctx, s.c, 20); return err }},
-		{"export", func(s side, _ int) error { _, err := export(ctx, s.hub, s.c); return err }},
-		{"sync, 1 % changed", func(s side, try int) error {
-			zip, err := day(next + 1 + try)
-			if err != nil {
-				return err
-			}
-			return synced(ctx, s.c, zip, true)
-		}},
+		{"pages", func(s side, _ string) error { _, err := pages(ctx, s.c, 20); return err }},
+		{"export", func(s side, _ string) error { _, err := export(ctx, s.hub, s.c); return err }},
+		{"sync, 1 % changed", func(s side, zip string) error { return synced(ctx, s.c, zip, true) }},
 	} {
 		var uses [2][]usage
 		for try := range tries {
+			zip, err := day(nights + 2 + try)
+			if err != nil {
+				return err
+			}
 			for i, s := range sides {
-				u, err := t.measure(s.hub, func() error { return w.do(s, try) })
+				u, err := t.measure(s.hub, func() error { return w.do(s, zip) })
 				if err != nil {
 					return err
 				}
