@@ -43,18 +43,20 @@ func byteExact(t *testing.T, s suite) {
 	commit(t, s, "first")
 	require.Equal(t, store.Counts{Received: len(ids), Updated: len(ids)}, delta(t, s, "second", people("Second")...).Counts[users])
 
-	var planned []string
-	q := store.ChangeQuery{Entity: users, Limit: 5}
-	for more := true; more; {
-		p, err := s.PlanChanges(t.Context(), district, "second", q)
-		require.NoError(t, err)
-		for _, c := range p.Changes {
-			planned = append(planned, c.ID)
-			q.After = store.Position{Entity: c.Entity, ID: c.ID}
+	if s.excused["PlanChangesShowBeforeAndAfter"] == "" {
+		var planned []string
+		q := store.ChangeQuery{Entity: users, Limit: 5}
+		for more := true; more; {
+			p, err := s.PlanChanges(t.Context(), district, "second", q)
+			require.NoError(t, err)
+			for _, c := range p.Changes {
+				planned = append(planned, c.ID)
+				q.After = store.Position{Entity: c.Entity, ID: c.ID}
+			}
+			more = p.More
 		}
-		more = p.More
+		require.Equal(t, ids, planned)
 	}
-	require.Equal(t, ids, planned)
 	commit(t, s, "second")
 	require.Zero(t, complete(t, s, "same", people("Second")...).Changes())
 
