@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -71,6 +72,9 @@ func (s *Server) position(ctx context.Context, req *rosterv1.ListRecordsRequest,
 	return store.Revision(rev), string(position[n:]), nil // sealed by ListRecords
 }
 
+// separators lets a name be searched as it is listed: "Last, First".
+var separators = strings.NewReplacer(",", " ", ";", " ")
+
 func queryOf(req *rosterv1.ListRecordsRequest) (store.Query, error) {
 	e, err := entityOf(req.GetEntity())
 	if err != nil {
@@ -78,7 +82,7 @@ func queryOf(req *rosterv1.ListRecordsRequest) (store.Query, error) {
 	}
 	q := store.Query{
 		Entity: e, SourcedID: req.GetSourcedId(), Role: req.GetRole(), Email: req.GetEmail(), OrgID: req.GetOrgId(),
-		ClassID: req.GetClassId(), UserID: req.GetUserId(), Status: req.GetStatus(), SchoolID: req.GetSchoolId(), Text: req.GetQ(),
+		ClassID: req.GetClassId(), UserID: req.GetUserId(), Status: req.GetStatus(), SchoolID: req.GetSchoolId(), Text: separators.Replace(req.GetQ()),
 	}
 	users := e == typev1.Entity_ENTITY_USERS
 	enrollments := e == typev1.Entity_ENTITY_ENROLLMENTS
@@ -120,7 +124,8 @@ func (s *Server) namedRevision(ctx context.Context, district, field, asOf string
 		}
 		return store.Revision(n), nil
 	}
-	t, err := time.Parse(time.RFC3339, asOf)
+	// A plus that was not escaped arrives as a space.
+	t, err := time.Parse(time.RFC3339, strings.Replace(asOf, " ", "+", 1))
 	if err != nil {
 		day, dayErr := time.Parse(time.DateOnly, asOf)
 		if dayErr != nil {
