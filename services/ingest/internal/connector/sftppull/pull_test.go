@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -193,23 +194,23 @@ func TestResumes(t *testing.T) {
 		require.Less(t, sent[0]+sent[1]+sent[2], size+3<<20, "what was there is not fetched again")
 	})
 	t.Run("in a later call", func(t *testing.T) {
-		cut := true
-		p := newProxy(t, s.Port, func(connection, n int) bool { return !cut || connection == 1 && n < 3<<20 })
+		var mended atomic.Bool
+		p := newProxy(t, s.Port, func(connection, n int) bool { return mended.Load() || connection == 1 && n < 3<<20 })
 		req := s.request(t, map[string]any{"port": p.port})
 		_, err := sftppull.Connector{}.Pull(t.Context(), req)
 		require.ErrorIs(t, err, connector.ErrUnreachable)
-		cut = false
+		mended.Store(true)
 		require.Equal(t, text, pull(t, req)["users.csv"])
 		sent := p.sent()
 		require.Less(t, sent[len(sent)-1], size-1<<20)
 	})
 	t.Run("not with another file", func(t *testing.T) {
-		cut := true
-		p := newProxy(t, s.Port, func(connection, n int) bool { return !cut || connection == 1 && n < 3<<20 })
+		var mended atomic.Bool
+		p := newProxy(t, s.Port, func(connection, n int) bool { return mended.Load() || connection == 1 && n < 3<<20 })
 		req := s.request(t, map[string]any{"port": p.port})
 		_, err := sftppull.Connector{}.Pull(t.Context(), req)
 		require.ErrorIs(t, err, connector.ErrUnreachable)
-		cut = false
+		mended.Store(true)
 		other := random(size)
 		s.write(t, "users.csv", other, 90*time.Minute)
 		require.Equal(t, other, pull(t, req)["users.csv"])

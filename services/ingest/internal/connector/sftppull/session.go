@@ -27,7 +27,7 @@ const (
 	idleTimeout = time.Minute
 	// listBytes bounds what a server may send that is no file: names of 100,000
 	// files are less.
-	listBytes = 64 << 20
+	listBytes = 32 << 20
 )
 
 // hostKeys are asked for in this order. It is written down because the first
