@@ -147,6 +147,16 @@ func TestPulledSource(t *testing.T) {
 			return err == nil && len(left) == 0
 		}, testkit.Wait, 5*time.Millisecond)
 	})
+	t.Run("nobody there", func(t *testing.T) {
+		set := proto.CloneOf(source.GetSettings())
+		set.Fields["host"] = structpb.NewStringValue("127.0.0.2") // nobody listens there
+		_, err := h.sources.CreateSource(h.ctx, &ingestv1.CreateSourceRequest{District: "d", SourceId: "away", Source: &ingestv1.Source{Connector: "sftp-pull", Settings: set}})
+		require.NoError(t, err)
+		require.Equal(t, []string{"error SOURCE_UNREACHABLE :"}, messages(h.test("away")))
+		s := h.wait(h.startSync("away").GetSyncId())
+		require.Equal(t, ingestv1.SyncState_FAILED, s.GetState())
+		require.Equal(t, "SOURCE_UNREACHABLE", s.GetErrorReason())
+	})
 	t.Run("another host key", func(t *testing.T) {
 		server.RenewHostKey(t)
 		s := h.wait(h.startSync("files").GetSyncId())

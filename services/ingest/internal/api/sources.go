@@ -50,11 +50,14 @@ func (s *sources) ListConnectors(context.Context, *ingestv1.ListConnectorsReques
 	return catalogue.List(), nil
 }
 
-// check tells whether settings and secrets are such as the connector takes.
-func check(prefix string, d *connector.Description, settings *structpb.Struct, secrets map[string]string) error {
+func checkSettings(prefix string, d *connector.Description, settings *structpb.Struct) error {
 	if field, err := d.CheckSettings(settings); err != nil {
 		return invalid(strings.TrimSuffix(prefix+"settings."+field, "."), "%w", err)
 	}
+	return nil
+}
+
+func checkSecrets(prefix string, d *connector.Description, secrets map[string]string) error {
 	if name, err := d.CheckSecrets(secrets); err != nil {
 		return invalid(prefix+"secrets."+name, "%w", err)
 	}
@@ -111,7 +114,10 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if name == "" {
 		name = id
 	}
-	if err := check("source.", through.Describe(), req.GetSource().GetSettings(), req.GetSource().GetSecrets()); err != nil {
+	if err := checkSettings("source.", through.Describe(), req.GetSource().GetSettings()); err != nil {
+		return nil, err
+	}
+	if err := checkSecrets("source.", through.Describe(), req.GetSource().GetSecrets()); err != nil {
 		return nil, err
 	}
 	secrets, err := s.Secrets.Seal(ctx, state.Key(req.GetDistrict(), id), given(nil, req.GetSource().GetSecrets()))
@@ -224,11 +230,12 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	if err != nil {
 		return nil, err
 	}
-	settings := doc.Value.GetSource().GetSettings()
 	if changes("settings", next.GetSettings() != nil) {
-		settings = next.GetSettings()
+		if err := checkSettings("", through, next.GetSettings()); err != nil {
+			return nil, err
+		}
 	}
-	if err := check("", through, settings, next.GetSecrets()); err != nil {
+	if err := checkSecrets("", through, next.GetSecrets()); err != nil {
 		return nil, err
 	}
 	doc, err = s.Store.Sources.Modify(ctx, doc.ID, func(d *ingestv1.SourceDocument) error {

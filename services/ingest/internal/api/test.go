@@ -56,6 +56,10 @@ func (s *sources) TestSource(ctx context.Context, req *ingestv1.TestSourceReques
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
+	var wait *connector.NotReady
+	if errors.As(err, &wait) {
+		err = errs.Errorf(codes.FailedPrecondition, "PACKAGE_INCOMPLETE", "%s: test again when they are complete", wait.Reason)
+	}
 	var known *errs.Error
 	if !errors.As(err, &known) || !answer(known) {
 		return out, err

@@ -34,9 +34,6 @@ func (r *Runner) pullDir(s *ingestv1.SyncDocument) string {
 // kept. What the source was synced from before is taken again if it has nothing
 // else.
 func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
-	if after := s.GetPullAfter(); after != nil && r.deps.Now().Before(after.AsTime()) {
-		return errLater
-	}
 	source, err := r.deps.Store.Source(ctx, s.GetDistrict(), s.GetSync().GetSource())
 	if err != nil {
 		return err

@@ -127,11 +127,10 @@ func (p *pull) try(ctx context.Context) (_ *connector.Package, err error) {
 		return nil, err
 	}
 	if again.observed() != found.observed() {
-		err := p.changed(again)
 		if !p.Trial {
-			return nil, err
+			return nil, p.changed(again)
 		}
-		out.Notes = append(out.Notes, err.Error()+"; a sync waits until they are complete")
+		out.Notes = append(out.Notes, fmt.Sprintf("files in %s changed while they were fetched; a sync waits until they stay the same", again.folder))
 	}
 	for i, f := range found.files {
 		out.Files = append(out.Files, connector.File{Name: f.Name, Path: p.local(i)})
