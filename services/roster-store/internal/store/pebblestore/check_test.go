@@ -54,9 +54,13 @@ func problems(t *testing.T, s *Store, id store.DistrictID, repair bool) []store.
 }
 
 func TestCheckNamesAndRepairs(t *testing.T) {
-	s, err := Open(Config{Dir: t.TempDir(), MaxOpen: 4})
+	const id = "broken"
+	sound := t.TempDir()
+	s, err := Open(Config{Dir: sound})
 	require.NoError(t, err)
-	defer s.Close()
+	breakable(t, s, id)
+	require.Empty(t, problems(t, s, id, true), "before")
+	require.NoError(t, s.Close())
 	family := listKey(spaceIndex, users, search.Term{Field: search.FieldText, Value: "frho"})
 	repaired := func(invariant, where string) store.Problem {
 		return store.Problem{Invariant: invariant, Where: where, Repaired: true}
@@ -183,10 +187,11 @@ func TestCheckNamesAndRepairs(t *testing.T) {
 		}, []store.Problem{left(brokenLost, `plan "open"`)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const id = "broken"
-			require.NoError(t, s.EraseDistrict(t.Context(), id))
-			breakable(t, s, id)
-			require.Empty(t, problems(t, s, id, true), "before")
+			dir := t.TempDir()
+			require.NoError(t, os.CopyFS(dir, os.DirFS(sound)))
+			s, err = Open(Config{Dir: dir})
+			require.NoError(t, err)
+			defer s.Close()
 			d, release, err := s.use(t.Context(), id)
 			require.NoError(t, err)
 			defer release()

@@ -15,7 +15,7 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
-var districts = flag.Int("districts", 300, "how many districts TestManyDistricts has")
+var districts = flag.Int("districts", 200, "how many districts TestManyDistricts has")
 
 // TestManyDistricts writes and reads thousands of districts, in turn and from
 // several goroutines, with few of them open at a time.

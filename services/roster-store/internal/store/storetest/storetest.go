@@ -121,7 +121,7 @@ func (s *suite) restart(t *testing.T) {
 // RunModel runs only the last case, which meets most of the others: enough for
 // another setting of an engine that has passed them.
 func RunModel(t *testing.T, open Opener) {
-	s := suite{open: open, dir: t.TempDir()}
+	s := suite{open: open, dir: t.TempDir(), small: true}
 	s.Store = open(t, s.dir)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	model(t, s)
@@ -131,7 +131,7 @@ func model(t *testing.T, s suite) {
 	for seed := range uint64(s.size(3, 2)) {
 		t.Run("", func(t *testing.T) {
 			require.NoError(t, s.EraseDistrict(t.Context(), district))
-			runModel(t, s, world{rand.New(rand.NewPCG(seed, 1)), s.size(900, 200)}, s.size(5, 3))
+			runModel(t, s, world{rand.New(rand.NewPCG(seed, 1)), s.size(600, 200)}, s.size(5, 3))
 		})
 	}
 }
