@@ -72,6 +72,11 @@ func (c *call) changes(rev store.Revision, yield func(store.Event, error) bool) 
 			}
 		}
 	}
+	// What was pruned meanwhile looks like nothing.
+	if err := c.still(rev); err != nil {
+		yield(store.Event{}, c.fail(err, "changes"))
+		return false
+	}
 	return yield(store.Event{Phase: store.End, Revision: info.RevisionInfo}, nil)
 }
 

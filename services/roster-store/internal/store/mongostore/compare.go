@@ -1,10 +1,13 @@
 package mongostore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
@@ -23,8 +26,9 @@ type staging struct {
 
 	entity  store.Entity
 	counts  store.Counts
-	changes []change
-	bytes   int
+	asked   []store.ImportRecord // wait for their live records, see ask
+	changes []change             // wait for what they replace, see flush
+	bytes   int                  // of both
 }
 
 // change waits for the record that it replaces to be looked up, many at once.
@@ -91,7 +95,8 @@ func (p *staging) feed(records iter.Seq2[store.ImportRecord, error]) error {
 	return context.Cause(p.c.ctx)
 }
 
-// liveRecords walks the live records of an entity by id.
+// liveRecords walks the live records of an entity by id. It is empty for one
+// that the candidate is not complete for.
 type liveRecords struct {
 	next func() ([]version, error, bool)
 	stop func()
@@ -101,7 +106,7 @@ type liveRecords struct {
 }
 
 func (l *liveRecords) close() {
-	if l != nil {
+	if l != nil && l.stop != nil {
 		l.stop()
 	}
 }
@@ -122,50 +127,91 @@ func (l *liveRecords) skip() { l.batch = l.batch[1:] }
 func (p *staging) begin(e store.Entity) *liveRecords {
 	p.entity, p.counts = e, p.plan.Counts[e]
 	l := &liveRecords{}
+	if !p.whole() {
+		return l
+	}
 	l.next, l.stop = iter.Pull2(p.c.s.batches(p.c.ctx, e, at(p.c.key, p.plan.Base), "", "_id", "d", "t", "b"))
 	return l
 }
 
+// whole tells whether the candidate is complete for the entity: all live records
+// are compared with it, else only those that it names.
+func (p *staging) whole() bool { return slices.Contains(p.complete, p.entity) }
+
 func (p *staging) put(r store.ImportRecord, old *liveRecords) error {
 	if r.Body != nil {
 		p.counts.Received++
+	}
+	if !p.whole() {
+		r.Body = slices.Clone(r.Body)
+		p.asked = append(p.asked, r)
+		if p.bytes += len(r.ID) + len(r.Body) + 100; len(p.asked) < batchCount && p.bytes < batchBytes {
+			return nil
+		}
+		return p.ask()
 	}
 	for {
 		v, err := old.peek()
 		switch {
 		case err != nil:
 			return err
-		case v != nil && v.Record < r.ID:
-			if err := p.passed(v); err != nil {
-				return err
-			}
-			old.skip()
-			continue
-		case r.Body == nil:
-			if v == nil || v.Record > r.ID {
-				return nil
-			}
-			old.skip()
-			return p.absent(v)
 		case v == nil || v.Record > r.ID:
-			return p.add(change{id: r.ID, hash: r.Hash, body: slices.Clone(r.Body)})
+			return p.compare(r, nil)
+		case v.Record == r.ID:
+			old.skip()
+			return p.compare(r, v)
+		}
+		if err := p.absent(v); err != nil {
+			return err
 		}
 		old.skip()
-		if record.Hash(v.Hash) == r.Hash {
-			p.counts.Unchanged++
-			return nil
-		}
-		return p.add(change{id: r.ID, base: v.Since, was: v.Tombstone, hash: r.Hash, body: slices.Clone(r.Body)})
 	}
 }
 
-// passed stages the removal of a live record that the candidate leaves out, if
-// it is complete.
-func (p *staging) passed(v *version) error {
-	if !slices.Contains(p.complete, p.entity) {
-		return nil
+// ask looks up the live records of those that wait, and stages what is left.
+func (p *staging) ask() error {
+	ids := make([]string, 0, len(p.asked))
+	for _, r := range p.asked {
+		ids = append(ids, r.ID)
 	}
-	return p.absent(v)
+	live := found{}
+	if err := p.c.s.ofIDs(p.c.ctx, p.entity, at(p.c.key, p.plan.Base), ids, live.add, find(indexRecord).SetProjection(bson.D{
+		{Key: "id", Value: 1}, {Key: "f", Value: 1}, {Key: "s", Value: 1}, {Key: "x", Value: 1}, {Key: "h", Value: 1},
+	})); err != nil {
+		return err
+	}
+	asked := p.asked
+	p.asked, p.bytes = nil, 0
+	for _, r := range asked {
+		var v *version
+		if known, ok := live[r.ID]; ok {
+			v = &known
+		}
+		if err := p.compare(r, v); err != nil {
+			return err
+		}
+	}
+	return p.flush()
+}
+
+// compare stages what a record changes of the live one, nil if there is none.
+func (p *staging) compare(r store.ImportRecord, v *version) error {
+	ch := change{id: r.ID, hash: r.Hash, body: r.Body}
+	switch {
+	case r.Body == nil && v == nil:
+		return nil
+	case r.Body == nil:
+		return p.absent(v)
+	case v != nil && bytes.Equal(v.Hash, r.Hash[:]):
+		p.counts.Unchanged++
+		return nil
+	case v != nil:
+		ch.base, ch.was = v.Since, v.Tombstone
+	}
+	if p.whole() {
+		ch.body = slices.Clone(r.Body)
+	}
+	return p.add(ch)
 }
 
 // absent stages the removal of a live record.
@@ -182,7 +228,7 @@ func (p *staging) end(old *liveRecords) error {
 		return nil
 	}
 	defer old.close()
-	for {
+	for p.whole() {
 		v, err := old.peek()
 		if err != nil {
 			return err
@@ -190,12 +236,12 @@ func (p *staging) end(old *liveRecords) error {
 		if v == nil {
 			break
 		}
-		if err := p.passed(v); err != nil {
+		if err := p.absent(v); err != nil {
 			return err
 		}
 		old.skip()
 	}
-	if err := p.flush(); err != nil {
+	if err := p.ask(); err != nil {
 		return err
 	}
 	p.plan.Counts[p.entity] = p.counts

@@ -155,6 +155,30 @@ func TestErrorsForTheLogNameNoRecord(t *testing.T) {
 	}
 }
 
+// TestDeltaLooksUpWhatItNames: what an import costs follows what it brings.
+func TestDeltaLooksUpWhatItNames(t *testing.T) {
+	p := startProcess(t, mongotest.Database(t))
+	prepare(t, p, "d1")
+	var looked []string
+	watch := func(e *event.CommandStartedEvent) {
+		if q, ok := queryOf(e); ok && strings.HasPrefix(q.coll, collVersions) {
+			looked = append(looked, q.shape(t))
+		}
+	}
+	p.watch.Store(&watch)
+	plan, err := p.Import(t.Context(), store.PlanHeader{District: "d1", Plan: "delta"}, candidate([]*typev1.Record{
+		org("s0", "New"), org("s1", "Changed"), org("s2", "South"), user("u2", "student"),
+	}))
+	p.watch.Store(nil)
+	require.NoError(t, err)
+	require.Equal(t, 2, plan.Changes())
+	require.Equal(t, []string{
+		"find versions d= f$lte u$gt id$in", // orgs
+		"find versions d= f$lte u$gt id$in", // the one that changes, with its body
+		"find versions d= f$lte u$gt id$in", // users
+	}, looked)
+}
+
 // TestProcessesRace lets two processes commit plans, each its own and some the
 // same, to one district.
 func TestProcessesRace(t *testing.T) {

@@ -283,6 +283,10 @@ func (r *reader) Scan(ctx context.Context, after store.Position, entities ...sto
 				}
 			}
 		}
+		// What was pruned meanwhile looks like nothing.
+		if err := v.still(v.rev); err != nil {
+			yield(store.Record{}, v.fail(err, "scan"))
+		}
 	}
 }
 
