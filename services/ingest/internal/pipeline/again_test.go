@@ -156,13 +156,51 @@ func TestKnownRowsMakeNoDifference(t *testing.T) {
 					change(r, files)
 				}
 				fresh := run(t, bucket, fmt.Sprintf("fresh%d/", day), files, nil)
+				before := known
 				known = run(t, bucket, fmt.Sprintf("day%d/", day+1), files, known.layer)
+				requireChanges(t, bucket, before, known)
 				require.Equal(t, fresh.entries, known.entries, "day %d", day)
 				require.Equal(t, fresh.findings, known.findings, "day %d", day)
 				require.Equal(t, fresh.counts, known.counts, "day %d", day)
 			}
 		})
 	}
+}
+
+// requireChanges checks that the layer files of a day tell what they differ in
+// from those of the day before.
+func requireChanges(t *testing.T, bucket *blob.Bucket, before, after result) {
+	t.Helper()
+	for name, f := range after.layer {
+		was := before.layer[name]
+		if f.GetKey() == was.GetKey() {
+			continue
+		}
+		require.Equal(t, was.GetKey(), f.GetSince())
+		got := hashes(t, bucket, was)
+		for c, err := range layer.ReadChanges(t.Context(), bucket, f.GetKey(), f.GetChanges()) {
+			require.NoError(t, err)
+			id := string(c.ID)
+			hash, there := got[id]
+			require.Equal(t, there, c.Was)
+			require.Equal(t, hash, c.Before.Hash)
+			require.NotEqual(t, hash, c.After.Hash)
+			if delete(got, id); c.Is {
+				got[id] = c.After.Hash
+			}
+		}
+		require.Equal(t, hashes(t, bucket, f), got)
+	}
+}
+
+func hashes(t *testing.T, bucket *blob.Bucket, f *ingestv1.LayerFile) map[string]record.Hash {
+	t.Helper()
+	out := map[string]record.Hash{}
+	for e, err := range layer.Read(t.Context(), bucket, f.GetKey(), f.GetRecords()) {
+		require.NoError(t, err)
+		out[string(e.ID)] = e.Hash
+	}
+	return out
 }
 
 func TestOnlyAnotherOrderWritesNothing(t *testing.T) {
