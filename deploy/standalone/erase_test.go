@@ -3,8 +3,10 @@ package standalone_test
 import (
 	"archive/zip"
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/securly/sync/deploy/standalone"
+	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/authn"
@@ -115,9 +118,9 @@ func faulty(t *testing.T, last string) []byte {
 		// Two students share an email, so that each is a finding with the other's name; the guardian has none.
 		"users.csv": "sourcedId,status,dateLastModified,enabledUser,orgSourcedIds,role,username,userIds,givenName,familyName,middleName,identifier,email,sms,phone,agentSourcedIds,grades,password\n" +
 			"u1,,,true,s,student,quokkaname,{Fed:wombatid},Numbatte," + last + ",Bilbyette,ident77310,potoroo@made-up.example,5550117731,5550117732,u3,05,\n" +
-			"u2,,,true,s,student,tim,,Tim,Tree,,200,potoroo@made-up.example,,,,05,\n" +
+			"u2,,,true,s,student,tim,,Tim,Treesome,,200,potoroo@made-up.example,,,,05,\n" +
 			"u3,,,true,s,guardian,gus,,Gus,Guardian,,300,,,,u1,,\n" +
-			"u4,,,true,s,teacher,tom,,Tom,Teach,,400,tom@made-up.example,,,,,\n",
+			"u4,,,true,s,teacher,tom,,Tom,Teacherly,,400,tom@made-up.example,,,,,\n",
 		"demographics.csv": "sourcedId,status,dateLastModified,birthDate,sex,cityOfBirth\nu1,,,2014-03-07,female,Kookaburraville\n",
 		"enrollments.csv": "sourcedId,status,dateLastModified,classSourcedId,schoolSourcedId,userSourcedId,role,primary,beginDate,endDate\n" +
 			"e1,,,cl,s,u1,student,,2026-08-15,2099-06-15\ne2,,,cl,s,u4,teacher,true,2026-08-15,2099-06-15\ne3,,,cl,s,u3,student,,,\n",
@@ -168,7 +171,7 @@ func TestAnErasedPersonIsNowhere(t *testing.T) {
 	}
 	for _, f := range findings {
 		if f.GetSourcedId() == "u2" {
-			require.Equal(t, "Tim Tree", f.GetDisplayName(), "others stay")
+			require.Equal(t, "Tim Treesome", f.GetDisplayName(), "others stay")
 		}
 	}
 	require.Empty(t, doctor(t, dir, false))
@@ -182,6 +185,31 @@ func TestAnErasedPersonIsNowhere(t *testing.T) {
 	for _, part := range []string{"roster-store", "ingest/files/layers", "readiness-engine/findings", "ingest/documents"} {
 		require.Empty(t, holding(t, filepath.Join(dir, part), secretWords...), part)
 	}
+	require.Empty(t, doctor(t, dir, false))
+
+	// Over HTTP, as a district's own client.
+	issued, err := authv1.NewAuthServiceClient(h.conn).IssueToken(t.Context(), &authv1.IssueTokenRequest{ClientId: clientID, ClientSecret: clientSecret})
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.URL()+"/v1/districts/d/users:erase", strings.NewReader(`{"sourcedId":"u2"}`))
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+issued.GetAccessToken())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testkit.Wait}
+	res, err := client.Do(req)
+	require.NoError(t, err)
+	answer, err := io.ReadAll(res.Body)
+	require.NoError(t, errors.Join(err, res.Body.Close()))
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	require.Contains(t, string(answer), `"layerFiles":1`)
+	require.Empty(t, holding(t, dir, append(secretWords, "potoroo", "Treesome")...))
+
+	// While no hub runs.
+	h.stop()
+	o, err = standalone.Connect(t.Context(), dir, testkit.Log(t))
+	require.NoError(t, err)
+	_, err = o.ErasePerson(t.Context(), "d", "u4")
+	require.NoError(t, err)
+	require.NoError(t, o.Close())
+	require.Empty(t, holding(t, dir, "tom@made-up", "Teacherly"))
 	require.Empty(t, doctor(t, dir, false))
 }
 

@@ -131,8 +131,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.runner = syncrun.New(syncrun.Config{
 		Concurrency: cfg.Concurrency, Sweep: cfg.Sweep, Progress: min(time.Second, cfg.Sweep), TempDir: cfg.TempDir, MaxPackage: cfg.MaxUpload, Patience: time.Minute,
 		Thresholds: plan.DefaultThresholds(),
-	}, syncrun.Deps{Store: store, Leases: leases, Secrets: sealer, RosterUpkeep: deps.RosterUpkeep, ReadinessUpkeep: deps.ReadinessUpkeep,
-		Roster: deps.Roster, Bus: deps.Bus, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now})
+	}, syncrun.Deps{
+		Store: store, Leases: leases, Secrets: sealer, RosterUpkeep: deps.RosterUpkeep, ReadinessUpkeep: deps.ReadinessUpkeep,
+		Roster: deps.Roster, Bus: deps.Bus, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now,
+	})
 	s.api = api.Deps{
 		Store: store, Leases: leases, Roster: deps.Roster, Readiness: deps.Readiness, Bus: deps.Bus, Blobs: deps.Blobs,
 		Tokens: pagetoken.New(cfg.TokenKey), Secrets: sealer, Log: deps.Log, Now: deps.Now, Wake: s.runner.Wake, ErasePerson: s.runner.ErasePerson,

@@ -140,8 +140,8 @@ func (c *check) all(ctx context.Context) error {
 func (c *check) checkDistrict(ctx context.Context) error {
 	made, head, err := c.revisions(ctx)
 	if errors.Is(err, authn.ErrDistrictNotFound) {
-		if _, err := c.Store.District(ctx, c.district); err != nil {
-			return nil //nolint:nilerr // it was deleted meanwhile
+		if _, gone := c.Store.District(ctx, c.district); errors.Is(gone, err) {
+			return nil // it was deleted meanwhile
 		}
 		err = c.problem("district "+c.district, "a district without a roster", nil)
 	}
