@@ -82,7 +82,9 @@ func TestSettingsActOnTheNextReading(t *testing.T) {
 		},
 		"off but for one school": {
 			[]*readinessv1.CheckRule{{CheckId: email, Mode: readinessv1.CheckMode_OFF}, {CheckId: email, SchoolId: "s2", Mode: readinessv1.CheckMode_COUNTED}},
-			"", [2]int32{1, 1}, []string{"c", "securlyinternal:1"},
+			"",
+			[2]int32{1, 1},
+			[]string{"c", "securlyinternal:1"},
 		},
 		"for another product": {
 			[]*readinessv1.CheckRule{{CheckId: email, Product: "home", Mode: readinessv1.CheckMode_OFF}}, "filter", [2]int32{3, 1}, []string{"a", "b", "c", "securlyinternal:1"},
@@ -115,7 +117,7 @@ func TestSettingsActOnTheNextReading(t *testing.T) {
 			require.EqualValues(t, c.want[0], counting)
 			yes := true
 			_, total = e.findings(&readinessv1.ListReadinessFindingsRequest{Report: "rev-1", CheckId: email, Product: c.product, Actionable: &yes})
-			require.EqualValues(t, c.want[0], total)
+			require.Equal(t, c.want[0], total)
 		})
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/platform/sheet"
 	"github.com/securly/sync/services/readiness-engine/internal/check"
 )
@@ -22,7 +24,7 @@ const chunkBytes = 256 << 10
 var csvHeader = []string{
 	"Check", "Check ID", "Severity", "Actionable", "Reason",
 	"School", "School ID", "Grade", "Name", "Role", "Email",
-	"Entity", "Securly Internal ID", "Related Name", "Related Securly Internal ID", "How To Fix",
+	"Entity", "Securly Internal ID", "User Securly Internal ID", "Related Name", "Related Securly Internal ID", "How To Fix",
 }
 
 // CSV yields the findings as parts of a CSV file: the header, and a row for
@@ -68,9 +70,13 @@ func csvRow(f *readinessv1.ReadinessFinding) []string {
 	if f.GetActionable() {
 		actionable = "yes"
 	}
+	user := f.GetUserSourcedId()
+	if f.GetEntity() == record.EntityName(typev1.Entity_ENTITY_USERS) {
+		user = f.GetSourcedId()
+	}
 	return []string{
 		title, f.GetCheckId(), severity, actionable, f.GetReason(),
 		f.GetSchoolName(), f.GetSchoolId(), strings.Join(f.GetGrades(), " "), f.GetDisplayName(), f.GetRole(), f.GetEmail(),
-		f.GetEntity(), f.GetSourcedId(), f.GetRelatedName(), f.GetRelatedSourcedId(), howToFix,
+		f.GetEntity(), f.GetSourcedId(), user, f.GetRelatedName(), f.GetRelatedSourcedId(), howToFix,
 	}
 }

@@ -54,7 +54,7 @@ func deskOf(rep *replica.Replica, now time.Time, edition int32) *desk {
 }
 
 // writers is how many checks of a report are written at a time.
-const writers = 6
+const writers = 12
 
 // content is all that the checks say for a report.
 type content struct {

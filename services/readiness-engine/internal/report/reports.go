@@ -117,11 +117,20 @@ func (r *Reports) Retry(ctx context.Context, district, report string) (*readines
 	id := documentID(district, report)
 	// First into the queue: what is there is found again, whatever stops here. An
 	// engine that is faster than the second write takes the failed report as well.
-	_, err = r.queue.Create(ctx, id, &readinessv1.QueuedReport{
-		District: district, ReportId: report, CreateTime: failed.GetCreateTime(), Revision: failed.GetRevision(),
-		Automatic: failed.GetAutomatic(), Retry: true,
-	})
-	if err != nil && !errors.Is(err, docstore.ErrExists) {
+	err = docstore.ErrNotFound
+	for errors.Is(err, docstore.ErrNotFound) {
+		_, err = r.queue.Create(ctx, id, &readinessv1.QueuedReport{
+			District: district, ReportId: report, CreateTime: failed.GetCreateTime(), Revision: failed.GetRevision(),
+			Automatic: failed.GetAutomatic(), Retry: true,
+		})
+		if errors.Is(err, docstore.ErrExists) { // The engine that failed is about to take the entry away.
+			_, err = r.queue.Modify(ctx, id, func(q *readinessv1.QueuedReport) error {
+				q.Retry = true
+				return nil
+			})
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("queue a report again: %w", err)
 	}
 	doc, err := r.reports.Modify(ctx, id, func(s *readinessv1.StoredReport) error {

@@ -67,6 +67,9 @@ func NewRunner(cfg RunnerConfig, reports *Reports, cache *replica.Cache, log *sl
 	}
 }
 
+// queued is an entry of the queue.
+type queued = docstore.Doc[*readinessv1.QueuedReport]
+
 // Wake makes the Runner look at the queue soon.
 func (r *Runner) Wake() {
 	select {
@@ -107,7 +110,7 @@ func (r *Runner) dispatch(ctx context.Context, workers *sync.WaitGroup) (next ti
 		return next, err
 	}
 	for _, queue := range queues {
-		district := queue[0].GetDistrict()
+		district := queue[0].Value.GetDistrict()
 		if free, full := r.begin(district); full {
 			return next, nil
 		} else if !free {
@@ -127,10 +130,10 @@ func (r *Runner) dispatch(ctx context.Context, workers *sync.WaitGroup) (next ti
 
 // startFirst starts a worker for the first report of a district that can be made
 // now. If there is none, it says how long to wait for one.
-func (r *Runner) startFirst(ctx context.Context, workers *sync.WaitGroup, queue []*readinessv1.QueuedReport) (started bool, wait time.Duration, err error) {
+func (r *Runner) startFirst(ctx context.Context, workers *sync.WaitGroup, queue []queued) (started bool, wait time.Duration, err error) {
 	wait = r.cfg.Sweep
 	for _, q := range queue {
-		lease, left, err := r.claim(ctx, q)
+		lease, left, err := r.claim(ctx, q.Value)
 		if err != nil {
 			return false, wait, err
 		}
@@ -140,7 +143,7 @@ func (r *Runner) startFirst(ctx context.Context, workers *sync.WaitGroup, queue 
 		}
 		workers.Go(func() {
 			defer r.Wake() // The district or the worker may have more to do.
-			defer r.finish(q.GetDistrict())
+			defer r.finish(q.Value.GetDistrict())
 			r.work(ctx, q, *lease)
 		})
 		return true, 0, nil
@@ -150,8 +153,8 @@ func (r *Runner) startFirst(ctx context.Context, workers *sync.WaitGroup, queue 
 
 // waiting returns the queued reports of each district, oldest first, and the
 // districts in the order of their turns.
-func (r *Runner) waiting(ctx context.Context) ([][]*readinessv1.QueuedReport, error) {
-	var queues [][]*readinessv1.QueuedReport
+func (r *Runner) waiting(ctx context.Context) ([][]queued, error) {
+	var queues [][]queued
 	at := map[string]int{}
 	for doc, err := range r.reports.queue.All(ctx, "") {
 		if err != nil {
@@ -163,7 +166,7 @@ func (r *Runner) waiting(ctx context.Context) ([][]*readinessv1.QueuedReport, er
 			at[doc.Value.GetDistrict()] = i
 			queues = append(queues, nil)
 		}
-		queues[i] = append(queues[i], doc.Value)
+		queues[i] = append(queues[i], doc)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -171,8 +174,8 @@ func (r *Runner) waiting(ctx context.Context) ([][]*readinessv1.QueuedReport, er
 		_, waits := at[district]
 		return !waits && !r.busy[district]
 	})
-	slices.SortStableFunc(queues, func(a, b []*readinessv1.QueuedReport) int {
-		return cmp.Compare(r.served[a[0].GetDistrict()], r.served[b[0].GetDistrict()])
+	slices.SortStableFunc(queues, func(a, b []queued) int {
+		return cmp.Compare(r.served[a[0].Value.GetDistrict()], r.served[b[0].Value.GetDistrict()])
 	})
 	return queues, nil
 }
@@ -224,7 +227,8 @@ func (r *Runner) claim(ctx context.Context, q *readinessv1.QueuedReport) (lease 
 }
 
 // work makes one attempt, keeps the lease meanwhile and settles the outcome.
-func (r *Runner) work(ctx context.Context, q *readinessv1.QueuedReport, lease docstore.Doc[*readinessv1.ReportLease]) {
+func (r *Runner) work(ctx context.Context, entry queued, lease docstore.Doc[*readinessv1.ReportLease]) {
+	q := entry.Value
 	attempt := lease.Value.GetAttempt()
 	log := r.log.With("district", q.GetDistrict(), "report", q.GetReportId(), "revision", q.GetRevision(), "attempt", attempt)
 	working, stop := context.WithCancelCause(ctx)
@@ -241,14 +245,14 @@ func (r *Runner) work(ctx context.Context, q *readinessv1.QueuedReport, lease do
 	switch {
 	case err == nil:
 		log.InfoContext(ctx, "readiness: report completed")
-		err = r.settle(ctx, q)
+		err = r.settle(ctx, entry)
 	case interrupted:
 		log.InfoContext(ctx, "readiness: report interrupted, it stays queued")
 		err = r.release(ctx, lease, 0)
 	case permanent(err) || int(attempt) >= r.cfg.Attempts:
 		log.WarnContext(ctx, "readiness: report failed", "error", err)
 		if err = r.fail(ctx, q, err); err == nil {
-			err = r.settle(ctx, q)
+			err = r.settle(ctx, entry)
 		}
 	default:
 		log.WarnContext(ctx, "readiness: report attempt failed, trying again", "error", err)
@@ -308,11 +312,14 @@ func (r *Runner) release(ctx context.Context, lease docstore.Doc[*readinessv1.Re
 
 // settle takes a report that is completed or failed out of the queue. An engine
 // that was killed may have left blobs without a name.
-func (r *Runner) settle(ctx context.Context, q *readinessv1.QueuedReport) error {
+func (r *Runner) settle(ctx context.Context, entry queued) error {
+	q := entry.Value
 	if err := r.reports.findings.erase(ctx, unnamed(q.GetDistrict(), q.GetReportId())); err != nil {
 		return err
 	}
-	if err := gone(r.reports.queue.Delete(ctx, documentID(q.GetDistrict(), q.GetReportId()))); err != nil {
+	// Somebody who wants a retry has changed the entry: then it stays.
+	err := gone(r.reports.queue.DeleteVersion(ctx, entry))
+	if err != nil && !errors.Is(err, docstore.ErrConflict) {
 		return err
 	}
 	return r.reports.dropLeases(ctx, q.GetDistrict()+"/"+q.GetReportId()+"/")
