@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"iter"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -22,43 +23,88 @@ import (
 // revision from, by entity and id, after a position; from may be the later one.
 // A record that is not there and one that is removed are the same, and
 // dateLastModified does not count. What was there and is not gets the status
-// tobedeleted. Bodies are valid until the next step. Memory grows with the
-// number of revisions between, not with that of records.
+// tobedeleted. Memory grows with the number of revisions between, not with that
+// of records.
 func Changes(ctx context.Context, s store.Reads, d store.DistrictID, from, to store.Revision, after store.Position) iter.Seq2[store.Change, error] {
 	return func(yield func(store.Change, error) bool) {
-		old, late := min(from, to), max(from, to)
-		was := s.Snapshot(d, old, store.Scope{All: true})
-		for _, rev := range []store.Revision{old, late} {
-			if err := readable(ctx, s, d, rev); err != nil {
-				yield(store.Change{}, err)
-				return
-			}
+		if err := changes(ctx, s, d, from, to, after, func(c store.Change) bool { return yield(c, nil) }); err != nil {
+			yield(store.Change{}, fmt.Errorf("compare revisions %d and %d of %s: %w", from, to, d, err))
 		}
-		for now, err := range Touched(ctx, s, d, old, late, after) {
-			var earlier store.Record
-			if err == nil && old > 0 {
-				earlier, err = was.Get(ctx, now.Entity, now.ID)
-				if errors.Is(err, store.ErrRecordUnknown) {
-					err = nil
-				}
-			}
-			c := store.Change{Entity: now.Entity, ID: now.ID, Before: earlier.Body, After: now.Body}
+	}
+}
+
+func changes(ctx context.Context, s store.Reads, d store.DistrictID, from, to store.Revision, after store.Position, yield func(store.Change) bool) error {
+	old, late := min(from, to), max(from, to)
+	for _, rev := range []store.Revision{old, late} {
+		if err := readable(ctx, s, d, rev); err != nil {
+			return err
+		}
+	}
+	was := s.Snapshot(d, old, store.Scope{All: true})
+	for batch, err := range batches(Touched(ctx, s, d, old, late, after)) {
+		if err == nil && old > 0 {
+			err = lookUp(ctx, was, batch)
+		}
+		if err != nil {
+			return err
+		}
+		for _, c := range batch {
 			if from > to {
 				c.Before, c.After = c.After, c.Before
 			}
-			differs := false
-			if err == nil {
-				differs, err = judge(&c)
-			}
-			if err != nil {
-				yield(store.Change{}, fmt.Errorf("compare revisions %d and %d of %s: %w", from, to, d, err))
-				return
-			}
-			if differs && !yield(c, nil) {
-				return
+			if differs, err := judge(&c); err != nil || differs && !yield(c) {
+				return err
 			}
 		}
 	}
+	return nil
+}
+
+const (
+	// batchRecords is how many records are looked up at a time, and lookUps how
+	// many of them at once: to an engine behind a network each is a round trip.
+	batchRecords = 256
+	lookUps      = 16
+)
+
+// batches collects records as changes that say only what is after.
+func batches(records iter.Seq2[store.Record, error]) iter.Seq2[[]store.Change, error] {
+	return func(yield func([]store.Change, error) bool) {
+		var batch []store.Change
+		for r, err := range records {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			batch = append(batch, store.Change{Entity: r.Entity, ID: r.ID, After: bytes.Clone(r.Body)})
+			if len(batch) == batchRecords {
+				if !yield(batch, nil) {
+					return
+				}
+				batch = nil
+			}
+		}
+		if len(batch) > 0 {
+			yield(batch, nil)
+		}
+	}
+}
+
+// lookUp finds what the records of a batch were before.
+func lookUp(ctx context.Context, was store.Reader, batch []store.Change) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(lookUps)
+	for i := range batch {
+		group.Go(func() error {
+			r, err := was.Get(ctx, batch[i].Entity, batch[i].ID)
+			if errors.Is(err, store.ErrRecordUnknown) {
+				return nil
+			}
+			batch[i].Before = r.Body
+			return err
+		})
+	}
+	return group.Wait()
 }
 
 // readable fails if a revision is gone or not yet there, also when nothing of
