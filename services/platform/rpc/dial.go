@@ -67,7 +67,7 @@ func (s unmappedStream) CloseSend() error    { return errs.FromStatus(s.ClientSt
 type InMemory struct{ listener *bufconn.Listener }
 
 // NewInMemory returns a network for one server.
-func NewInMemory() *InMemory { return &InMemory{bufconn.Listen(4 << 20)} }
+func NewInMemory() *InMemory { return &InMemory{bufconn.Listen(1 << 20)} }
 
 // Listener is for the server's Serve, which closes it.
 func (m *InMemory) Listener() net.Listener { return m.listener }
