@@ -4,6 +4,7 @@
 package normalise
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -239,8 +240,26 @@ type Options struct {
 	RolesFile, RolesKnown bool
 }
 
-// Bind resolves a header. It reports what is odd about it and fails with a
-// *Fault where records could not be read.
+// Faults returns the faults in an error of Bind; none if it is of another kind.
+func Faults(err error) []*Fault {
+	var f *Fault
+	switch joined := err.(type) { //nolint:errorlint // what Bind returns is not wrapped
+	case *Fault:
+		return []*Fault{joined}
+	case interface{ Unwrap() []error }:
+		var out []*Fault
+		for _, e := range joined.Unwrap() {
+			if errors.As(e, &f) {
+				out = append(out, f)
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+// Bind resolves a header. It reports what is odd about it and fails with Faults
+// where records could not be read: with all columns that are missing.
 func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table, error) {
 	fault := func(code, column, format string, args ...any) error {
 		return &Fault{File: k.File(), Column: column, Code: code, Message: fmt.Sprintf(format, args...)}
@@ -307,6 +326,7 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 	}
 	t.deletesOnly = opts.Delta && t.at[colID] >= 0 && t.at[colStatus] >= 0 && !t.hasAny(colFirst)
 	t.FlatRoles = k == Users && t.at[userRole] >= 0
+	var missing []error
 	for i, c := range columns {
 		if t.at[i] >= 0 {
 			continue
@@ -322,10 +342,13 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 		case need == expected:
 			report.File("column-missing", c.name, fmt.Sprintf("the column %q is missing; it was read as blank", c.name))
 		case k == Users && i == userRole:
-			return nil, fault("column-missing", c.name, "the required column %q is missing, and the package has no roles.csv instead: add one of them", c.name)
+			missing = append(missing, fault("column-missing", c.name, "the required column %q is missing, and the package has no roles.csv instead: add one of them", c.name))
 		default:
-			return nil, fault("column-missing", c.name, "the required column %q is missing: add it to the header", c.name)
+			missing = append(missing, fault("column-missing", c.name, "the required column %q is missing: add it to the header", c.name))
 		}
+	}
+	if len(missing) > 0 {
+		return nil, errors.Join(missing...)
 	}
 	return t, nil
 }

@@ -188,9 +188,8 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 		table, err := normalise.Bind(k, h.header, normalise.Options{
 			Source: source, Delta: modes[k] == layer.Delta, RolesFile: rolesFile, RolesKnown: known(normalise.Users),
 		}, r)
-		var f *normalise.Fault
-		if errors.As(err, &f) {
-			faults = append(faults, f)
+		if found := normalise.Faults(err); len(found) > 0 {
+			faults = append(faults, found...)
 			continue
 		}
 		if err != nil {
