@@ -2,6 +2,7 @@ package readiness_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -122,10 +123,12 @@ func BenchmarkReport(b *testing.B) {
 	})
 }
 
+var districtCount = flag.Int("districts", 1000, "how many districts BenchmarkManyDistricts has")
+
 // BenchmarkManyDistricts has 1,000 districts of 1,000 students commit all at
 // once, again and again, each time ten records, and waits for the report of each.
 func BenchmarkManyDistricts(b *testing.B) {
-	const districts = 1000
+	districts := *districtCount
 	s := newSite(b, 1000)
 	round := func(revision int32) {
 		for i := range districts {
@@ -141,5 +144,5 @@ func BenchmarkManyDistricts(b *testing.B) {
 		round(s.store.Commit(s.changes(10)))
 	}
 	peak()
-	b.ReportMetric(districts*float64(b.N)/b.Elapsed().Seconds(), "reports/s")
+	b.ReportMetric(float64(districts*b.N)/b.Elapsed().Seconds(), "reports/s")
 }

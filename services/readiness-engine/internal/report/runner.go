@@ -105,6 +105,9 @@ func (r *Runner) Run(ctx context.Context) error {
 // one worker.
 func (r *Runner) dispatch(ctx context.Context, workers *sync.WaitGroup) (next time.Duration, err error) {
 	next = r.cfg.Sweep
+	if r.full() {
+		return next, nil // The worker that ends next has the queue looked at.
+	}
 	queues, err := r.waiting(ctx)
 	if err != nil {
 		return next, err
@@ -178,6 +181,12 @@ func (r *Runner) waiting(ctx context.Context) ([][]queued, error) {
 		return cmp.Compare(r.served[a[0].Value.GetDistrict()], r.served[b[0].Value.GetDistrict()])
 	})
 	return queues, nil
+}
+
+func (r *Runner) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.busy) >= r.cfg.Workers
 }
 
 func (r *Runner) begin(district string) (free, full bool) {
