@@ -235,15 +235,25 @@ func (k *check) announcements() error {
 	}); err != nil {
 		return err
 	}
-	if _, err := os.Stat(k.s.pendingFile(k.d.id)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	// Who takes the mark away has made all announcements before.
-	waiting, err := some(k.d.db, span([]byte{spacePending}))
-	if err != nil || !waiting {
+	unmarked, err := k.still(func() (bool, error) {
+		if _, err := os.Stat(k.s.pendingFile(k.d.id)); !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		return some(k.d.db, span([]byte{spacePending}))
+	})
+	if err != nil || !unmarked {
 		return err
 	}
 	return k.report(brokenPending, "district", func() error { return k.s.markPending(k.d.id) })
+}
+
+// still asks while nobody commits, for what is not part of the snapshot.
+func (k *check) still(ask func() (bool, error)) (bool, error) {
+	if !k.repair { // else nobody can
+		k.d.write.Lock()
+		defer k.d.write.Unlock()
+	}
+	return ask()
 }
 
 // hasStaged tells whether anything is staged for a plan.
@@ -348,15 +358,18 @@ func (k *check) orphans() error {
 // orphan reports what is staged for a plan that does not exist and is not being
 // made, or was committed.
 func (k *check) orphan(id store.PlanID) error {
-	if _, busy := k.d.busy.Load(id); busy {
-		return nil
-	}
-	// The plan may have been finished, or committed, after the snapshot.
-	doc, err := k.d.plan(k.d.db, id)
-	if err != nil || doc != nil && doc.Outcome == nil {
-		return err
-	}
-	if some, err := k.d.hasStaged(id); err != nil || !some {
+	orphaned, err := k.still(func() (bool, error) {
+		// An import may have ended, or begun, since the snapshot.
+		_, before := k.d.busy.Load(id)
+		doc, err := k.d.plan(k.d.db, id)
+		if err != nil || doc != nil && doc.Outcome == nil {
+			return false, err
+		}
+		staged, err := k.d.hasStaged(id)
+		_, after := k.d.busy.Load(id)
+		return staged && !before && !after, err
+	})
+	if err != nil || !orphaned {
 		return err
 	}
 	return k.report(brokenStaged, wherePlan(id), func() error { return k.d.dropStaged(id) })

@@ -15,7 +15,7 @@ import (
 // not fit into memory.
 func TestModelOfFiles(t *testing.T) {
 	storetest.RunModel(t, func(t testing.TB, dir string) store.Store {
-		s, err := Open(Config{Dir: dir, MaxOpen: 1, runRecords: 50, largeCommit: 20})
+		s, err := Open(Config{Dir: dir, MaxOpen: 1, runRecords: 50, largeCommit: 5})
 		require.NoError(t, err)
 		return s
 	})

@@ -3,11 +3,10 @@ package pebblestore_test
 import (
 	"context"
 	"flag"
-	"log"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
-
 
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/storetest"
@@ -22,7 +21,8 @@ var kills = flag.Int("kills", 8, "how often TestKilled kills a process")
 
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv(killDir); dir != "" {
-		log.Fatal(storetest.Work(context.Background(), open(t, dir), killRecords, os.Stdout))
+		fmt.Fprintln(os.Stderr, storetest.Work(context.Background(), open(t, dir), killRecords, os.Stdout))
+		os.Exit(1)
 	}
 	dir := t.TempDir()
 	storetest.Crash(t, *kills, killRecords, func() *exec.Cmd {

@@ -110,9 +110,10 @@ func racingImporters(t *testing.T, s suite) {
 				head = 0
 			}
 			// Each has been asked for its second record before one may give it.
-			var reached, errs [2]chan error
+			var reached [2]chan struct{}
+			var errs [2]chan error
 			for i := range reached {
-				reached[i], errs[i] = make(chan error), make(chan error, 1)
+				reached[i], errs[i] = make(chan struct{}), make(chan error, 1)
 			}
 			proceed := make(chan struct{})
 			plan := func(i int) store.PlanID { return store.PlanID(fmt.Sprint(name, " ", when, " ", i)) }

@@ -257,6 +257,21 @@ func atomicity(t *testing.T, s suite) {
 			}
 		})
 	}
+	readers.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			for p, err := range s.Check(t.Context(), district, false) {
+				if err != nil || p.Invariant != "" {
+					t.Errorf("check finds %+v, %v", p, err)
+					return
+				}
+			}
+		}
+	})
 	for i := 1; i <= s.size(15, 5); i++ {
 		id := store.PlanID(fmt.Sprint(i))
 		complete(t, s, id, version(i)...)

@@ -59,8 +59,13 @@ func erasedPerson(t *testing.T, s suite) {
 	var states []map[store.Position]*typev1.Record
 	var found [][]string
 	impersonal := []store.Query{
-		{Entity: users}, {Entity: users, Role: "student"}, {Entity: users, OrgID: "s1"}, {Entity: users, SchoolID: "s1"},
-		{Entity: users, Status: "active"}, {Entity: users, UserID: "g1"}, {Entity: demographics, Role: "student", SchoolID: "s1"},
+		{Entity: users},
+		{Entity: users, Role: "student"},
+		{Entity: users, OrgID: "s1"},
+		{Entity: users, SchoolID: "s1"},
+		{Entity: users, Status: "active"},
+		{Entity: users, UserID: "g1"},
+		{Entity: demographics, Role: "student", SchoolID: "s1"},
 	}
 	ask := func(rev store.Revision) (ids []string) {
 		for _, scope := range []store.Scope{whole, {Schools: []string{"s1"}}} {
@@ -88,8 +93,11 @@ func erasedPerson(t *testing.T, s suite) {
 			require.Empty(t, cmp.Diff(want, scanAll(t, r, store.Position{}), protocmp.Transform()), "revision %d", rev)
 			require.Equal(t, found[rev], ask(store.Revision(rev)), "revision %d", rev)
 			for _, q := range []store.Query{
-				{Entity: users, Email: "ann@example.org"}, {Entity: users, Email: "annabel@example.org"}, {Entity: users, Text: "ann"},
-				{Entity: users, Text: "an"}, {Entity: users, Text: "annabel@example"},
+				{Entity: users, Email: "ann@example.org"},
+				{Entity: users, Email: "annabel@example.org"},
+				{Entity: users, Text: "ann"},
+				{Entity: users, Text: "an"},
+				{Entity: users, Text: "annabel@example"},
 			} {
 				require.Empty(t, idsOf(t, r, q, 10), "revision %d: %+v", rev, q)
 			}
