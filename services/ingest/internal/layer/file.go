@@ -164,10 +164,13 @@ func (w *Writer) Add(e Entry) error {
 	return nil
 }
 
-// Records counts what was added, Changes the entries of the differences.
-// Checksum is of the layer file; it is known after Close.
-func (w *Writer) Records() int64   { return w.records.n }
-func (w *Writer) Changes() int64   { return w.changes.n }
+// Records counts what was added.
+func (w *Writer) Records() int64 { return w.records.n }
+
+// Changes counts the entries of the differences, where they were asked for.
+func (w *Writer) Changes() int64 { return w.changes.n }
+
+// Checksum is that of the layer file. It is known after Close.
 func (w *Writer) Checksum() uint64 { return w.records.sum.Sum64() }
 
 // Close makes the files visible.
