@@ -13,6 +13,7 @@ import (
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/plan"
+	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/testkit"
 )
@@ -225,6 +226,10 @@ func TestHistoryIsForgottenOncePerDay(t *testing.T) {
 	first := h.roster.Pruned()[0]
 	require.Equal(t, "d", first.GetDistrict())
 	require.WithinDuration(t, time.Now().AddDate(0, 0, -400), first.GetBefore().AsTime(), time.Hour)
+	require.Eventually(t, func() bool {
+		mark, err := state.New(h.docs).Retention.Get(t.Context(), "d")
+		return err == nil && mark.Value.GetNextTime().AsTime().After(time.Now().Add(2*time.Hour))
+	}, testkit.Wait, 5*time.Millisecond, "it is noted")
 	h.stop()
 	h.start() // a restart does not repeat it
 	_, err := h.districts.UpdateDistrict(h.ctx, &ingestv1.UpdateDistrictRequest{District: "d", Settings: &ingestv1.District{HistoryDays: proto.Int32(30)}})
