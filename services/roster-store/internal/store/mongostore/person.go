@@ -18,7 +18,8 @@ import (
 // ErasePerson implements store.Upkeep. It is decided in the log; if the process
 // dies then, the next writer or Open does the rest before anything else, so that
 // no commit builds on what is to go. An import that is under way blanks what it
-// has staged of the person, within a batch.
+// has staged of the person, after each batch; of one that dies between the two,
+// the batch goes with the staging, when that is swept up.
 //
 // What the servers keep of their own past is beyond any client of MongoDB: the
 // oplog until it wraps around, the journal until the next checkpoints, the files
