@@ -9,6 +9,7 @@
 package sftppull
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the description
 	"errors"
@@ -75,6 +76,7 @@ func (Connector) Pull(ctx context.Context, req connector.Request) (*connector.Pa
 	if err := req.Settings.Decode(&p.settings); err != nil {
 		return nil, err
 	}
+	p.Folder = cmp.Or(p.Folder, ".")
 	if err := p.at.load(req.Dir); err != nil {
 		return nil, err
 	}

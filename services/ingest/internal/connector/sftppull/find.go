@@ -160,11 +160,12 @@ func (p *pull) choose(folder string, entries []remote) (_ *found, both bool) {
 	f := &found{folder: folder}
 	var sentinel int64 = -1
 	for _, r := range entries {
+		if r.Name == p.Sentinel { // which may be a file of the package, the manifest for example
+			sentinel = r.Modified
+		}
 		whole, unfinished := finished(r.Name)
 		zip := strings.EqualFold(path.Ext(whole), ".zip")
 		switch {
-		case r.Name == p.Sentinel:
-			sentinel = r.Modified
 		case !zip && !onerostercsv.Known(whole), zip && p.Files == "loose", !zip && p.Files == "zip":
 		case unfinished:
 			f.unfinished = append(f.unfinished, r)

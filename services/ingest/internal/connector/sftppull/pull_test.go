@@ -152,6 +152,11 @@ func TestSentinel(t *testing.T) {
 	notReady(t, req)
 	s.write(t, "done", "", time.Minute)
 	require.Equal(t, map[string]string{"users.csv": "one"}, pull(t, req))
+
+	req = s.request(t, map[string]any{"sentinel": "manifest.csv"})
+	notReady(t, req)
+	s.write(t, "manifest.csv", "two", time.Minute)
+	require.Equal(t, map[string]string{"users.csv": "one", "manifest.csv": "two"}, pull(t, req))
 }
 
 // What changes while it is copied is not taken.
