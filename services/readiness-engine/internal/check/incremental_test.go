@@ -76,7 +76,7 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 	store := rostertest.New()
 	roster := rosterv1.NewRosterServiceClient(testkit.Server(t, store.Register))
 	ctx := testkit.As(t, t.Context(), testkit.Service())
-	for seed := range uint64(60) {
+	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		district := fmt.Sprintf("d%d", seed)
 		cache := replica.NewCache(roster, 1<<30, testkit.Log(t))
