@@ -179,6 +179,7 @@ func (r *Runner) look(ctx context.Context, q *readinessv1.QueuedReport, edition 
 				continue
 			}
 			group.Go(func() (err error) {
+				defer r.survive(ctx, q, &err)
 				papers[i] = paper{version: results[i].Version, schools: d.view.Schools(&results[i])}
 				papers[i].findings, err = r.reports.findings.write(writing, q.GetDistrict(), q.GetReportId(), d.view, &results[i])
 				return err

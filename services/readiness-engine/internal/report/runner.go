@@ -282,13 +282,16 @@ func (r *Runner) attempt(ctx context.Context, q *readinessv1.QueuedReport, numbe
 	if number > 2*r.cfg.Attempts {
 		return errDeadly
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			r.log.ErrorContext(ctx, "readiness: a check panicked", "district", q.GetDistrict(), "report", q.GetReportId(), "stack", string(debug.Stack()))
-			err = fmt.Errorf("a check panicked: %v", p)
-		}
-	}()
+	defer r.survive(ctx, q, &err)
 	return r.make(ctx, q)
+}
+
+// survive, deferred, makes an error of a panic.
+func (r *Runner) survive(ctx context.Context, q *readinessv1.QueuedReport, err *error) {
+	if p := recover(); p != nil {
+		r.log.ErrorContext(ctx, "readiness: a check panicked", "district", q.GetDistrict(), "report", q.GetReportId(), "stack", string(debug.Stack()))
+		*err = fmt.Errorf("a check panicked: %v", p)
+	}
 }
 
 // renew keeps the lease until ctx ends, and ends ctx when the lease is lost.
