@@ -138,6 +138,8 @@ func TestPulledSource(t *testing.T) {
 		deliver(t, dir, sound(), 0)
 		s := h.startSync("files")
 		require.Eventually(t, func() bool { return h.get(s.GetSyncId()).GetWaitingFor() != "" }, testkit.Wait, 5*time.Millisecond)
+		h.stop()
+		h.start() // another process goes on with it
 		require.Equal(t, ingestv1.SyncState_PULLING, h.get(s.GetSyncId()).GetState())
 		_, err := h.syncs.CancelSync(h.ctx, &ingestv1.CancelSyncRequest{District: "d", Sync: s.GetSyncId()})
 		require.NoError(t, err)
