@@ -32,16 +32,11 @@ func (s *Store) ErasePerson(ctx context.Context, id store.DistrictID, userID str
 		return err
 	}
 	defer release()
-	if err := d.blankPerson(ctx, userID); err != nil {
-		return fmt.Errorf("erase user %q of %s: %w", userID, id, err)
-	}
-	next, err := s.copyDistrict(ctx, d)
+	s.erasing(id, 1)
+	removed, err := s.erasePerson(ctx, d, userID)
 	if err != nil {
-		return fmt.Errorf("erase user %q of %s: it is blanked, but still in the files: %w", userID, id, err)
-	}
-	removed, err := s.replace(d, next)
-	if err != nil {
-		return fmt.Errorf("erase user %q of %s: %w", userID, id, errors.Join(err, next.close()))
+		s.erasing(id, -1)
+		return fmt.Errorf("erase a person of %s: %w", id, err)
 	}
 	release()
 	select {
@@ -50,7 +45,53 @@ func (s *Store) ErasePerson(ctx context.Context, id store.DistrictID, userID str
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("erase user %q of %s: it is blanked, but still in files that are being read: %w", userID, id, err)
+		return fmt.Errorf("erase a person of %s: it is blanked, but still in files that are being read: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Store) erasePerson(ctx context.Context, d *district, userID string) (removed <-chan error, err error) {
+	if err := d.blankPerson(ctx, userID, s.erasingFile(d.id)); err != nil {
+		return nil, err
+	}
+	next, err := s.copyDistrict(ctx, d)
+	if err != nil {
+		return nil, fmt.Errorf("it is blanked, but still in the files: %w", err)
+	}
+	if removed, err = s.replace(d, next); err != nil {
+		return nil, errors.Join(err, next.close())
+	}
+	return removed, nil
+}
+
+// erasing counts who erases a person of a district, which is in use, and returns
+// how many do.
+func (s *Store) erasing(id store.DistrictID, more int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots[id].erasing += more
+	return s.slots[id].erasing
+}
+
+// resumeErasing opens the districts whose persons a process has not finished to
+// erase, which does it. What cannot be opened now is not forgotten.
+func (s *Store) resumeErasing() error {
+	entries, err := os.ReadDir(filepath.Join(s.cfg.Dir, erasingDir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		id := store.DistrictID(e.Name())
+		_, release, err := s.use(s.ctx, id)
+		if err == nil {
+			release()
+			err = removeFile(s.erasingFile(id))
+		} else if errors.Is(err, store.ErrDistrictUnknown) {
+			err = removeFile(s.erasingFile(id))
+		}
+		if err != nil {
+			s.cfg.Log.Error("finish erasing persons", "district", id, "error", err)
+		}
 	}
 	return nil
 }
@@ -59,8 +100,9 @@ func (s *Store) ErasePerson(ctx context.Context, id store.DistrictID, userID str
 var personal = []store.Entity{users, demographics}
 
 // blankPerson blanks all that can be read of a person, except staged tables,
-// and notes that the files still hold it.
-func (d *district) blankPerson(ctx context.Context, id string) (err error) {
+// and notes that the files still hold it: in a mark, which says where to look,
+// and in the database.
+func (d *district) blankPerson(ctx context.Context, id, markFile string) (err error) {
 	// Nobody stages anything now: what has no plan is left over.
 	if err := d.dropUnfinished(); err != nil {
 		return err
@@ -89,11 +131,10 @@ func (d *district) blankPerson(ctx context.Context, id string) (err error) {
 	if !known {
 		return store.ErrRecordUnknown
 	}
-	return errors.Join(
-		c.writeLists(ctx),
-		c.out.Set(metaKey(metaErase+id), nil, nil),
-		c.out.commit(ctx),
-	)
+	if err := errors.Join(c.writeLists(ctx), c.out.Set(metaKey(metaErase+id), nil, nil), mark(markFile)); err != nil {
+		return err
+	}
+	return c.out.commit(ctx)
 }
 
 // blankVersions blanks all versions of a record and says how many they are.
@@ -347,6 +388,9 @@ func (s *Store) replace(d, next *district) (removed <-chan error, err error) {
 		}
 		if err == nil {
 			err = syncDir(filepath.Dir(d.dir))
+		}
+		if left := s.erasing(d.id, -1); err == nil && left == 0 {
+			err = removeFile(s.erasingFile(d.id))
 		}
 		if err != nil {
 			s.cfg.Log.Error("remove the old copy of a district", "district", d.id, "error", err)

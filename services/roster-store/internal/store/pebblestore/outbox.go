@@ -17,7 +17,14 @@ import (
 // markPending leaves a file that says where to look for revisions to announce,
 // so that nobody has to open all districts.
 func (s *Store) markPending(id store.DistrictID) error {
-	name := s.pendingFile(id)
+	if err := mark(s.pendingFile(id)); err != nil {
+		return fmt.Errorf("mark %s as pending: %w", id, err)
+	}
+	return nil
+}
+
+// mark makes an empty file that survives.
+func mark(name string) error {
 	if _, err := os.Stat(name); err == nil {
 		return nil
 	}
@@ -25,10 +32,7 @@ func (s *Store) markPending(id store.DistrictID) error {
 	if err == nil {
 		err = errors.Join(f.Close(), syncDir(filepath.Dir(name)))
 	}
-	if err != nil {
-		return fmt.Errorf("mark %s as pending: %w", id, err)
-	}
-	return nil
+	return err
 }
 
 // Pending implements store.Outbox.

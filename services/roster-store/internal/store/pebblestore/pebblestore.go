@@ -67,7 +67,8 @@ var _ store.Store = (*Store)(nil)
 
 const (
 	// Folders whose names begin with a dot are no districts.
-	pendingDir  = ".pending"
+	pendingDir  = ".pending" // marks of districts with revisions to announce
+	erasingDir  = ".erasing" // marks of districts with persons to forget
 	newPrefix   = ".new-"
 	erasePrefix = ".erased-"
 )
@@ -75,8 +76,10 @@ const (
 // Open prepares the folder and finishes what a crash has interrupted.
 func Open(cfg Config) (*Store, error) {
 	cfg.setDefaults()
-	if err := os.MkdirAll(filepath.Join(cfg.Dir, pendingDir), 0o700); err != nil {
-		return nil, fmt.Errorf("open roster store: %w", err)
+	for _, marks := range []string{pendingDir, erasingDir} {
+		if err := os.MkdirAll(filepath.Join(cfg.Dir, marks), 0o700); err != nil {
+			return nil, fmt.Errorf("open roster store: %w", err)
+		}
 	}
 	entries, err := os.ReadDir(cfg.Dir)
 	if err != nil {
@@ -96,6 +99,9 @@ func Open(cfg Config) (*Store, error) {
 		slots: map[store.DistrictID]*slot{},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	if err := s.resumeErasing(); err != nil {
+		return nil, fmt.Errorf("open roster store: %w", errors.Join(err, s.Close()))
+	}
 	return s, nil
 }
 
@@ -152,6 +158,10 @@ func (s *Store) dir(id store.DistrictID) string { return filepath.Join(s.cfg.Dir
 
 func (s *Store) pendingFile(id store.DistrictID) string {
 	return filepath.Join(s.cfg.Dir, pendingDir, string(id))
+}
+
+func (s *Store) erasingFile(id store.DistrictID) string {
+	return filepath.Join(s.cfg.Dir, erasingDir, string(id))
 }
 
 // Districts implements store.Store.

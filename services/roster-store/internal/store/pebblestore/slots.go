@@ -21,6 +21,8 @@ type slot struct {
 	// busy is closed when whoever opens, closes, makes or erases the district
 	// is done. It is nil if there is nobody.
 	busy chan struct{}
+	// erasing is how many persons are being erased.
+	erasing int
 }
 
 // await waits without the lock.
@@ -150,7 +152,7 @@ func (s *Store) removeDistrict(id store.DistrictID) error {
 	if err := syncDir(s.cfg.Dir); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(gone), removeFile(s.pendingFile(id)))
+	return errors.Join(os.RemoveAll(gone), removeFile(s.pendingFile(id)), removeFile(s.erasingFile(id)))
 }
 
 // use opens a district if necessary and keeps it open until release is called.
