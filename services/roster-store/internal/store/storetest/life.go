@@ -220,7 +220,7 @@ func committedRestart(t *testing.T, s suite) {
 // atomicity lets readers look while a name is changed everywhere at once.
 func atomicity(t *testing.T, s suite) {
 	require.NoError(t, s.OpenDistrict(t.Context(), district))
-	size := s.size(300, 40)
+	size := s.size(150, 40)
 	version := func(i int) []*typev1.Record {
 		var out []*typev1.Record
 		for n := range size {
@@ -272,7 +272,7 @@ func atomicity(t *testing.T, s suite) {
 			}
 		}
 	})
-	for i := 1; i <= s.size(15, 5); i++ {
+	for i := 1; i <= s.size(8, 5); i++ {
 		id := store.PlanID(fmt.Sprint(i))
 		complete(t, s, id, version(i)...)
 		require.Equal(t, store.Revision(i), commit(t, s, id))
