@@ -175,7 +175,7 @@ func TestBackupNeverReplacesAFile(t *testing.T) {
 	dir := t.TempDir()
 	left := filepath.Join(dir, ".snapshot-left") // by a hub that died while a backup was made
 	require.NoError(t, os.Mkdir(left, 0o700))
-	start(t, dir)
+	start(t, dir).caller(t) // it answers
 	require.NoDirExists(t, left)
 	out := filepath.Join(t.TempDir(), "backup.tar")
 	require.NoError(t, os.WriteFile(out, []byte("precious"), 0o600))

@@ -103,6 +103,7 @@ func TestPermissionMatrix(t *testing.T) {
 		{name: "ingest", ctx: service("service:ingest"), scopes: []string{"internal.import", "rosters.read"}, all: true, service: true},
 		{name: "readiness engine", ctx: service("service:readiness-engine"), scopes: []string{"rosters.read"}, all: true, service: true},
 		{name: "gateway", ctx: service("service:gateway"), scopes: []string{"internal.sessions"}, all: true, service: true},
+		{name: "command line", ctx: service("service:cli"), scopes: []string{"users.manage", "internal.sessions", "internal.operate", "districts.write"}, all: true, service: true},
 	}
 	// want is what the architecture says (§7), written a second time.
 	want := func(p *typev1.Permission, r role, district string) verdict {
