@@ -59,7 +59,7 @@ func (s *Store) erasePerson(ctx context.Context, d *district, userID string) (re
 		return nil, fmt.Errorf("it is blanked, but still in the files: %w", err)
 	}
 	if removed, err = s.replace(d, next); err != nil {
-		return nil, errors.Join(err, next.close())
+		return nil, errors.Join(err, next.close(), withdraw(next.dir))
 	}
 	return removed, nil
 }
@@ -82,11 +82,13 @@ func (s *Store) resumeErasing() error {
 	}
 	for _, e := range entries {
 		id := store.DistrictID(e.Name())
-		_, release, err := s.use(s.ctx, id)
+		d, release, err := s.use(s.ctx, id)
+		unfinished := false
 		if err == nil {
+			unfinished, err = some(d.db, span(metaKey(metaErase)))
 			release()
-			err = removeFile(s.erasingFile(id))
-		} else if errors.Is(err, store.ErrDistrictUnknown) {
+		}
+		if err == nil && !unfinished || errors.Is(err, store.ErrDistrictUnknown) {
 			err = removeFile(s.erasingFile(id))
 		}
 		if err != nil {
@@ -256,13 +258,23 @@ func (s *Store) copyDistrict(ctx context.Context, d *district) (*district, error
 	if err == nil {
 		err = os.Rename(fresh, dir)
 	}
-	if err == nil {
-		err = syncDir(s.dir(d.id))
-	}
 	if err != nil {
 		return nil, fmt.Errorf("copy district %s: %w", d.id, errors.Join(err, os.RemoveAll(fresh)))
 	}
-	return s.openCopy(d.id, d.copy+1)
+	var next *district
+	if err = syncDir(s.dir(d.id)); err == nil {
+		next, err = s.openCopy(d.id, d.copy+1)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("copy district %s: %w", d.id, errors.Join(err, withdraw(dir)))
+	}
+	return next, nil
+}
+
+// withdraw removes a complete copy that will not be used: what is written to the
+// old one from now on would be lost. The first step makes it incomplete.
+func withdraw(dir string) error {
+	return errors.Join(os.Rename(dir, dir+".new"), syncDir(filepath.Dir(dir)), os.RemoveAll(dir+".new"))
 }
 
 func (s *Store) fill(ctx context.Context, d *district, dir string) (err error) {
@@ -410,7 +422,8 @@ func (s *Store) replace(d, next *district) (removed <-chan error, err error) {
 	return done, nil
 }
 
-// finishErasing copies a district if a process has ended before it did.
+// finishErasing copies a district if a process has ended before it did, and
+// returns the one to use.
 func (s *Store) finishErasing(d *district) (*district, error) {
 	erasing, err := some(d.db, span(metaKey(metaErase)))
 	if err != nil {
@@ -421,7 +434,9 @@ func (s *Store) finishErasing(d *district) (*district, error) {
 	}
 	next, err := s.copyDistrict(s.ctx, d)
 	if err != nil {
-		return nil, errors.Join(err, d.close())
+		// Nobody was told that it is done, so the district may be used.
+		s.cfg.Log.Error("finish erasing persons", "district", d.id, "error", err)
+		return d, nil
 	}
 	if err := errors.Join(d.close(), os.RemoveAll(d.dir), syncDir(filepath.Dir(d.dir))); err != nil {
 		return nil, errors.Join(err, next.close())

@@ -179,3 +179,26 @@ func TestInterruptedErasureIsFinished(t *testing.T) {
 		})
 	}
 }
+
+// TestFailedErasureLosesNothing lets the copy fail: what is written afterwards
+// is there, and the erasure can be repeated.
+func TestFailedErasureLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := openPlain(t, dir)
+	words := fillWithPerson(t, s)
+	// The name of the copy is taken, by something that does not go away.
+	taken := filepath.Join(dir, "d", "2", "in the way")
+	require.NoError(t, os.MkdirAll(taken, 0o700))
+	require.ErrorContains(t, s.ErasePerson(t.Context(), "d", "p"), "still in the files")
+	require.NoError(t, os.RemoveAll(filepath.Dir(taken)))
+	importRecords(t, s, "d", "after", true, person("n", "new"))
+	require.NoError(t, s.Close())
+	s = openPlain(t, dir)
+	info, err := s.Head(t.Context(), "d")
+	require.NoError(t, err)
+	require.Equal(t, store.Revision(5), info.Revision)
+	require.NoError(t, s.ErasePerson(t.Context(), "d", "p"))
+	require.NoError(t, s.EraseDistrict(t.Context(), "e"))
+	require.Empty(t, stored(t, dir, words...))
+	require.NoError(t, s.Close())
+}

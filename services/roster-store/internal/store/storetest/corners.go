@@ -203,7 +203,7 @@ func emptyDistrict(t *testing.T, s suite) {
 // are told that it is gone.
 func prunedMeanwhile(t *testing.T, s suite) {
 	require.NoError(t, s.OpenDistrict(t.Context(), district))
-	n := s.size(3000, 300)
+	n := s.size(1500, 300)
 	complete(t, s, "first", many(n)...)
 	commit(t, s, "first")
 	changed := many(n)
