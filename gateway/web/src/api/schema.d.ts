@@ -198,6 +198,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** Returns a report, as the settings of the district have its checks. */
         get: operations["ReadinessService_GetReadinessReport"];
         put?: never;
         post?: never;
@@ -299,6 +300,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** What the district wants of its reports. */
         get: operations["ReadinessService_GetReadinessSettings"];
         put?: never;
         post?: never;

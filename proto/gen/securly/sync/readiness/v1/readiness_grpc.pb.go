@@ -46,6 +46,7 @@ type ReadinessServiceClient interface {
 	CreateReadinessReport(ctx context.Context, in *CreateReadinessReportRequest, opts ...grpc.CallOption) (*ReadinessReport, error)
 	// Lists reports, newest first.
 	ListReadinessReports(ctx context.Context, in *ListReadinessReportsRequest, opts ...grpc.CallOption) (*ListReadinessReportsResponse, error)
+	// Returns a report, as the settings of the district have its checks.
 	GetReadinessReport(ctx context.Context, in *GetReadinessReportRequest, opts ...grpc.CallOption) (*ReadinessReport, error)
 	// Tries a report again that has failed.
 	RetryReadinessReport(ctx context.Context, in *RetryReadinessReportRequest, opts ...grpc.CallOption) (*ReadinessReport, error)
@@ -53,6 +54,7 @@ type ReadinessServiceClient interface {
 	CompareReadinessReports(ctx context.Context, in *CompareReadinessReportsRequest, opts ...grpc.CallOption) (*CompareReadinessReportsResponse, error)
 	// How the counts of checks went from report to report.
 	GetReadinessTrend(ctx context.Context, in *GetReadinessTrendRequest, opts ...grpc.CallOption) (*ReadinessTrend, error)
+	// What the district wants of its reports.
 	GetReadinessSettings(ctx context.Context, in *GetReadinessSettingsRequest, opts ...grpc.CallOption) (*ReadinessSettings, error)
 	// Changes what counts in a district. It takes effect on the next reading of
 	// every report, old ones too.
@@ -214,6 +216,7 @@ type ReadinessServiceServer interface {
 	CreateReadinessReport(context.Context, *CreateReadinessReportRequest) (*ReadinessReport, error)
 	// Lists reports, newest first.
 	ListReadinessReports(context.Context, *ListReadinessReportsRequest) (*ListReadinessReportsResponse, error)
+	// Returns a report, as the settings of the district have its checks.
 	GetReadinessReport(context.Context, *GetReadinessReportRequest) (*ReadinessReport, error)
 	// Tries a report again that has failed.
 	RetryReadinessReport(context.Context, *RetryReadinessReportRequest) (*ReadinessReport, error)
@@ -221,6 +224,7 @@ type ReadinessServiceServer interface {
 	CompareReadinessReports(context.Context, *CompareReadinessReportsRequest) (*CompareReadinessReportsResponse, error)
 	// How the counts of checks went from report to report.
 	GetReadinessTrend(context.Context, *GetReadinessTrendRequest) (*ReadinessTrend, error)
+	// What the district wants of its reports.
 	GetReadinessSettings(context.Context, *GetReadinessSettingsRequest) (*ReadinessSettings, error)
 	// Changes what counts in a district. It takes effect on the next reading of
 	// every report, old ones too.
