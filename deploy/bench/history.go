@@ -94,7 +94,9 @@ func (t *table) compare(ctx context.Context, sides [2]side, day func(int) (strin
 				uses[i] = append(uses[i], u)
 			}
 		}
-		best := func(u []usage) usage { return slices.MinFunc(u, func(a, b usage) int { return cmp.Compare(a.took, b.took) }) }
+		best := func(u []usage) usage {
+			return slices.MinFunc(u, func(a, b usage) int { return cmp.Compare(a.took, b.took) })
+		}
 		aged, fresh := best(uses[0]), best(uses[1])
 		t.against(fmt.Sprintf("%s after %d revisions of 1 %% / freshly loaded", w.name, nights), aged, fresh.took, 1.3, 1.1)
 	}
