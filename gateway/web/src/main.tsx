@@ -12,6 +12,7 @@ import './styles/content.css';
 import './styles/tables.css';
 import './styles/readiness.css';
 import './styles/screens.css';
+import './styles/changes.css';
 import { MantineProvider } from '@mantine/core';
 import { QueryClientProvider } from '@tanstack/react-query';
 import { StrictMode } from 'react';

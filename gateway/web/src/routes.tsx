@@ -2,6 +2,10 @@ import { createBrowserRouter, Navigate, useParams } from 'react-router';
 import { Shell } from './components/Shell';
 import { CrashScreen, NotFoundScreen } from './screens/Fallbacks';
 import { HomeScreen } from './screens/Home';
+import { CompareScreen } from './screens/history/CompareScreen';
+import { HistoryScreen } from './screens/history/HistoryScreen';
+import { RevisionScreen } from './screens/history/RevisionScreen';
+import { UndoScreen } from './screens/history/UndoScreen';
 import { OverviewScreen } from './screens/overview/OverviewScreen';
 import { SyncScreen } from './screens/overview/SyncScreen';
 import { ReadinessScreen } from './screens/readiness/ReadinessScreen';
@@ -26,6 +30,10 @@ export const router = createBrowserRouter([
           { path: 'readiness', element: <ReadinessScreen /> },
           { path: 'overview', element: <OverviewScreen /> },
           { path: 'syncs/:sync', element: <SyncScreen /> },
+          { path: 'history', element: <HistoryScreen /> },
+          { path: 'history/compare', element: <CompareScreen /> },
+          { path: 'history/:revision', element: <RevisionScreen /> },
+          { path: 'history/:revision/undo', element: <UndoScreen /> },
           { path: 'data/:entity?', element: <ViewerScreen /> },
           { path: 'data/:entity/record', element: <RecordScreen /> },
         ],

@@ -1,7 +1,7 @@
 import { type APIResponse, test as base, expect, type Page } from '@playwright/test';
 
 export { expect };
-export type { Page };
+export type { APIResponse, Page };
 
 /** Where the session that sign-in.ts opens is kept for the tests after it. */
 export const sessionFile = 'test-results/session.json';

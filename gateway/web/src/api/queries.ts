@@ -273,13 +273,18 @@ export function useOrgs(district: string) {
   });
 }
 
-export function useRecord(district: string, entity: Entity, sourcedId: string) {
+export function useRecord(
+  district: string,
+  entity: Entity,
+  sourcedId: string,
+  asOf: string | undefined,
+) {
   return useQuery({
-    queryKey: [district, 'record', entity, sourcedId],
+    queryKey: [district, 'record', entity, sourcedId, asOf],
     queryFn: () =>
       body(
         api.GET('/v1/districts/{district}/{entity}:get', {
-          params: { path: { district, entity }, query: { sourcedId } },
+          params: { path: { district, entity }, query: { sourcedId, asOf } },
         }),
       ),
   });

@@ -1,5 +1,5 @@
 import type { ReactNode } from 'react';
-import { Link } from 'react-router';
+import { Link, useSearchParams } from 'react-router';
 import { useOrgs } from '../api/queries';
 import { useDistrict } from '../lib/district';
 import type { Entity } from '../lib/entities';
@@ -8,14 +8,23 @@ import { screens } from '../lib/urls';
 interface RecordLinkProps {
   entity: Entity;
   id: string | undefined;
+  /** The revision or date to show it at, where that is not the one of this screen. */
+  asOf?: string;
   children?: ReactNode;
 }
 
-export function RecordLink({ entity, id, children }: RecordLinkProps) {
+/** The revision or date that this screen shows; undefined for the newest. */
+export function useAsOf(): string | undefined {
+  const [parameters] = useSearchParams();
+  return parameters.get('asOf') ?? undefined;
+}
+
+export function RecordLink({ entity, id, asOf, children }: RecordLinkProps) {
   const { id: district } = useDistrict();
+  const shown = useAsOf();
   if (!id) return null;
   return (
-    <Link to={screens.record(district, entity, id)} className="record-link">
+    <Link to={screens.record(district, entity, id, asOf ?? shown)} className="record-link">
       {children ?? id}
     </Link>
   );

@@ -23,6 +23,7 @@ export const searchFields = [
   'status',
   'schoolId',
   'q',
+  'asOf',
 ] as const;
 
 export type SearchField = (typeof searchFields)[number];
@@ -107,7 +108,7 @@ export function isEntity(id: string | undefined): id is Entity {
 /** The search fields of an entity, in the order in which the form shows them. */
 export function fieldsOf(entity: Entity): SearchField[] {
   const info = entityInfo(entity);
-  return ['sourcedId', ...(info?.words ? (['q'] as const) : []), ...(info?.fields ?? [])];
+  return ['sourcedId', ...(info?.words ? (['q'] as const) : []), ...(info?.fields ?? []), 'asOf'];
 }
 
 /** What a record is called where there is room for one line. */

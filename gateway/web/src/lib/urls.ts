@@ -21,8 +21,16 @@ export const screens = {
   viewer: (district: string) => `${districtPath(district)}/data`,
   records: (district: string, entity: Entity, search: Search = {}) =>
     `${districtPath(district)}/data/${entity}${queryString(search)}`,
-  record: (district: string, entity: Entity, id: string) =>
-    `${districtPath(district)}/data/${entity}/record${queryString({ id })}`,
+  record: (district: string, entity: Entity, id: string, asOf?: string) =>
+    `${districtPath(district)}/data/${entity}/record${queryString({ id, asOf })}`,
+  history: (district: string) => `${districtPath(district)}/history`,
+  revision: (district: string, revision: number) =>
+    `${districtPath(district)}/history/${String(revision)}`,
+  /** Either end is a revision or a date. */
+  compare: (district: string, from: string, to: string) =>
+    `${districtPath(district)}/history/compare${queryString({ from, to })}`,
+  undo: (district: string, revision: number) =>
+    `${districtPath(district)}/history/${String(revision)}/undo`,
   sync: (district: string, sync: string) =>
     `${districtPath(district)}/syncs/${encodeURIComponent(sync)}`,
 };

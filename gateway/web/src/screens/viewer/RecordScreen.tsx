@@ -2,6 +2,8 @@ import { Link, useParams, useSearchParams } from 'react-router';
 import { ApiError } from '../../api/client';
 import { useHistory, useRecord } from '../../api/queries';
 import { Page } from '../../components/Page';
+import { FieldValue } from '../../components/FieldValue';
+import { useAsOf } from '../../components/RecordLink';
 import { EmptyState, ErrorState, Loading, LoadingLines } from '../../components/States';
 import { TableScroll } from '../../components/TableScroll';
 import { useDistrict } from '../../lib/district';
@@ -24,7 +26,8 @@ export function RecordScreen() {
 
 function RecordOfEntity({ entity, id }: { entity: Entity; id: string }) {
   const { id: district } = useDistrict();
-  const answer = useRecord(district, entity, id);
+  const asOf = useAsOf();
+  const answer = useRecord(district, entity, id, asOf);
   const info = entityInfo(entity);
   const record = answer.data?.record;
   const missing = answer.error instanceof ApiError && answer.error.status === 404;
@@ -41,7 +44,14 @@ function RecordOfEntity({ entity, id }: { entity: Entity; id: string }) {
         <Page title="No data found">
           <EmptyState title={`${info?.one ?? 'Record'} ${id} is not in this district’s data`}>
             <p>
-              Another record refers to it, and your student information system has not delivered it.
+              {asOf ? (
+                <>
+                  It was not there at {/^\d+$/.test(asOf) ? `revision ${asOf}` : asOf}.{' '}
+                  <Link to={screens.record(district, entity, id)}>Look at the newest data</Link>
+                </>
+              ) : (
+                'Another record refers to it, and your student information system has not delivered it.'
+              )}
             </p>
           </EmptyState>
         </Page>
@@ -52,6 +62,19 @@ function RecordOfEntity({ entity, id }: { entity: Entity; id: string }) {
           title={recordName(entity, record) || id}
           intro={`${info?.one ?? ''} at revision ${formatNumber(answer.data.revision)}, unchanged since revision ${formatNumber(answer.data.fromRevision)}`}
         >
+          {asOf && (
+            <div className="notice notice-warning">
+              <div>
+                <p className="notice-title">
+                  The record as of revision {formatNumber(answer.data.revision)}
+                </p>
+                <p>
+                  It may have changed since.{' '}
+                  <Link to={screens.record(district, entity, id)}>Show the newest</Link>
+                </p>
+              </div>
+            </div>
+          )}
           <div className="columns">
             <div className="card panel">
               <dl className="facts">
@@ -102,14 +125,18 @@ function History({ entity, id }: { entity: Entity; id: string }) {
           {versions.map((version, index) => (
             <tr key={version.fromRevision}>
               <td>{formatDateTime(version.commitTime, timeZone)}</td>
-              <td className="number">{formatNumber(version.fromRevision)}</td>
+              <td className="number">
+                <Link to={screens.revision(district, version.fromRevision ?? 0)}>
+                  {formatNumber(version.fromRevision)}
+                </Link>
+              </td>
               <td className="reason">
                 {version.fields?.length ? (
                   <ul className="changes">
                     {version.fields.map((field) => (
                       <li key={field.field}>
-                        <strong>{field.field}</strong>: <Value json={field.before} /> →{' '}
-                        <Value json={field.after} />
+                        <strong>{field.field}</strong>: <FieldValue json={field.before} /> →{' '}
+                        <FieldValue json={field.after} />
                       </li>
                     ))}
                   </ul>
@@ -125,11 +152,4 @@ function History({ entity, id }: { entity: Entity; id: string }) {
       </table>
     </TableScroll>
   );
-}
-
-/** A value as JSON text; the most common one is plain text and reads better without its quotes. */
-function Value({ json }: { json: string | undefined }) {
-  if (!json || json === 'null' || json === '""') return <em>nothing</em>;
-  const quoted = /^"(.*)"$/s.exec(json);
-  return <code>{quoted && !json.includes('\\') ? quoted[1] : json}</code>;
 }

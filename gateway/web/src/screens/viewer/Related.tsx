@@ -1,5 +1,5 @@
 import { Link } from 'react-router';
-import { OrgLink, RecordLink } from '../../components/RecordLink';
+import { OrgLink, RecordLink, useAsOf } from '../../components/RecordLink';
 import { useDistrict } from '../../lib/district';
 import { type AnyRecord, type Entity, roleLabel } from '../../lib/entities';
 import { lookups, references } from '../../lib/refs';
@@ -8,6 +8,7 @@ import { screens } from '../../lib/urls';
 /** Where to go from a record: what it points to, and searches for what points to it. */
 export function Related({ entity, record }: { entity: Entity; record: AnyRecord }) {
   const { id: district } = useDistrict();
+  const asOf = useAsOf();
   const targets = references(entity, record);
   const searches = lookups(entity, record.sourcedId ?? '');
   if (targets.length + searches.length === 0) return null;
@@ -30,7 +31,9 @@ export function Related({ entity, record }: { entity: Entity; record: AnyRecord 
         ))}
         {searches.map((search) => (
           <li key={search.label}>
-            <Link to={screens.records(district, search.entity, search.search)}>{search.label}</Link>
+            <Link to={screens.records(district, search.entity, { ...search.search, asOf })}>
+              {search.label}
+            </Link>
           </li>
         ))}
       </ul>

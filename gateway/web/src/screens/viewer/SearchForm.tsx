@@ -100,6 +100,12 @@ const idLabels: Partial<Record<SearchField, string>> = {
   classId: 'Securly Internal Class ID',
   userId: 'Securly Internal User ID',
   email: 'Email',
+  asOf: 'As of',
+};
+
+const placeholders: Partial<Record<SearchField, string>> = {
+  q: 'Beginning of any word',
+  asOf: 'Newest, or a revision or date: 42, 2026-09-30',
 };
 
 function Field({ entity, field, value, onChange }: FieldProps) {
@@ -141,7 +147,7 @@ function Field({ entity, field, value, onChange }: FieldProps) {
       return (
         <TextInput
           label={field === 'q' ? entityInfo(entity)?.words : idLabels[field]}
-          placeholder={field === 'q' ? 'Beginning of any word' : 'Exact value'}
+          placeholder={placeholders[field] ?? 'Exact value'}
           value={value}
           onChange={(event) => {
             onChange(event.currentTarget.value);
