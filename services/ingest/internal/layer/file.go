@@ -197,6 +197,7 @@ func (w *Writer) Close() error {
 func (w *Writer) Abort() {
 	for _, e := range []*entries{w.records, w.changes} {
 		if e != nil {
+			_ = e.packed.Close() // ends its goroutine; what it writes is dropped
 			e.file.Abort()
 		}
 	}
