@@ -401,6 +401,26 @@ export interface paths {
         patch: operations["SourceService_UpdateSource"];
         trace?: never;
     };
+    "/v1/districts/{district}/sources/{source}:resetDropPassword": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Gives a source whose files are dropped a new password, and ends the sessions
+         *     that were begun with the one before.
+         */
+        post: operations["SourceService_ResetDropPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/sources/{source}:sync": {
         parameters: {
             query?: never;
@@ -1018,6 +1038,17 @@ export interface components {
              */
             historyDays?: number;
         };
+        /** @description Drop is how a district signs in to drop files. */
+        Drop: {
+            user?: string;
+            /**
+             * @description The fingerprint of the server's key, as SHA256:…; empty if the hub has no
+             *     SFTP server.
+             */
+            hostKey?: string;
+            /** @description Whether there is a password; keys are in the settings. */
+            passwordSet?: boolean;
+        };
         /** @description Enrollment puts a user into a class with a role. */
         Enrollment: {
             sourcedId?: string;
@@ -1380,6 +1411,12 @@ export interface components {
          * @enum {string}
          */
         ReportState: "REPORT_STATE_UNSPECIFIED" | "QUEUED" | "PROCESSING" | "COMPLETED" | "FAILED";
+        ResetDropPasswordBody: Record<string, never>;
+        ResetDropPasswordResponse: {
+            drop?: components["schemas"]["Drop"];
+            /** @description Shown this once. */
+            password?: string;
+        };
         RestoreRevisionBody: {
             /**
              * @description Tell what would change, and change nothing. The changes themselves are
@@ -1490,6 +1527,7 @@ export interface components {
             };
             /** @description The names of the secrets that are kept; output only. */
             secretsSet?: string[];
+            drop?: components["schemas"]["Drop"];
         };
         StartSyncBody: {
             /**
@@ -2578,6 +2616,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Source"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    SourceService_ResetDropPassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResetDropPasswordBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResetDropPasswordResponse"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/securly/sync/services/ingest/internal/connector"
+	"github.com/securly/sync/services/ingest/internal/connector/fileset"
 	"github.com/securly/sync/services/platform/errs"
 )
 
@@ -109,7 +110,7 @@ func (p *pull) try(ctx context.Context) (_ *connector.Package, err error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &connector.Package{Mark: found.mark()}
+	out := &connector.Package{Mark: found.Mark()}
 	if out.Mark == p.Last && !p.Trial {
 		out.Unchanged = true
 		return out, nil
@@ -128,45 +129,45 @@ func (p *pull) try(ctx context.Context) (_ *connector.Package, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if again.observed() != found.observed() {
+	if again.Observed() != found.Observed() {
 		if !p.Trial {
 			return nil, p.changed(again)
 		}
-		out.Notes = append(out.Notes, fmt.Sprintf("files in %s changed while they were fetched; a sync waits until they stay the same", again.folder))
+		out.Notes = append(out.Notes, fmt.Sprintf("files in %s changed while they were fetched; a sync waits until they stay the same", again.Folder))
 	}
-	for i, f := range found.files {
+	for i, f := range found.Files {
 		out.Files = append(out.Files, connector.File{Name: f.Name, Path: p.local(i)})
 	}
 	return out, nil
 }
 
 // ready tells whether the files that were found are complete.
-func (p *pull) ready(found *found) error {
+func (p *pull) ready(found *fileset.Set) error {
 	now := p.Now()
-	if p.at.Observed != found.observed() {
-		if err := p.at.begin(p.Dir, found.observed(), now); err != nil {
+	if p.at.Observed != found.Observed() {
+		if err := p.at.begin(p.Dir, found.Observed(), now); err != nil {
 			return err
 		}
 	}
 	if p.Sentinel != "" {
-		if found.sentinel {
+		if found.Sentinel {
 			return nil
 		}
 		return p.wait(now.Add(time.Minute), fmt.Sprintf("the file %s, which says that all is there, is missing or older than the other files", p.Sentinel))
 	}
-	if until := p.at.Since.Add(p.quiet()); found.newest().After(now.Add(-old)) && until.After(now) {
-		return p.wait(until, fmt.Sprintf("files in %s were written lately, and count as complete when they have not changed for %d minutes", found.folder, p.QuietMinutes))
+	if until := p.at.Since.Add(p.quiet()); found.Since(time.Second).After(now.Add(-old)) && until.After(now) {
+		return p.wait(until, fmt.Sprintf("files in %s were written lately, and count as complete when they have not changed for %d minutes", found.Folder, p.QuietMinutes))
 	}
 	return nil
 }
 
 // changed begins to wait anew.
-func (p *pull) changed(found *found) error {
+func (p *pull) changed(found *fileset.Set) error {
 	now := p.Now()
-	if err := p.at.begin(p.Dir, found.observed(), now); err != nil {
+	if err := p.at.begin(p.Dir, found.Observed(), now); err != nil {
 		return err
 	}
-	return p.wait(now.Add(p.quiet()), fmt.Sprintf("files in %s changed while they were fetched", found.folder))
+	return p.wait(now.Add(p.quiet()), fmt.Sprintf("files in %s changed while they were fetched", found.Folder))
 }
 
 func (p *pull) wait(until time.Time, reason string) error {

@@ -7,14 +7,16 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/securly/sync/services/ingest/internal/connector/fileset"
 )
 
 // fetch copies the files that were found, as far as they are not there yet.
-func (p *pull) fetch(ctx context.Context, s *session, found *found) error {
-	total := found.bytes()
+func (p *pull) fetch(ctx context.Context, s *session, found *fileset.Set) error {
+	total := found.Bytes()
 	s.conn.allow(2*total + listBytes)
 	var done int64
-	for i, r := range found.files {
+	for i, r := range found.Files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -37,7 +39,7 @@ const bufferSize = 1 << 20
 var errGrown = errors.New("the file changes")
 
 // copy fetches a file from where the local part of it ends.
-func (p *pull) copy(s *session, r remote, to string, progress func(int64)) (_ int64, err error) {
+func (p *pull) copy(s *session, r fileset.File, to string, progress func(int64)) (_ int64, err error) {
 	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return 0, fmt.Errorf("write what is fetched: %w", err)

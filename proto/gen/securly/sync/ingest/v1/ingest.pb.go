@@ -988,7 +988,9 @@ type Source struct {
 	// update, what is left out stays and what is empty is removed.
 	Secrets map[string]string `protobuf:"bytes,10,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The names of the secrets that are kept; output only.
-	SecretsSet    []string `protobuf:"bytes,11,rep,name=secrets_set,json=secretsSet,proto3" json:"secrets_set,omitempty"`
+	SecretsSet []string `protobuf:"bytes,11,rep,name=secrets_set,json=secretsSet,proto3" json:"secrets_set,omitempty"`
+	// Of a source whose files are dropped; output only.
+	Drop          *Drop `protobuf:"bytes,16,opt,name=drop,proto3" json:"drop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1100,6 +1102,182 @@ func (x *Source) GetSecretsSet() []string {
 	return nil
 }
 
+func (x *Source) GetDrop() *Drop {
+	if x != nil {
+		return x.Drop
+	}
+	return nil
+}
+
+// Drop is how a district signs in to drop files.
+type Drop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// The fingerprint of the server's key, as SHA256:…; empty if the hub has no
+	// SFTP server.
+	HostKey string `protobuf:"bytes,2,opt,name=host_key,json=hostKey,proto3" json:"host_key,omitempty"`
+	// Whether there is a password; keys are in the settings.
+	PasswordSet   bool `protobuf:"varint,3,opt,name=password_set,json=passwordSet,proto3" json:"password_set,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drop) Reset() {
+	*x = Drop{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drop) ProtoMessage() {}
+
+func (x *Drop) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drop.ProtoReflect.Descriptor instead.
+func (*Drop) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Drop) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Drop) GetHostKey() string {
+	if x != nil {
+		return x.HostKey
+	}
+	return ""
+}
+
+func (x *Drop) GetPasswordSet() bool {
+	if x != nil {
+		return x.PasswordSet
+	}
+	return false
+}
+
+type ResetDropPasswordRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetDropPasswordRequest) Reset() {
+	*x = ResetDropPasswordRequest{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetDropPasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetDropPasswordRequest) ProtoMessage() {}
+
+func (x *ResetDropPasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetDropPasswordRequest.ProtoReflect.Descriptor instead.
+func (*ResetDropPasswordRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ResetDropPasswordRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *ResetDropPasswordRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+type ResetDropPasswordResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Drop  *Drop                  `protobuf:"bytes,1,opt,name=drop,proto3" json:"drop,omitempty"`
+	// Shown this once.
+	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetDropPasswordResponse) Reset() {
+	*x = ResetDropPasswordResponse{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetDropPasswordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetDropPasswordResponse) ProtoMessage() {}
+
+func (x *ResetDropPasswordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetDropPasswordResponse.ProtoReflect.Descriptor instead.
+func (*ResetDropPasswordResponse) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ResetDropPasswordResponse) GetDrop() *Drop {
+	if x != nil {
+		return x.Drop
+	}
+	return nil
+}
+
+func (x *ResetDropPasswordResponse) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
 type CreateSourceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
@@ -1111,7 +1289,7 @@ type CreateSourceRequest struct {
 
 func (x *CreateSourceRequest) Reset() {
 	*x = CreateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1301,7 @@ func (x *CreateSourceRequest) String() string {
 func (*CreateSourceRequest) ProtoMessage() {}
 
 func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1314,7 @@ func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSourceRequest.ProtoReflect.Descriptor instead.
 func (*CreateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{15}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateSourceRequest) GetDistrict() string {
@@ -1172,7 +1350,7 @@ type ListSourcesRequest struct {
 
 func (x *ListSourcesRequest) Reset() {
 	*x = ListSourcesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1362,7 @@ func (x *ListSourcesRequest) String() string {
 func (*ListSourcesRequest) ProtoMessage() {}
 
 func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1375,7 @@ func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListSourcesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{16}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListSourcesRequest) GetDistrict() string {
@@ -1231,7 +1409,7 @@ type ListSourcesResponse struct {
 
 func (x *ListSourcesResponse) Reset() {
 	*x = ListSourcesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1421,7 @@ func (x *ListSourcesResponse) String() string {
 func (*ListSourcesResponse) ProtoMessage() {}
 
 func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1434,7 @@ func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListSourcesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{17}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListSourcesResponse) GetSources() []*Source {
@@ -1283,7 +1461,7 @@ type GetSourceRequest struct {
 
 func (x *GetSourceRequest) Reset() {
 	*x = GetSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1473,7 @@ func (x *GetSourceRequest) String() string {
 func (*GetSourceRequest) ProtoMessage() {}
 
 func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1486,7 @@ func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSourceRequest.ProtoReflect.Descriptor instead.
 func (*GetSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{18}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetSourceRequest) GetDistrict() string {
@@ -1338,7 +1516,7 @@ type UpdateSourceRequest struct {
 
 func (x *UpdateSourceRequest) Reset() {
 	*x = UpdateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1528,7 @@ func (x *UpdateSourceRequest) String() string {
 func (*UpdateSourceRequest) ProtoMessage() {}
 
 func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1541,7 @@ func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSourceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{19}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateSourceRequest) GetDistrict() string {
@@ -1404,7 +1582,7 @@ type DeleteSourceRequest struct {
 
 func (x *DeleteSourceRequest) Reset() {
 	*x = DeleteSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1594,7 @@ func (x *DeleteSourceRequest) String() string {
 func (*DeleteSourceRequest) ProtoMessage() {}
 
 func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1607,7 @@ func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{20}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteSourceRequest) GetDistrict() string {
@@ -1454,7 +1632,7 @@ type DeleteSourceResponse struct {
 
 func (x *DeleteSourceResponse) Reset() {
 	*x = DeleteSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1644,7 @@ func (x *DeleteSourceResponse) String() string {
 func (*DeleteSourceResponse) ProtoMessage() {}
 
 func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1657,7 @@ func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{21}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{24}
 }
 
 type TestSourceRequest struct {
@@ -1494,7 +1672,7 @@ type TestSourceRequest struct {
 
 func (x *TestSourceRequest) Reset() {
 	*x = TestSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1684,7 @@ func (x *TestSourceRequest) String() string {
 func (*TestSourceRequest) ProtoMessage() {}
 
 func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1697,7 @@ func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSourceRequest.ProtoReflect.Descriptor instead.
 func (*TestSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{22}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TestSourceRequest) GetDistrict() string {
@@ -1564,7 +1742,7 @@ type TestSourceResponse struct {
 
 func (x *TestSourceResponse) Reset() {
 	*x = TestSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1754,7 @@ func (x *TestSourceResponse) String() string {
 func (*TestSourceResponse) ProtoMessage() {}
 
 func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1767,7 @@ func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSourceResponse.ProtoReflect.Descriptor instead.
 func (*TestSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{23}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TestSourceResponse) GetOk() bool {
@@ -1650,7 +1828,7 @@ type TestMessage struct {
 
 func (x *TestMessage) Reset() {
 	*x = TestMessage{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1840,7 @@ func (x *TestMessage) String() string {
 func (*TestMessage) ProtoMessage() {}
 
 func (x *TestMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1853,7 @@ func (x *TestMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestMessage.ProtoReflect.Descriptor instead.
 func (*TestMessage) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{24}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TestMessage) GetLevel() string {
@@ -1728,7 +1906,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1918,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1931,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{25}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UploadRequest) GetMessage() isUploadRequest_Message {
@@ -1840,7 +2018,7 @@ type UploadHeader struct {
 
 func (x *UploadHeader) Reset() {
 	*x = UploadHeader{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2030,7 @@ func (x *UploadHeader) String() string {
 func (*UploadHeader) ProtoMessage() {}
 
 func (x *UploadHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2043,7 @@ func (x *UploadHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadHeader.ProtoReflect.Descriptor instead.
 func (*UploadHeader) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UploadHeader) GetDistrict() string {
@@ -1892,7 +2070,7 @@ type UploadFile struct {
 
 func (x *UploadFile) Reset() {
 	*x = UploadFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2082,7 @@ func (x *UploadFile) String() string {
 func (*UploadFile) ProtoMessage() {}
 
 func (x *UploadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2095,7 @@ func (x *UploadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadFile.ProtoReflect.Descriptor instead.
 func (*UploadFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UploadFile) GetFilename() string {
@@ -1935,7 +2113,7 @@ type UploadEnd struct {
 
 func (x *UploadEnd) Reset() {
 	*x = UploadEnd{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2125,7 @@ func (x *UploadEnd) String() string {
 func (*UploadEnd) ProtoMessage() {}
 
 func (x *UploadEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2138,7 @@ func (x *UploadEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadEnd.ProtoReflect.Descriptor instead.
 func (*UploadEnd) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
 }
 
 type UploadResponse struct {
@@ -1973,7 +2151,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2163,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2176,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UploadResponse) GetUploadId() string {
@@ -2027,7 +2205,7 @@ type UploadedFile struct {
 
 func (x *UploadedFile) Reset() {
 	*x = UploadedFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2217,7 @@ func (x *UploadedFile) String() string {
 func (*UploadedFile) ProtoMessage() {}
 
 func (x *UploadedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2230,7 @@ func (x *UploadedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadedFile.ProtoReflect.Descriptor instead.
 func (*UploadedFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UploadedFile) GetName() string {
@@ -2112,7 +2290,7 @@ type Sync struct {
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2302,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2315,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Sync) GetName() string {
@@ -2305,7 +2483,7 @@ type SyncStep struct {
 
 func (x *SyncStep) Reset() {
 	*x = SyncStep{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2495,7 @@ func (x *SyncStep) String() string {
 func (*SyncStep) ProtoMessage() {}
 
 func (x *SyncStep) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2508,7 @@ func (x *SyncStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncStep.ProtoReflect.Descriptor instead.
 func (*SyncStep) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SyncStep) GetState() SyncState {
@@ -2373,7 +2551,7 @@ type EntityCounts struct {
 
 func (x *EntityCounts) Reset() {
 	*x = EntityCounts{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2563,7 @@ func (x *EntityCounts) String() string {
 func (*EntityCounts) ProtoMessage() {}
 
 func (x *EntityCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2576,7 @@ func (x *EntityCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntityCounts.ProtoReflect.Descriptor instead.
 func (*EntityCounts) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EntityCounts) GetReceived() int32 {
@@ -2469,7 +2647,7 @@ type HoldReason struct {
 
 func (x *HoldReason) Reset() {
 	*x = HoldReason{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2659,7 @@ func (x *HoldReason) String() string {
 func (*HoldReason) ProtoMessage() {}
 
 func (x *HoldReason) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2672,7 @@ func (x *HoldReason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldReason.ProtoReflect.Descriptor instead.
 func (*HoldReason) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *HoldReason) GetType() string {
@@ -2559,7 +2737,7 @@ type SchoolChanges struct {
 
 func (x *SchoolChanges) Reset() {
 	*x = SchoolChanges{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2749,7 @@ func (x *SchoolChanges) String() string {
 func (*SchoolChanges) ProtoMessage() {}
 
 func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2762,7 @@ func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchoolChanges.ProtoReflect.Descriptor instead.
 func (*SchoolChanges) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SchoolChanges) GetSchoolId() string {
@@ -2638,7 +2816,7 @@ type StartSyncRequest struct {
 
 func (x *StartSyncRequest) Reset() {
 	*x = StartSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2828,7 @@ func (x *StartSyncRequest) String() string {
 func (*StartSyncRequest) ProtoMessage() {}
 
 func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2841,7 @@ func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartSyncRequest.ProtoReflect.Descriptor instead.
 func (*StartSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StartSyncRequest) GetDistrict() string {
@@ -2715,7 +2893,7 @@ type ListSyncsRequest struct {
 
 func (x *ListSyncsRequest) Reset() {
 	*x = ListSyncsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +2905,7 @@ func (x *ListSyncsRequest) String() string {
 func (*ListSyncsRequest) ProtoMessage() {}
 
 func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +2918,7 @@ func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListSyncsRequest) GetDistrict() string {
@@ -2781,7 +2959,7 @@ type ListSyncsResponse struct {
 
 func (x *ListSyncsResponse) Reset() {
 	*x = ListSyncsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +2971,7 @@ func (x *ListSyncsResponse) String() string {
 func (*ListSyncsResponse) ProtoMessage() {}
 
 func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +2984,7 @@ func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListSyncsResponse) GetSyncs() []*Sync {
@@ -2833,7 +3011,7 @@ type GetSyncRequest struct {
 
 func (x *GetSyncRequest) Reset() {
 	*x = GetSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2845,7 +3023,7 @@ func (x *GetSyncRequest) String() string {
 func (*GetSyncRequest) ProtoMessage() {}
 
 func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2858,7 +3036,7 @@ func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSyncRequest.ProtoReflect.Descriptor instead.
 func (*GetSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetSyncRequest) GetDistrict() string {
@@ -2891,7 +3069,7 @@ type ListSyncChangesRequest struct {
 
 func (x *ListSyncChangesRequest) Reset() {
 	*x = ListSyncChangesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3081,7 @@ func (x *ListSyncChangesRequest) String() string {
 func (*ListSyncChangesRequest) ProtoMessage() {}
 
 func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3094,7 @@ func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListSyncChangesRequest) GetDistrict() string {
@@ -2972,7 +3150,7 @@ type ListSyncChangesResponse struct {
 
 func (x *ListSyncChangesResponse) Reset() {
 	*x = ListSyncChangesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3162,7 @@ func (x *ListSyncChangesResponse) String() string {
 func (*ListSyncChangesResponse) ProtoMessage() {}
 
 func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3175,7 @@ func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListSyncChangesResponse) GetChanges() []*SyncChange {
@@ -3033,7 +3211,7 @@ type SyncChange struct {
 
 func (x *SyncChange) Reset() {
 	*x = SyncChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3045,7 +3223,7 @@ func (x *SyncChange) String() string {
 func (*SyncChange) ProtoMessage() {}
 
 func (x *SyncChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3058,7 +3236,7 @@ func (x *SyncChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncChange.ProtoReflect.Descriptor instead.
 func (*SyncChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SyncChange) GetEntity() string {
@@ -3101,7 +3279,7 @@ type SyncFieldChange struct {
 
 func (x *SyncFieldChange) Reset() {
 	*x = SyncFieldChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3113,7 +3291,7 @@ func (x *SyncFieldChange) String() string {
 func (*SyncFieldChange) ProtoMessage() {}
 
 func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3304,7 @@ func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFieldChange.ProtoReflect.Descriptor instead.
 func (*SyncFieldChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SyncFieldChange) GetField() string {
@@ -3163,7 +3341,7 @@ type ListSyncFindingsRequest struct {
 
 func (x *ListSyncFindingsRequest) Reset() {
 	*x = ListSyncFindingsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +3353,7 @@ func (x *ListSyncFindingsRequest) String() string {
 func (*ListSyncFindingsRequest) ProtoMessage() {}
 
 func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3188,7 +3366,7 @@ func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListSyncFindingsRequest) GetDistrict() string {
@@ -3230,7 +3408,7 @@ type ListSyncFindingsResponse struct {
 
 func (x *ListSyncFindingsResponse) Reset() {
 	*x = ListSyncFindingsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3242,7 +3420,7 @@ func (x *ListSyncFindingsResponse) String() string {
 func (*ListSyncFindingsResponse) ProtoMessage() {}
 
 func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3255,7 +3433,7 @@ func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListSyncFindingsResponse) GetFindings() []*SyncFinding {
@@ -3299,7 +3477,7 @@ type SyncFinding struct {
 
 func (x *SyncFinding) Reset() {
 	*x = SyncFinding{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3489,7 @@ func (x *SyncFinding) String() string {
 func (*SyncFinding) ProtoMessage() {}
 
 func (x *SyncFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3502,7 @@ func (x *SyncFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFinding.ProtoReflect.Descriptor instead.
 func (*SyncFinding) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SyncFinding) GetLevel() string {
@@ -3392,7 +3570,7 @@ type ApproveSyncRequest struct {
 
 func (x *ApproveSyncRequest) Reset() {
 	*x = ApproveSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3582,7 @@ func (x *ApproveSyncRequest) String() string {
 func (*ApproveSyncRequest) ProtoMessage() {}
 
 func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3595,7 @@ func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveSyncRequest.ProtoReflect.Descriptor instead.
 func (*ApproveSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ApproveSyncRequest) GetDistrict() string {
@@ -3465,7 +3643,7 @@ type RestoreRevisionRequest struct {
 
 func (x *RestoreRevisionRequest) Reset() {
 	*x = RestoreRevisionRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3477,7 +3655,7 @@ func (x *RestoreRevisionRequest) String() string {
 func (*RestoreRevisionRequest) ProtoMessage() {}
 
 func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3490,7 +3668,7 @@ func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRevisionRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRevisionRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RestoreRevisionRequest) GetDistrict() string {
@@ -3535,7 +3713,7 @@ type RestoreRevisionResponse struct {
 
 func (x *RestoreRevisionResponse) Reset() {
 	*x = RestoreRevisionResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3547,7 +3725,7 @@ func (x *RestoreRevisionResponse) String() string {
 func (*RestoreRevisionResponse) ProtoMessage() {}
 
 func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3560,7 +3738,7 @@ func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRevisionResponse.ProtoReflect.Descriptor instead.
 func (*RestoreRevisionResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RestoreRevisionResponse) GetRevision() int32 {
@@ -3594,7 +3772,7 @@ type DiscardSyncRequest struct {
 
 func (x *DiscardSyncRequest) Reset() {
 	*x = DiscardSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3606,7 +3784,7 @@ func (x *DiscardSyncRequest) String() string {
 func (*DiscardSyncRequest) ProtoMessage() {}
 
 func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3619,7 +3797,7 @@ func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardSyncRequest.ProtoReflect.Descriptor instead.
 func (*DiscardSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DiscardSyncRequest) GetDistrict() string {
@@ -3646,7 +3824,7 @@ type CancelSyncRequest struct {
 
 func (x *CancelSyncRequest) Reset() {
 	*x = CancelSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3658,7 +3836,7 @@ func (x *CancelSyncRequest) String() string {
 func (*CancelSyncRequest) ProtoMessage() {}
 
 func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3671,7 +3849,7 @@ func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSyncRequest.ProtoReflect.Descriptor instead.
 func (*CancelSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CancelSyncRequest) GetDistrict() string {
@@ -3757,7 +3935,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x0fDataRequirement\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x83\x04\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xb5\x04\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsource_id\x18\x02 \x01(\tR\bsourceId\x12!\n" +
@@ -3773,10 +3951,21 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\asecrets\x18\n" +
 	" \x03(\v2+.securly.sync.ingest.v1.Source.SecretsEntryB\x03\x80\x01\x01R\asecrets\x12\x1f\n" +
 	"\vsecrets_set\x18\v \x03(\tR\n" +
-	"secretsSet\x1a:\n" +
+	"secretsSet\x120\n" +
+	"\x04drop\x18\x10 \x01(\v2\x1c.securly.sync.ingest.v1.DropR\x04drop\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
+	"\x04Drop\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x19\n" +
+	"\bhost_key\x18\x02 \x01(\tR\ahostKey\x12!\n" +
+	"\fpassword_set\x18\x03 \x01(\bR\vpasswordSet\"N\n" +
+	"\x18ResetDropPasswordRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\"n\n" +
+	"\x19ResetDropPasswordResponse\x120\n" +
+	"\x04drop\x18\x01 \x01(\v2\x1c.securly.sync.ingest.v1.DropR\x04drop\x12\x1f\n" +
+	"\bpassword\x18\x02 \x01(\tB\x03\x80\x01\x01R\bpassword\"\x86\x01\n" +
 	"\x13CreateSourceRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x126\n" +
 	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\x12\x1b\n" +
@@ -4008,8 +4197,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\rListDistricts\x12,.securly.sync.ingest.v1.ListDistrictsRequest\x1a-.securly.sync.ingest.v1.ListDistrictsResponse\"-\x8a\xb5\x18\x14\b\x02\x12\x0edistricts.read\x18\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/districts\x12\x95\x01\n" +
 	"\vGetDistrict\x12*.securly.sync.ingest.v1.GetDistrictRequest\x1a .securly.sync.ingest.v1.District\"8\x8a\xb5\x18\x14\b\x03\x12\x0edistricts.read\x18\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/districts/{district}\x12\xa4\x01\n" +
 	"\x0eUpdateDistrict\x12-.securly.sync.ingest.v1.UpdateDistrictRequest\x1a .securly.sync.ingest.v1.District\"A\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02$:\bsettings2\x18/v1/districts/{district}\x12\xa8\x01\n" +
-	"\x0eDeleteDistrict\x12-.securly.sync.ingest.v1.DeleteDistrictRequest\x1a..securly.sync.ingest.v1.DeleteDistrictResponse\"7\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/districts/{district}2\xa0\n" +
-	"\n" +
+	"\x0eDeleteDistrict\x12-.securly.sync.ingest.v1.DeleteDistrictRequest\x1a..securly.sync.ingest.v1.DeleteDistrictResponse\"7\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/districts/{district}2\xf8\v\n" +
 	"\rSourceService\x12\x9b\x01\n" +
 	"\x0eListConnectors\x12-.securly.sync.ingest.v1.ListConnectorsRequest\x1a..securly.sync.ingest.v1.ListConnectorsResponse\"*\x8a\xb5\x18\x10\b\x02\x12\fsources.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/connectors\x12\xa2\x01\n" +
 	"\fCreateSource\x12+.securly.sync.ingest.v1.CreateSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"E\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02*:\x06source\" /v1/districts/{district}/sources\x12\xa4\x01\n" +
@@ -4018,7 +4206,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\fUpdateSource\x12+.securly.sync.ingest.v1.UpdateSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"P\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x025:\bsettings2)/v1/districts/{district}/sources/{source}\x12\xb1\x01\n" +
 	"\fDeleteSource\x12+.securly.sync.ingest.v1.DeleteSourceRequest\x1a,.securly.sync.ingest.v1.DeleteSourceResponse\"F\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02+*)/v1/districts/{district}/sources/{source}\x12\xb3\x01\n" +
 	"\n" +
-	"TestSource\x12).securly.sync.ingest.v1.TestSourceRequest\x1a*.securly.sync.ingest.v1.TestSourceResponse\"N\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x023:\x01*\"./v1/districts/{district}/sources/{source}:test\x12l\n" +
+	"TestSource\x12).securly.sync.ingest.v1.TestSourceRequest\x1a*.securly.sync.ingest.v1.TestSourceResponse\"N\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x023:\x01*\"./v1/districts/{district}/sources/{source}:test\x12\xd5\x01\n" +
+	"\x11ResetDropPassword\x120.securly.sync.ingest.v1.ResetDropPasswordRequest\x1a1.securly.sync.ingest.v1.ResetDropPasswordResponse\"[\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02@:\x01*\";/v1/districts/{district}/sources/{source}:resetDropPassword\x12l\n" +
 	"\x06Upload\x12%.securly.sync.ingest.v1.UploadRequest\x1a&.securly.sync.ingest.v1.UploadResponse\"\x11\x8a\xb5\x18\r\b\x03\x12\tsyncs.run(\x012\xd7\r\n" +
 	"\vSyncService\x12\x9f\x01\n" +
 	"\tStartSync\x12(.securly.sync.ingest.v1.StartSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"J\x8a\xb5\x18\r\b\x03\x12\tsyncs.run\x82\xd3\xe4\x93\x023:\x01*\"./v1/districts/{district}/sources/{source}:sync\x12\x9c\x01\n" +
@@ -4046,169 +4235,176 @@ func file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_securly_sync_ingest_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
-	(SyncState)(0),                   // 0: securly.sync.ingest.v1.SyncState
-	(*District)(nil),                 // 1: securly.sync.ingest.v1.District
-	(*CreateDistrictRequest)(nil),    // 2: securly.sync.ingest.v1.CreateDistrictRequest
-	(*ListDistrictsRequest)(nil),     // 3: securly.sync.ingest.v1.ListDistrictsRequest
-	(*ListDistrictsResponse)(nil),    // 4: securly.sync.ingest.v1.ListDistrictsResponse
-	(*GetDistrictRequest)(nil),       // 5: securly.sync.ingest.v1.GetDistrictRequest
-	(*UpdateDistrictRequest)(nil),    // 6: securly.sync.ingest.v1.UpdateDistrictRequest
-	(*DeleteDistrictRequest)(nil),    // 7: securly.sync.ingest.v1.DeleteDistrictRequest
-	(*DeleteDistrictResponse)(nil),   // 8: securly.sync.ingest.v1.DeleteDistrictResponse
-	(*ListConnectorsRequest)(nil),    // 9: securly.sync.ingest.v1.ListConnectorsRequest
-	(*ListConnectorsResponse)(nil),   // 10: securly.sync.ingest.v1.ListConnectorsResponse
-	(*Vendor)(nil),                   // 11: securly.sync.ingest.v1.Vendor
-	(*Connector)(nil),                // 12: securly.sync.ingest.v1.Connector
-	(*SecretField)(nil),              // 13: securly.sync.ingest.v1.SecretField
-	(*DataRequirement)(nil),          // 14: securly.sync.ingest.v1.DataRequirement
-	(*Source)(nil),                   // 15: securly.sync.ingest.v1.Source
-	(*CreateSourceRequest)(nil),      // 16: securly.sync.ingest.v1.CreateSourceRequest
-	(*ListSourcesRequest)(nil),       // 17: securly.sync.ingest.v1.ListSourcesRequest
-	(*ListSourcesResponse)(nil),      // 18: securly.sync.ingest.v1.ListSourcesResponse
-	(*GetSourceRequest)(nil),         // 19: securly.sync.ingest.v1.GetSourceRequest
-	(*UpdateSourceRequest)(nil),      // 20: securly.sync.ingest.v1.UpdateSourceRequest
-	(*DeleteSourceRequest)(nil),      // 21: securly.sync.ingest.v1.DeleteSourceRequest
-	(*DeleteSourceResponse)(nil),     // 22: securly.sync.ingest.v1.DeleteSourceResponse
-	(*TestSourceRequest)(nil),        // 23: securly.sync.ingest.v1.TestSourceRequest
-	(*TestSourceResponse)(nil),       // 24: securly.sync.ingest.v1.TestSourceResponse
-	(*TestMessage)(nil),              // 25: securly.sync.ingest.v1.TestMessage
-	(*UploadRequest)(nil),            // 26: securly.sync.ingest.v1.UploadRequest
-	(*UploadHeader)(nil),             // 27: securly.sync.ingest.v1.UploadHeader
-	(*UploadFile)(nil),               // 28: securly.sync.ingest.v1.UploadFile
-	(*UploadEnd)(nil),                // 29: securly.sync.ingest.v1.UploadEnd
-	(*UploadResponse)(nil),           // 30: securly.sync.ingest.v1.UploadResponse
-	(*UploadedFile)(nil),             // 31: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                     // 32: securly.sync.ingest.v1.Sync
-	(*SyncStep)(nil),                 // 33: securly.sync.ingest.v1.SyncStep
-	(*EntityCounts)(nil),             // 34: securly.sync.ingest.v1.EntityCounts
-	(*HoldReason)(nil),               // 35: securly.sync.ingest.v1.HoldReason
-	(*SchoolChanges)(nil),            // 36: securly.sync.ingest.v1.SchoolChanges
-	(*StartSyncRequest)(nil),         // 37: securly.sync.ingest.v1.StartSyncRequest
-	(*ListSyncsRequest)(nil),         // 38: securly.sync.ingest.v1.ListSyncsRequest
-	(*ListSyncsResponse)(nil),        // 39: securly.sync.ingest.v1.ListSyncsResponse
-	(*GetSyncRequest)(nil),           // 40: securly.sync.ingest.v1.GetSyncRequest
-	(*ListSyncChangesRequest)(nil),   // 41: securly.sync.ingest.v1.ListSyncChangesRequest
-	(*ListSyncChangesResponse)(nil),  // 42: securly.sync.ingest.v1.ListSyncChangesResponse
-	(*SyncChange)(nil),               // 43: securly.sync.ingest.v1.SyncChange
-	(*SyncFieldChange)(nil),          // 44: securly.sync.ingest.v1.SyncFieldChange
-	(*ListSyncFindingsRequest)(nil),  // 45: securly.sync.ingest.v1.ListSyncFindingsRequest
-	(*ListSyncFindingsResponse)(nil), // 46: securly.sync.ingest.v1.ListSyncFindingsResponse
-	(*SyncFinding)(nil),              // 47: securly.sync.ingest.v1.SyncFinding
-	(*ApproveSyncRequest)(nil),       // 48: securly.sync.ingest.v1.ApproveSyncRequest
-	(*RestoreRevisionRequest)(nil),   // 49: securly.sync.ingest.v1.RestoreRevisionRequest
-	(*RestoreRevisionResponse)(nil),  // 50: securly.sync.ingest.v1.RestoreRevisionResponse
-	(*DiscardSyncRequest)(nil),       // 51: securly.sync.ingest.v1.DiscardSyncRequest
-	(*CancelSyncRequest)(nil),        // 52: securly.sync.ingest.v1.CancelSyncRequest
-	nil,                              // 53: securly.sync.ingest.v1.Source.SecretsEntry
-	nil,                              // 54: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	nil,                              // 55: securly.sync.ingest.v1.Sync.CountsEntry
-	nil,                              // 56: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	(*timestamppb.Timestamp)(nil),    // 57: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 58: google.protobuf.FieldMask
-	(*structpb.Struct)(nil),          // 59: google.protobuf.Struct
-	(*httpbody.HttpBody)(nil),        // 60: google.api.HttpBody
+	(SyncState)(0),                    // 0: securly.sync.ingest.v1.SyncState
+	(*District)(nil),                  // 1: securly.sync.ingest.v1.District
+	(*CreateDistrictRequest)(nil),     // 2: securly.sync.ingest.v1.CreateDistrictRequest
+	(*ListDistrictsRequest)(nil),      // 3: securly.sync.ingest.v1.ListDistrictsRequest
+	(*ListDistrictsResponse)(nil),     // 4: securly.sync.ingest.v1.ListDistrictsResponse
+	(*GetDistrictRequest)(nil),        // 5: securly.sync.ingest.v1.GetDistrictRequest
+	(*UpdateDistrictRequest)(nil),     // 6: securly.sync.ingest.v1.UpdateDistrictRequest
+	(*DeleteDistrictRequest)(nil),     // 7: securly.sync.ingest.v1.DeleteDistrictRequest
+	(*DeleteDistrictResponse)(nil),    // 8: securly.sync.ingest.v1.DeleteDistrictResponse
+	(*ListConnectorsRequest)(nil),     // 9: securly.sync.ingest.v1.ListConnectorsRequest
+	(*ListConnectorsResponse)(nil),    // 10: securly.sync.ingest.v1.ListConnectorsResponse
+	(*Vendor)(nil),                    // 11: securly.sync.ingest.v1.Vendor
+	(*Connector)(nil),                 // 12: securly.sync.ingest.v1.Connector
+	(*SecretField)(nil),               // 13: securly.sync.ingest.v1.SecretField
+	(*DataRequirement)(nil),           // 14: securly.sync.ingest.v1.DataRequirement
+	(*Source)(nil),                    // 15: securly.sync.ingest.v1.Source
+	(*Drop)(nil),                      // 16: securly.sync.ingest.v1.Drop
+	(*ResetDropPasswordRequest)(nil),  // 17: securly.sync.ingest.v1.ResetDropPasswordRequest
+	(*ResetDropPasswordResponse)(nil), // 18: securly.sync.ingest.v1.ResetDropPasswordResponse
+	(*CreateSourceRequest)(nil),       // 19: securly.sync.ingest.v1.CreateSourceRequest
+	(*ListSourcesRequest)(nil),        // 20: securly.sync.ingest.v1.ListSourcesRequest
+	(*ListSourcesResponse)(nil),       // 21: securly.sync.ingest.v1.ListSourcesResponse
+	(*GetSourceRequest)(nil),          // 22: securly.sync.ingest.v1.GetSourceRequest
+	(*UpdateSourceRequest)(nil),       // 23: securly.sync.ingest.v1.UpdateSourceRequest
+	(*DeleteSourceRequest)(nil),       // 24: securly.sync.ingest.v1.DeleteSourceRequest
+	(*DeleteSourceResponse)(nil),      // 25: securly.sync.ingest.v1.DeleteSourceResponse
+	(*TestSourceRequest)(nil),         // 26: securly.sync.ingest.v1.TestSourceRequest
+	(*TestSourceResponse)(nil),        // 27: securly.sync.ingest.v1.TestSourceResponse
+	(*TestMessage)(nil),               // 28: securly.sync.ingest.v1.TestMessage
+	(*UploadRequest)(nil),             // 29: securly.sync.ingest.v1.UploadRequest
+	(*UploadHeader)(nil),              // 30: securly.sync.ingest.v1.UploadHeader
+	(*UploadFile)(nil),                // 31: securly.sync.ingest.v1.UploadFile
+	(*UploadEnd)(nil),                 // 32: securly.sync.ingest.v1.UploadEnd
+	(*UploadResponse)(nil),            // 33: securly.sync.ingest.v1.UploadResponse
+	(*UploadedFile)(nil),              // 34: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                      // 35: securly.sync.ingest.v1.Sync
+	(*SyncStep)(nil),                  // 36: securly.sync.ingest.v1.SyncStep
+	(*EntityCounts)(nil),              // 37: securly.sync.ingest.v1.EntityCounts
+	(*HoldReason)(nil),                // 38: securly.sync.ingest.v1.HoldReason
+	(*SchoolChanges)(nil),             // 39: securly.sync.ingest.v1.SchoolChanges
+	(*StartSyncRequest)(nil),          // 40: securly.sync.ingest.v1.StartSyncRequest
+	(*ListSyncsRequest)(nil),          // 41: securly.sync.ingest.v1.ListSyncsRequest
+	(*ListSyncsResponse)(nil),         // 42: securly.sync.ingest.v1.ListSyncsResponse
+	(*GetSyncRequest)(nil),            // 43: securly.sync.ingest.v1.GetSyncRequest
+	(*ListSyncChangesRequest)(nil),    // 44: securly.sync.ingest.v1.ListSyncChangesRequest
+	(*ListSyncChangesResponse)(nil),   // 45: securly.sync.ingest.v1.ListSyncChangesResponse
+	(*SyncChange)(nil),                // 46: securly.sync.ingest.v1.SyncChange
+	(*SyncFieldChange)(nil),           // 47: securly.sync.ingest.v1.SyncFieldChange
+	(*ListSyncFindingsRequest)(nil),   // 48: securly.sync.ingest.v1.ListSyncFindingsRequest
+	(*ListSyncFindingsResponse)(nil),  // 49: securly.sync.ingest.v1.ListSyncFindingsResponse
+	(*SyncFinding)(nil),               // 50: securly.sync.ingest.v1.SyncFinding
+	(*ApproveSyncRequest)(nil),        // 51: securly.sync.ingest.v1.ApproveSyncRequest
+	(*RestoreRevisionRequest)(nil),    // 52: securly.sync.ingest.v1.RestoreRevisionRequest
+	(*RestoreRevisionResponse)(nil),   // 53: securly.sync.ingest.v1.RestoreRevisionResponse
+	(*DiscardSyncRequest)(nil),        // 54: securly.sync.ingest.v1.DiscardSyncRequest
+	(*CancelSyncRequest)(nil),         // 55: securly.sync.ingest.v1.CancelSyncRequest
+	nil,                               // 56: securly.sync.ingest.v1.Source.SecretsEntry
+	nil,                               // 57: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	nil,                               // 58: securly.sync.ingest.v1.Sync.CountsEntry
+	nil,                               // 59: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	(*timestamppb.Timestamp)(nil),     // 60: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),     // 61: google.protobuf.FieldMask
+	(*structpb.Struct)(nil),           // 62: google.protobuf.Struct
+	(*httpbody.HttpBody)(nil),         // 63: google.api.HttpBody
 }
 var file_securly_sync_ingest_v1_ingest_proto_depIdxs = []int32{
-	57, // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
-	57, // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
+	60, // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
+	60, // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
 	1,  // 2: securly.sync.ingest.v1.CreateDistrictRequest.district:type_name -> securly.sync.ingest.v1.District
 	1,  // 3: securly.sync.ingest.v1.ListDistrictsResponse.districts:type_name -> securly.sync.ingest.v1.District
 	1,  // 4: securly.sync.ingest.v1.UpdateDistrictRequest.settings:type_name -> securly.sync.ingest.v1.District
-	58, // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
+	61, // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
 	12, // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
 	11, // 7: securly.sync.ingest.v1.ListConnectorsResponse.vendors:type_name -> securly.sync.ingest.v1.Vendor
-	59, // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
-	59, // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
+	62, // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
+	62, // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
 	14, // 10: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
 	14, // 11: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
 	13, // 12: securly.sync.ingest.v1.Connector.secrets:type_name -> securly.sync.ingest.v1.SecretField
-	59, // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
-	57, // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
-	57, // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
-	53, // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
-	15, // 17: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
-	15, // 18: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
-	15, // 19: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
-	58, // 20: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	14, // 21: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
-	14, // 22: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
-	54, // 23: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	25, // 24: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
-	59, // 25: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
-	27, // 26: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
-	28, // 27: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
-	29, // 28: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
-	31, // 29: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	0,  // 30: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
-	57, // 31: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
-	57, // 32: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
-	33, // 33: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
-	55, // 34: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
-	35, // 35: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
-	36, // 36: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
-	0,  // 37: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
-	57, // 38: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
-	57, // 39: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
-	32, // 40: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
-	43, // 41: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
-	44, // 42: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
-	47, // 43: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
-	56, // 44: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	34, // 45: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	34, // 46: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	2,  // 47: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
-	3,  // 48: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
-	5,  // 49: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
-	6,  // 50: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
-	7,  // 51: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
-	9,  // 52: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
-	16, // 53: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
-	17, // 54: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
-	19, // 55: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
-	20, // 56: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
-	21, // 57: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
-	23, // 58: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
-	26, // 59: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
-	37, // 60: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
-	38, // 61: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
-	40, // 62: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
-	41, // 63: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	41, // 64: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	45, // 65: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
-	48, // 66: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
-	49, // 67: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
-	51, // 68: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
-	52, // 69: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
-	1,  // 70: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
-	4,  // 71: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
-	1,  // 72: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
-	1,  // 73: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
-	8,  // 74: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
-	10, // 75: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
-	15, // 76: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
-	18, // 77: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
-	15, // 78: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
-	15, // 79: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
-	22, // 80: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
-	24, // 81: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
-	30, // 82: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
-	32, // 83: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
-	39, // 84: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
-	32, // 85: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
-	42, // 86: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
-	60, // 87: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
-	46, // 88: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
-	32, // 89: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
-	50, // 90: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
-	32, // 91: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
-	32, // 92: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
-	70, // [70:93] is the sub-list for method output_type
-	47, // [47:70] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	62, // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
+	60, // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
+	60, // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
+	56, // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
+	16, // 17: securly.sync.ingest.v1.Source.drop:type_name -> securly.sync.ingest.v1.Drop
+	16, // 18: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
+	15, // 19: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
+	15, // 20: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
+	15, // 21: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
+	61, // 22: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	14, // 23: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	14, // 24: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	57, // 25: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	28, // 26: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
+	62, // 27: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
+	30, // 28: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
+	31, // 29: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
+	32, // 30: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
+	34, // 31: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	0,  // 32: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
+	60, // 33: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
+	60, // 34: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
+	36, // 35: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
+	58, // 36: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
+	38, // 37: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
+	39, // 38: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
+	0,  // 39: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
+	60, // 40: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
+	60, // 41: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
+	35, // 42: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
+	46, // 43: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
+	47, // 44: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
+	50, // 45: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
+	59, // 46: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	37, // 47: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	37, // 48: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	2,  // 49: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
+	3,  // 50: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
+	5,  // 51: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
+	6,  // 52: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
+	7,  // 53: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
+	9,  // 54: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
+	19, // 55: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
+	20, // 56: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
+	22, // 57: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
+	23, // 58: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
+	24, // 59: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
+	26, // 60: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
+	17, // 61: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
+	29, // 62: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
+	40, // 63: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
+	41, // 64: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
+	43, // 65: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
+	44, // 66: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	44, // 67: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	48, // 68: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
+	51, // 69: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
+	52, // 70: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
+	54, // 71: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
+	55, // 72: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
+	1,  // 73: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
+	4,  // 74: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
+	1,  // 75: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
+	1,  // 76: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
+	8,  // 77: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
+	10, // 78: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
+	15, // 79: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
+	21, // 80: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
+	15, // 81: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
+	15, // 82: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
+	25, // 83: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
+	27, // 84: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
+	18, // 85: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
+	33, // 86: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
+	35, // 87: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
+	42, // 88: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
+	35, // 89: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
+	45, // 90: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
+	63, // 91: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
+	49, // 92: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
+	35, // 93: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
+	53, // 94: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
+	35, // 95: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
+	35, // 96: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
+	73, // [73:97] is the sub-list for method output_type
+	49, // [49:73] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_ingest_proto_init() }
@@ -4217,7 +4413,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 		return
 	}
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[0].OneofWrappers = []any{}
-	file_securly_sync_ingest_v1_ingest_proto_msgTypes[25].OneofWrappers = []any{
+	file_securly_sync_ingest_v1_ingest_proto_msgTypes[28].OneofWrappers = []any{
 		(*UploadRequest_Header)(nil),
 		(*UploadRequest_File)(nil),
 		(*UploadRequest_Chunk)(nil),
@@ -4229,7 +4425,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_ingest_proto_rawDesc), len(file_securly_sync_ingest_v1_ingest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   56,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -284,14 +284,15 @@ var DistrictService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	SourceService_ListConnectors_FullMethodName = "/securly.sync.ingest.v1.SourceService/ListConnectors"
-	SourceService_CreateSource_FullMethodName   = "/securly.sync.ingest.v1.SourceService/CreateSource"
-	SourceService_ListSources_FullMethodName    = "/securly.sync.ingest.v1.SourceService/ListSources"
-	SourceService_GetSource_FullMethodName      = "/securly.sync.ingest.v1.SourceService/GetSource"
-	SourceService_UpdateSource_FullMethodName   = "/securly.sync.ingest.v1.SourceService/UpdateSource"
-	SourceService_DeleteSource_FullMethodName   = "/securly.sync.ingest.v1.SourceService/DeleteSource"
-	SourceService_TestSource_FullMethodName     = "/securly.sync.ingest.v1.SourceService/TestSource"
-	SourceService_Upload_FullMethodName         = "/securly.sync.ingest.v1.SourceService/Upload"
+	SourceService_ListConnectors_FullMethodName    = "/securly.sync.ingest.v1.SourceService/ListConnectors"
+	SourceService_CreateSource_FullMethodName      = "/securly.sync.ingest.v1.SourceService/CreateSource"
+	SourceService_ListSources_FullMethodName       = "/securly.sync.ingest.v1.SourceService/ListSources"
+	SourceService_GetSource_FullMethodName         = "/securly.sync.ingest.v1.SourceService/GetSource"
+	SourceService_UpdateSource_FullMethodName      = "/securly.sync.ingest.v1.SourceService/UpdateSource"
+	SourceService_DeleteSource_FullMethodName      = "/securly.sync.ingest.v1.SourceService/DeleteSource"
+	SourceService_TestSource_FullMethodName        = "/securly.sync.ingest.v1.SourceService/TestSource"
+	SourceService_ResetDropPassword_FullMethodName = "/securly.sync.ingest.v1.SourceService/ResetDropPassword"
+	SourceService_Upload_FullMethodName            = "/securly.sync.ingest.v1.SourceService/Upload"
 )
 
 // SourceServiceClient is the client API for SourceService service.
@@ -310,6 +311,9 @@ type SourceServiceClient interface {
 	// Tries a source out: whether it can be reached, and what the package there,
 	// or the newest upload, has and lacks. Nothing is kept of it.
 	TestSource(ctx context.Context, in *TestSourceRequest, opts ...grpc.CallOption) (*TestSourceResponse, error)
+	// Gives a source whose files are dropped a new password, and ends the sessions
+	// that were begun with the one before.
+	ResetDropPassword(ctx context.Context, in *ResetDropPasswordRequest, opts ...grpc.CallOption) (*ResetDropPasswordResponse, error)
 	// Keeps a package for a later sync. Over HTTP as multipart/form-data under
 	// /v1/districts/{district}/sources/{source}:upload.
 	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error)
@@ -393,6 +397,16 @@ func (c *sourceServiceClient) TestSource(ctx context.Context, in *TestSourceRequ
 	return out, nil
 }
 
+func (c *sourceServiceClient) ResetDropPassword(ctx context.Context, in *ResetDropPasswordRequest, opts ...grpc.CallOption) (*ResetDropPasswordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResetDropPasswordResponse)
+	err := c.cc.Invoke(ctx, SourceService_ResetDropPassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *sourceServiceClient) Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &SourceService_ServiceDesc.Streams[0], SourceService_Upload_FullMethodName, cOpts...)
@@ -422,6 +436,9 @@ type SourceServiceServer interface {
 	// Tries a source out: whether it can be reached, and what the package there,
 	// or the newest upload, has and lacks. Nothing is kept of it.
 	TestSource(context.Context, *TestSourceRequest) (*TestSourceResponse, error)
+	// Gives a source whose files are dropped a new password, and ends the sessions
+	// that were begun with the one before.
+	ResetDropPassword(context.Context, *ResetDropPasswordRequest) (*ResetDropPasswordResponse, error)
 	// Keeps a package for a later sync. Over HTTP as multipart/form-data under
 	// /v1/districts/{district}/sources/{source}:upload.
 	Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error
@@ -455,6 +472,9 @@ func (UnimplementedSourceServiceServer) DeleteSource(context.Context, *DeleteSou
 }
 func (UnimplementedSourceServiceServer) TestSource(context.Context, *TestSourceRequest) (*TestSourceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TestSource not implemented")
+}
+func (UnimplementedSourceServiceServer) ResetDropPassword(context.Context, *ResetDropPasswordRequest) (*ResetDropPasswordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResetDropPassword not implemented")
 }
 func (UnimplementedSourceServiceServer) Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error {
 	return status.Error(codes.Unimplemented, "method Upload not implemented")
@@ -606,6 +626,24 @@ func _SourceService_TestSource_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SourceService_ResetDropPassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResetDropPasswordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SourceServiceServer).ResetDropPassword(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SourceService_ResetDropPassword_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SourceServiceServer).ResetDropPassword(ctx, req.(*ResetDropPasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SourceService_Upload_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(SourceServiceServer).Upload(&grpc.GenericServerStream[UploadRequest, UploadResponse]{ServerStream: stream})
 }
@@ -647,6 +685,10 @@ var SourceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TestSource",
 			Handler:    _SourceService_TestSource_Handler,
+		},
+		{
+			MethodName: "ResetDropPassword",
+			Handler:    _SourceService_ResetDropPassword_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -83,8 +83,10 @@ type SourceDocument struct {
 	// With the last sync; its times and its etag are those of its settings.
 	Source *Source `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	// The newest dry run whose plan is kept.
-	DryRun        string         `protobuf:"bytes,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	Secrets       *SealedSecrets `protobuf:"bytes,4,opt,name=secrets,proto3" json:"secrets,omitempty"`
+	DryRun  string         `protobuf:"bytes,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Secrets *SealedSecrets `protobuf:"bytes,4,opt,name=secrets,proto3" json:"secrets,omitempty"`
+	// The bcrypt hash of the password with which files are dropped.
+	DropPassword  []byte `protobuf:"bytes,8,opt,name=drop_password,json=dropPassword,proto3" json:"drop_password,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +145,13 @@ func (x *SourceDocument) GetDryRun() string {
 func (x *SourceDocument) GetSecrets() *SealedSecrets {
 	if x != nil {
 		return x.Secrets
+	}
+	return nil
+}
+
+func (x *SourceDocument) GetDropPassword() []byte {
+	if x != nil {
+		return x.DropPassword
 	}
 	return nil
 }
@@ -1078,6 +1087,154 @@ func (x *LeaseDocument) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// DropDocument lists what was dropped for a source and not yet taken.
+type DropDocument struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Source   string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Files    []*DroppedFile         `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
+	// The package that a sync was last started for, and that sync.
+	Mark          string `protobuf:"bytes,4,opt,name=mark,proto3" json:"mark,omitempty"`
+	Sync          string `protobuf:"bytes,5,opt,name=sync,proto3" json:"sync,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropDocument) Reset() {
+	*x = DropDocument{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropDocument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropDocument) ProtoMessage() {}
+
+func (x *DropDocument) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropDocument.ProtoReflect.Descriptor instead.
+func (*DropDocument) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DropDocument) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *DropDocument) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *DropDocument) GetFiles() []*DroppedFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *DropDocument) GetMark() string {
+	if x != nil {
+		return x.Mark
+	}
+	return ""
+}
+
+func (x *DropDocument) GetSync() string {
+	if x != nil {
+		return x.Sync
+	}
+	return ""
+}
+
+// DroppedFile is a file in the folder of a source.
+type DroppedFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The blob; empty as long as the file is being written.
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	ModifyTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=modify_time,json=modifyTime,proto3" json:"modify_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DroppedFile) Reset() {
+	*x = DroppedFile{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DroppedFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DroppedFile) ProtoMessage() {}
+
+func (x *DroppedFile) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DroppedFile.ProtoReflect.Descriptor instead.
+func (*DroppedFile) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DroppedFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DroppedFile) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DroppedFile) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *DroppedFile) GetModifyTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ModifyTime
+	}
+	return nil
+}
+
 var File_securly_sync_ingest_v1_state_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
@@ -1085,12 +1242,13 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\"securly/sync/ingest/v1/state.proto\x12\x16securly.sync.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#securly/sync/ingest/v1/ingest.proto\"l\n" +
 	"\x10DistrictDocument\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1a\n" +
-	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\xbe\x01\n" +
+	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\xe3\x01\n" +
 	"\x0eSourceDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x126\n" +
 	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\tR\x06dryRun\x12?\n" +
-	"\asecrets\x18\x04 \x01(\v2%.securly.sync.ingest.v1.SealedSecretsR\asecrets\"O\n" +
+	"\asecrets\x18\x04 \x01(\v2%.securly.sync.ingest.v1.SealedSecretsR\asecrets\x12#\n" +
+	"\rdrop_password\x18\b \x01(\fR\fdropPassword\"O\n" +
 	"\rSealedSecrets\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
 	"\x06values\x18\x02 \x01(\fR\x06values\x12\x14\n" +
@@ -1184,7 +1342,19 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x05fence\x18\x02 \x01(\x03R\x05fence\x12\x16\n" +
 	"\x06holder\x18\x03 \x01(\tR\x06holder\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTimeBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
+	"expireTime\"\xa5\x01\n" +
+	"\fDropDocument\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x129\n" +
+	"\x05files\x18\x03 \x03(\v2#.securly.sync.ingest.v1.DroppedFileR\x05files\x12\x12\n" +
+	"\x04mark\x18\x04 \x01(\tR\x04mark\x12\x12\n" +
+	"\x04sync\x18\x05 \x01(\tR\x04sync\"\x84\x01\n" +
+	"\vDroppedFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12;\n" +
+	"\vmodify_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"modifyTimeBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
 
 var (
 	file_securly_sync_ingest_v1_state_proto_rawDescOnce sync.Once
@@ -1198,7 +1368,7 @@ func file_securly_sync_ingest_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*DistrictDocument)(nil),      // 0: securly.sync.ingest.v1.DistrictDocument
 	(*SourceDocument)(nil),        // 1: securly.sync.ingest.v1.SourceDocument
@@ -1213,45 +1383,49 @@ var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*RetentionDocument)(nil),     // 10: securly.sync.ingest.v1.RetentionDocument
 	(*OpenSyncDocument)(nil),      // 11: securly.sync.ingest.v1.OpenSyncDocument
 	(*LeaseDocument)(nil),         // 12: securly.sync.ingest.v1.LeaseDocument
-	nil,                           // 13: securly.sync.ingest.v1.SecretValues.ValuesEntry
-	nil,                           // 14: securly.sync.ingest.v1.LayerDocument.FilesEntry
-	nil,                           // 15: securly.sync.ingest.v1.Candidate.RecordsEntry
-	nil,                           // 16: securly.sync.ingest.v1.SyncDocument.LayerEntry
-	(*District)(nil),              // 17: securly.sync.ingest.v1.District
-	(*Source)(nil),                // 18: securly.sync.ingest.v1.Source
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*UploadedFile)(nil),          // 20: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                  // 21: securly.sync.ingest.v1.Sync
-	(SyncState)(0),                // 22: securly.sync.ingest.v1.SyncState
+	(*DropDocument)(nil),          // 13: securly.sync.ingest.v1.DropDocument
+	(*DroppedFile)(nil),           // 14: securly.sync.ingest.v1.DroppedFile
+	nil,                           // 15: securly.sync.ingest.v1.SecretValues.ValuesEntry
+	nil,                           // 16: securly.sync.ingest.v1.LayerDocument.FilesEntry
+	nil,                           // 17: securly.sync.ingest.v1.Candidate.RecordsEntry
+	nil,                           // 18: securly.sync.ingest.v1.SyncDocument.LayerEntry
+	(*District)(nil),              // 19: securly.sync.ingest.v1.District
+	(*Source)(nil),                // 20: securly.sync.ingest.v1.Source
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*UploadedFile)(nil),          // 22: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                  // 23: securly.sync.ingest.v1.Sync
+	(SyncState)(0),                // 24: securly.sync.ingest.v1.SyncState
 }
 var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
-	17, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
-	18, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
+	19, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
+	20, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
 	2,  // 2: securly.sync.ingest.v1.SourceDocument.secrets:type_name -> securly.sync.ingest.v1.SealedSecrets
-	13, // 3: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
-	14, // 4: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
-	19, // 5: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
+	15, // 3: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
+	16, // 4: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
+	21, // 5: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
 	5,  // 6: securly.sync.ingest.v1.LayerDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	15, // 7: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
-	19, // 8: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
-	20, // 9: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	19, // 10: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
-	21, // 11: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
-	16, // 12: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
-	22, // 13: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
+	17, // 7: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
+	21, // 8: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
+	22, // 9: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	21, // 10: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
+	23, // 11: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
+	18, // 12: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
+	24, // 13: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
 	5,  // 14: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	19, // 15: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
+	21, // 15: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
 	9,  // 16: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
-	19, // 17: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
-	19, // 18: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
-	19, // 19: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
-	6,  // 20: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	6,  // 21: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	21, // 17: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
+	21, // 18: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
+	21, // 19: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
+	14, // 20: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
+	21, // 21: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
+	6,  // 22: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	6,  // 23: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_state_proto_init() }
@@ -1266,7 +1440,7 @@ func file_securly_sync_ingest_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_state_proto_rawDesc), len(file_securly_sync_ingest_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

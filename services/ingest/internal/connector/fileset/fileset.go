@@ -1,0 +1,147 @@
+// Package fileset picks the newest package out of a folder that somebody else
+// writes to, and tells from names and times what of it is not complete yet.
+package fileset
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
+)
+
+// MaxFiles of a package; the standard has 21.
+const MaxFiles = 100
+
+// File is a file in the folder.
+type File struct {
+	Path, Name string
+	Size       int64
+	// Modified grows with every change; its unit is the caller's.
+	Modified int64
+}
+
+// Set is a package.
+type Set struct {
+	Folder string
+	// Files make the package.
+	Files []File
+	// Unfinished files are not read, but as long as they change there is more to come.
+	Unfinished []File
+	// Sentinel tells that the file that says so is there, and no older.
+	Sentinel bool
+	// Mixed tells that there are two packages, and no setting to tell which.
+	Mixed bool
+}
+
+// Mark stands for the files of the package.
+func (s *Set) Mark() string { return sum(s.Files) }
+
+// Observed stands for everything that must not change.
+func (s *Set) Observed() string { return sum(s.all()) }
+
+func (s *Set) all() []File { return slices.Concat(s.Files, s.Unfinished) }
+
+func sum(files []File) string {
+	h := sha256.New()
+	for _, f := range files {
+		_, _ = fmt.Fprintf(h, "%q %d %d\n", f.Path, f.Size, f.Modified) // a hash takes everything
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Modified is when the package was last written to.
+func (s *Set) Modified() (last int64) {
+	for _, f := range s.all() {
+		last = max(last, f.Modified)
+	}
+	return last
+}
+
+// Bytes of the package.
+func (s *Set) Bytes() (total int64) {
+	for _, f := range s.Files {
+		total += f.Size
+	}
+	return total
+}
+
+// Choose picks the package in a folder; nil if there is none. which is "zip",
+// "loose" or "auto", and sentinel the name of the file that says that all is
+// there, or empty.
+func Choose(folder string, entries []File, which, sentinel string) *Set {
+	var zips, loose []File
+	s := &Set{Folder: folder}
+	var said int64 = -1
+	for _, f := range entries {
+		if f.Name == sentinel { // which may be a file of the package, the manifest for example
+			said = f.Modified
+		}
+		whole, unfinished := finished(f.Name)
+		zip := strings.EqualFold(path.Ext(whole), ".zip")
+		switch {
+		case !zip && !onerostercsv.Known(whole), zip && which == "loose", !zip && which == "zip":
+		case unfinished:
+			s.Unfinished = append(s.Unfinished, f)
+		case zip:
+			zips = append(zips, f)
+		default:
+			loose = append(loose, f)
+		}
+	}
+	switch {
+	case len(zips) > 0:
+		s.Files = []File{slices.MaxFunc(zips, func(a, b File) int {
+			return cmp.Or(cmp.Compare(a.Modified, b.Modified), cmp.Compare(a.Name, b.Name))
+		})}
+	case len(loose) > 0:
+		s.Files = loose
+	default:
+		return nil
+	}
+	last := s.Files[0].Modified
+	for _, f := range s.Files {
+		last = max(last, f.Modified)
+	}
+	s.Sentinel, s.Mixed = said >= last, len(zips) > 0 && len(loose) > 0
+	return s
+}
+
+// Hidden names are of no sender's making.
+func Hidden(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~") || name == "__MACOSX" || name == "Thumbs.db"
+}
+
+// Nothing says what is missing where Choose finds nothing.
+func Nothing(which string) string {
+	switch which {
+	case "zip":
+		return "no zip"
+	case "loose":
+		return "no CSV file of OneRoster"
+	}
+	return "neither a zip nor a CSV file of OneRoster"
+}
+
+// Half is what the names of files end in that are being written.
+const Half = ".filepart"
+
+// finished returns the name that a file will have when its sender is done with it.
+func finished(name string) (whole string, unfinished bool) {
+	for _, suffix := range []string{".tmp", ".part", ".partial", Half, ".incomplete", ".crdownload"} {
+		if n := len(name) - len(suffix); n > 0 && strings.EqualFold(name[n:], suffix) {
+			return name[:n], true
+		}
+	}
+	return name, false
+}
+
+// Since is when the package was last written to, with the unit of Modified.
+func (s *Set) Since(unit time.Duration) time.Time {
+	return time.Unix(0, 0).Add(time.Duration(s.Modified()) * unit)
+}
