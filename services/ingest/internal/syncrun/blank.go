@@ -76,6 +76,9 @@ func (r *Runner) blankLayers(ctx context.Context, district, source, user string)
 			continue
 		}
 		if err == nil {
+			err = os.RemoveAll(r.pullDir(doc.Value)) // it is pulled from its beginning
+		}
+		if err == nil {
 			err = blank(doc.Value.GetLayer())
 		}
 		if err == nil {
