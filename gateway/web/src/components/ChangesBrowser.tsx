@@ -15,7 +15,7 @@ import { Tag } from './Tag';
 interface ChangesBrowserProps {
   list: ChangeList;
   /** Where a record can be looked at as it was before the change, and as it is after it. */
-  before?: number;
+  before?: number | 'newest';
   after?: number;
 }
 
@@ -107,7 +107,10 @@ function ChangesTable({
           <tbody>
             {rows.map((change) => {
               // What was removed is of interest as it was.
-              const asOf = change.kind === 'removed' ? before : after;
+              const asOf =
+                change.kind === 'removed' || (change.kind === 'updated' && after === undefined)
+                  ? before
+                  : after;
               return (
                 <tr key={`${change.entity ?? ''} ${change.sourcedId ?? ''}`}>
                   <td className="change-id">

@@ -40,6 +40,8 @@ export const downloads = {
   report: (district: string, report: string, product: string, checkId?: string) =>
     `/v1${districtPath(district)}/readinessReports/${encodeURIComponent(report)}:download` +
     queryString({ product, checkId }),
+  syncChanges: (district: string, sync: string) =>
+    `/v1${districtPath(district)}/syncs/${encodeURIComponent(sync)}/changes:export`,
   records: (district: string, entity: Entity, search: Search) =>
     `/v1${districtPath(district)}/${entity}:export${queryString(search)}`,
 };

@@ -1,9 +1,10 @@
 import { Link } from 'react-router';
 import type { Schema } from '../../api/client';
-import { useOverview } from '../../api/queries';
+import { useOverview, useSyncs } from '../../api/queries';
 import { Page } from '../../components/Page';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
 import { Tag } from '../../components/Tag';
+import { changesIn, changesInWords } from '../../lib/changes';
 import { totals } from '../../lib/checks';
 import { useDistrict } from '../../lib/district';
 import { entities } from '../../lib/entities';
@@ -21,6 +22,7 @@ export function OverviewScreen() {
       title="Overview"
       intro="What Securly Sync holds for your district right now, and how it got there."
     >
+      <Held />
       {overview.isPending ? (
         <LoadingLines label="Loading the overview" lines={8} />
       ) : overview.isError ? (
@@ -42,6 +44,33 @@ export function OverviewScreen() {
   );
 }
 
+/** What waits for a person, above everything else. */
+function Held() {
+  const { id: district, timeZone } = useDistrict();
+  const syncs = useSyncs(district, '');
+  const held = syncs.data?.syncs?.filter((sync) => sync.state === 'ON_HOLD') ?? [];
+  if (held.length === 0) return null;
+  return (
+    <div className="notice notice-warning">
+      <div>
+        <p className="notice-title">
+          {held.length === 1 ? 'A sync waits' : 'Syncs wait'} for your decision
+        </p>
+        <ul>
+          {held.map((sync) => (
+            <li key={sync.syncId}>
+              <Link to={screens.sync(district, sync.syncId ?? '')}>
+                {sync.source}, {formatDateTime(sync.createTime, timeZone)}
+              </Link>
+              : {changesInWords(sync.counts)}
+            </li>
+          ))}
+        </ul>
+      </div>
+    </div>
+  );
+}
+
 function LastSync({ sync }: { sync: Schema['Sync'] | undefined }) {
   const { id: district, timeZone } = useDistrict();
   if (!sync?.syncId) {
@@ -53,10 +82,7 @@ function LastSync({ sync }: { sync: Schema['Sync'] | undefined }) {
     );
   }
   const state = syncState(sync.state);
-  const changed = Object.values(sync.counts ?? {}).reduce(
-    (sum, counts) => sum + (counts.created ?? 0) + (counts.updated ?? 0) + (counts.removed ?? 0),
-    0,
-  );
+  const changed = changesIn(sync.counts);
   return (
     <section className="card panel" aria-labelledby="last-sync">
       <h2 id="last-sync">Last sync</h2>

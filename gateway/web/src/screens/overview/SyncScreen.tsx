@@ -1,6 +1,10 @@
+import { Button } from '@mantine/core';
+import { IconDownload } from '@tabler/icons-react';
 import { Link, useParams } from 'react-router';
 import type { Schema } from '../../api/client';
 import { findingsPerPage, useSync, useSyncFindings } from '../../api/queries';
+import { syncChanges } from '../../api/revisions';
+import { ChangesBrowser } from '../../components/ChangesBrowser';
 import { Page } from '../../components/Page';
 import { Pager, useTrail } from '../../components/Pager';
 import { EmptyState, ErrorState, Loading, LoadingLines } from '../../components/States';
@@ -10,7 +14,8 @@ import { useDistrict } from '../../lib/district';
 import { entities } from '../../lib/entities';
 import { formatDateTime, formatDuration, formatNumber, sentence } from '../../lib/format';
 import { syncState } from '../../lib/states';
-import { screens } from '../../lib/urls';
+import { downloads, screens } from '../../lib/urls';
+import { CancelSync, DecisionForm, HoldReasons, Withheld } from './Decision';
 
 export function SyncScreen() {
   const { id: district, timeZone } = useDistrict();
@@ -44,9 +49,16 @@ export function SyncScreen() {
               </div>
             </div>
           )}
-          <HoldReasons reasons={sync.data.holdReasons ?? []} />
+          <Waiting sync={sync.data} />
+          <HoldReasons sync={sync.data} />
+          {sync.data.state === 'ON_HOLD' && (
+            // A plan that was made anew is a new question.
+            <DecisionForm key={JSON.stringify(sync.data.counts)} sync={sync.data} />
+          )}
+          <Withheld sync={sync.data} />
           <Facts sync={sync.data} />
           <Counts counts={sync.data.counts ?? {}} />
+          <Changes sync={sync.data} />
           <section aria-labelledby="findings">
             <h2 id="findings">Faults in the data</h2>
             <p className="soft">
@@ -62,40 +74,81 @@ export function SyncScreen() {
   );
 }
 
-function HoldReasons({ reasons }: { reasons: Schema['HoldReason'][] }) {
-  if (reasons.length === 0) return null;
+function Waiting({ sync }: { sync: Schema['Sync'] }) {
+  const state = syncState(sync.state);
+  if (state.final || sync.state === 'COMMITTING') return null;
   return (
-    <div className="notice notice-warning">
+    <div className="notice notice-neutral" role="status">
       <div>
-        <p className="notice-title">This sync waits for a decision</p>
-        <ul>
-          {reasons.map((reason, index) => (
-            <li key={index}>
-              {sentence(reason.message ?? '')} {sentence(reason.nextStep ?? '')}
-            </li>
-          ))}
-        </ul>
+        <p className="notice-title">
+          {sync.waitingFor ? 'This sync waits' : 'This sync is under way'}
+        </p>
+        <p>{sync.waitingFor ? sentence(sync.waitingFor) : 'This page follows it by itself.'}</p>
       </div>
+      <CancelSync sync={sync} />
     </div>
   );
 }
 
+/** The plan that waits or was tried, or what was applied. */
+function Changes({ sync }: { sync: Schema['Sync'] }) {
+  const { id: district } = useDistrict();
+  const id = sync.syncId ?? '';
+  const state = sync.state ?? 'SYNC_STATE_UNSPECIFIED';
+  const applied = sync.revision ?? 0;
+  const planned = state === 'ON_HOLD' || (state === 'COMPLETED' && sync.dryRun);
+  if (!planned && applied === 0) return null;
+  return (
+    <section aria-labelledby="changes">
+      <div className="section-head">
+        <h2 id="changes">{planned ? 'What would change' : 'What was changed'}</h2>
+        <Button
+          component="a"
+          variant="default"
+          size="xs"
+          href={downloads.syncChanges(district, id)}
+          download
+          leftSection={<IconDownload size={14} aria-hidden />}
+        >
+          Download these as CSV
+        </Button>
+      </div>
+      <ChangesBrowser
+        list={syncChanges(district, id, state)}
+        before={planned ? 'newest' : applied - 1}
+        after={planned ? undefined : applied}
+      />
+    </section>
+  );
+}
+
 function Facts({ sync }: { sync: Schema['Sync'] }) {
-  const { timeZone } = useDistrict();
+  const { id: district, timeZone } = useDistrict();
   return (
     <dl className="facts card panel">
       <dt>Source</dt>
       <dd>{sync.source}</dd>
       <dt>Result</dt>
       <dd>
-        {sync.dryRun
-          ? 'Trial run: nothing was changed'
-          : sync.revision
-            ? `Revision ${formatNumber(sync.revision)}`
-            : 'No new revision'}
+        {sync.dryRun ? (
+          'Trial run: nothing was changed'
+        ) : sync.state === 'ON_HOLD' ? (
+          'Nothing has been changed yet'
+        ) : sync.revision ? (
+          <Link to={screens.revision(district, sync.revision)}>
+            Revision {formatNumber(sync.revision)}
+          </Link>
+        ) : sync.unchangedInput ? (
+          'The source had nothing new'
+        ) : (
+          'No new revision'
+        )}
       </dd>
       <dt>Ended</dt>
-      <dd>{formatDateTime(sync.endTime, timeZone) || 'Still running'}</dd>
+      <dd>
+        {formatDateTime(sync.endTime, timeZone) ||
+          (sync.state === 'ON_HOLD' ? 'Waits for a decision' : 'Still running')}
+      </dd>
       <dt>Steps</dt>
       <dd>
         {(sync.steps ?? [])
@@ -112,18 +165,21 @@ function Facts({ sync }: { sync: Schema['Sync'] }) {
   );
 }
 
-const kinds = [
+const allKinds = [
   { id: 'received', label: 'Received' },
   { id: 'created', label: 'Created' },
   { id: 'updated', label: 'Updated' },
   { id: 'removed', label: 'Removed' },
   { id: 'unchanged', label: 'Unchanged' },
   { id: 'rejected', label: 'Rejected' },
+  { id: 'withheld', label: 'Left out' },
 ] as const;
 
 function Counts({ counts }: { counts: Record<string, Schema['EntityCounts']> }) {
   const rows = entities.filter((entity) => counts[entity.id]);
   if (rows.length === 0) return null;
+  const withheld = rows.some((entity) => counts[entity.id]?.withheld);
+  const kinds = allKinds.filter((kind) => kind.id !== 'withheld' || withheld);
   return (
     <section aria-labelledby="counts">
       <h2 id="counts">Records</h2>

@@ -1,12 +1,12 @@
 import { Link } from 'react-router';
-import type { Schema } from '../../api/client';
 import { syncsPerPage, useSyncs } from '../../api/queries';
 import { Pager, useTrail } from '../../components/Pager';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
 import { TableScroll } from '../../components/TableScroll';
 import { Tag } from '../../components/Tag';
+import { sumOf } from '../../lib/changes';
 import { useDistrict } from '../../lib/district';
-import { formatDateTime, formatNumber } from '../../lib/format';
+import { formatDateTime, formatNumber, sentence } from '../../lib/format';
 import { syncState } from '../../lib/states';
 import { screens } from '../../lib/urls';
 
@@ -59,10 +59,13 @@ export function SyncsTable() {
                   <td>
                     <Tag tone={state.tone}>{state.label}</Tag>
                     {sync.dryRun && <span className="soft"> Trial run</span>}
+                    {sync.waitingFor && (
+                      <span className="soft table-note">{sentence(sync.waitingFor)}</span>
+                    )}
                   </td>
-                  <td className="number">{sumOf(sync, 'created')}</td>
-                  <td className="number">{sumOf(sync, 'updated')}</td>
-                  <td className="number">{sumOf(sync, 'removed')}</td>
+                  <td className="number">{formatNumber(sumOf(sync.counts, 'created'))}</td>
+                  <td className="number">{formatNumber(sumOf(sync.counts, 'updated'))}</td>
+                  <td className="number">{formatNumber(sumOf(sync.counts, 'removed'))}</td>
                   <td className="number">{formatNumber(sync.findingsCount)}</td>
                 </tr>
               );
@@ -81,11 +84,5 @@ export function SyncsTable() {
         />
       )}
     </>
-  );
-}
-
-function sumOf(sync: Schema['Sync'], kind: 'created' | 'updated' | 'removed'): string {
-  return formatNumber(
-    Object.values(sync.counts ?? {}).reduce((sum, counts) => sum + (counts[kind] ?? 0), 0),
   );
 }
