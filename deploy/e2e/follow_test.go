@@ -153,7 +153,7 @@ func keyOf(r *typev1.Record) recordKey {
 
 // roster is a product's copy, tombstones included.
 type roster struct {
-	revision int32
+	revision rosterclient.Revision
 	records  map[recordKey]*typev1.Record
 	came     chan int32
 }
@@ -170,7 +170,7 @@ func (r *roster) next(t *testing.T) int32 {
 	}
 }
 
-func (r *roster) Revision(context.Context) (int32, error) { return r.revision, nil }
+func (r *roster) Revision(context.Context) (rosterclient.Revision, error) { return r.revision, nil }
 
 func (r *roster) Begin(_ context.Context, rev rosterclient.Revision) (rosterclient.Tx, error) {
 	return &revision{roster: r, about: rev}, nil
@@ -194,7 +194,7 @@ func (v *revision) Commit(context.Context) error {
 	for _, r := range v.put {
 		v.roster.records[keyOf(r)] = r
 	}
-	v.roster.revision = v.about.Number
+	v.roster.revision = v.about
 	v.roster.came <- v.about.Number
 	return nil
 }

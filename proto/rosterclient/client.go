@@ -12,7 +12,7 @@
 // transaction for each revision.
 //
 // What to store, and when: the records, by entity and sourcedId, and with them
-// the number of the revision, in the same transaction. Nothing else. Then no
+// the number and time of the revision, in the same transaction. Nothing else. Then no
 // crash and no break, wherever it happens, makes the copy miss a change or take
 // one twice:
 //

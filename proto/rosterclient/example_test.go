@@ -13,15 +13,15 @@ import (
 // user is the email. In a database the fields would be tables, and a change a
 // transaction.
 type emails struct {
-	revision int32
+	revision rosterclient.Revision
 	byID     map[string]string
 	changed  chan struct{}
 }
 
-func (e *emails) Revision(context.Context) (int32, error) { return e.revision, nil }
+func (e *emails) Revision(context.Context) (rosterclient.Revision, error) { return e.revision, nil }
 
 func (e *emails) Begin(_ context.Context, r rosterclient.Revision) (rosterclient.Tx, error) {
-	c := &change{copy: e, revision: r.Number, byID: map[string]string{}}
+	c := &change{copy: e, revision: r, byID: map[string]string{}}
 	if !r.Whole {
 		maps.Copy(c.byID, e.byID)
 	}
@@ -30,7 +30,7 @@ func (e *emails) Begin(_ context.Context, r rosterclient.Revision) (rosterclient
 
 type change struct {
 	copy     *emails
-	revision int32
+	revision rosterclient.Revision
 	byID     map[string]string
 }
 
@@ -76,10 +76,10 @@ func Example() {
 	go func() { done <- client.Follow(ctx, "maple", copied) }()
 
 	<-copied.changed
-	fmt.Println("revision", copied.revision, copied.byID)
+	fmt.Println("revision", copied.revision.Number, copied.byID)
 	hub.commit("bo@example.org") // the district has a new user
 	<-copied.changed
-	fmt.Println("revision", copied.revision, copied.byID)
+	fmt.Println("revision", copied.revision.Number, copied.byID)
 
 	stop()
 	fmt.Println(<-done)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -18,9 +19,9 @@ import (
 // Store is where a product keeps its copy of one district. Follow calls it, and
 // what it returns, from one goroutine.
 type Store interface {
-	// Revision returns the number that the last Commit has stored, 0 if there
-	// was none.
-	Revision(ctx context.Context) (int32, error)
+	// Revision returns the Number and CommitTime that the last Commit has
+	// stored, zero if there was none.
+	Revision(ctx context.Context) (Revision, error)
 	// Begin opens a transaction that will bring the copy to a revision.
 	Begin(ctx context.Context, r Revision) (Tx, error)
 }
@@ -32,7 +33,8 @@ type Tx interface {
 	// sourcedId, or removes that if the status is "tobedeleted". The record is
 	// the store's to keep.
 	Put(ctx context.Context, r *typev1.Record) error
-	// Commit makes all of it visible together with the number of the revision.
+	// Commit makes all of it visible together with the Number and CommitTime
+	// of the revision.
 	Commit(ctx context.Context) error
 	// Rollback forgets all of it: the revision has not arrived completely and
 	// will begin again, or another in its place.
@@ -47,7 +49,9 @@ type Revision struct {
 	// Whole means that the records are all there are: whatever else the copy
 	// holds of the district has to go, in the same transaction.
 	Whole bool
-	// CommitTime is when the hub has committed it; zero if it is Whole.
+	// CommitTime is when the hub has committed it, in milliseconds; zero for
+	// Number 0. By it the hub knows a copy from before it was restored from a
+	// backup, although the number may be there again.
 	CommitTime time.Time
 }
 
@@ -70,7 +74,7 @@ func (c *Client) Follow(ctx context.Context, district string, store Store) error
 	for {
 		err := explained(f.run(ctx))
 		if errors.Is(err, ErrRevisionGone) || errors.Is(err, ErrRevisionUnknown) {
-			f.at = 0
+			f.at = Revision{}
 			err = status.Error(codes.Aborted, err.Error())
 		}
 		if err := f.tries.wait(ctx, err); err != nil {
@@ -85,8 +89,9 @@ type follower struct {
 	tries    *attempts
 	store    Store
 	district string
-	at       int32 // what the store has
-	tx       Tx    // nil between revisions
+	at       Revision // what the store has
+	tx       Tx       // nil between revisions
+	next     Revision // what tx is about
 }
 
 // run goes on until something breaks; then no transaction is open.
@@ -97,7 +102,7 @@ func (f *follower) run(ctx context.Context) (err error) {
 			f.tx = nil
 		}
 	}()
-	if f.at == 0 {
+	if f.at.Number == 0 {
 		if err := f.load(ctx); err != nil {
 			return err
 		}
@@ -107,13 +112,12 @@ func (f *follower) run(ctx context.Context) (err error) {
 
 // load takes the newest revision as a whole.
 func (f *follower) load(ctx context.Context) error {
-	var head int32
 	for batch, err := range f.client.batches(ctx, &rosterv1.ExportRequest{District: f.district}, f.tries) {
 		if err != nil {
 			return err
 		}
-		if head = batch.GetRevision(); f.tx == nil {
-			if err := f.begin(ctx, Revision{Number: head, Whole: true}); err != nil {
+		if f.tx == nil {
+			if err := f.begin(ctx, Revision{Number: batch.GetRevision(), Whole: true, CommitTime: timeOf(batch.GetCommitTime())}); err != nil {
 				return err
 			}
 		}
@@ -124,13 +128,17 @@ func (f *follower) load(ctx context.Context) error {
 	if f.tx == nil {
 		return errEnded
 	}
-	return f.commit(ctx, head)
+	return f.commit(ctx)
 }
 
 // watch takes what each revision after that changes.
 func (f *follower) watch(ctx context.Context) error {
 	open := func(ctx context.Context) (grpc.ServerStreamingClient[rosterv1.WatchResponse], error) {
-		return f.client.roster.Watch(ctx, &rosterv1.WatchRequest{District: f.district, After: f.at})
+		req := &rosterv1.WatchRequest{District: f.district, After: f.at.Number}
+		if !f.at.CommitTime.IsZero() {
+			req.AfterCommitTime = timestamppb.New(f.at.CommitTime)
+		}
+		return f.client.roster.Watch(ctx, req)
 	}
 	for m, err := range messages(ctx, open) {
 		if errors.Is(err, io.EOF) {
@@ -151,25 +159,25 @@ func (f *follower) watch(ctx context.Context) error {
 func (f *follower) take(ctx context.Context, m *rosterv1.WatchResponse) error {
 	switch e := m.GetEvent().(type) {
 	case *rosterv1.WatchResponse_Begin:
-		if f.tx == nil && e.Begin.GetRevision() == f.at+1 {
-			return f.begin(ctx, Revision{Number: f.at + 1, CommitTime: e.Begin.GetCommitTime().AsTime()})
+		if f.tx == nil && e.Begin.GetRevision() == f.at.Number+1 {
+			return f.begin(ctx, Revision{Number: f.at.Number + 1, CommitTime: timeOf(e.Begin.GetCommitTime())})
 		}
 	case *rosterv1.WatchResponse_Changes:
 		if f.tx != nil {
 			return f.put(ctx, e.Changes.GetRecords())
 		}
 	case *rosterv1.WatchResponse_End:
-		if f.tx != nil && e.End.GetRevision() == f.at+1 {
-			return f.commit(ctx, f.at+1)
+		if f.tx != nil && e.End.GetRevision() == f.next.Number {
+			return f.commit(ctx)
 		}
 	case *rosterv1.WatchResponse_Bookmark:
-		if f.tx == nil && e.Bookmark.GetRevision() == f.at {
+		if f.tx == nil && e.Bookmark.GetRevision() == f.at.Number {
 			return nil
 		}
 	default: // of a newer hub
 		return nil
 	}
-	return status.Errorf(codes.Aborted, "the stream does not go on after revision %d", f.at)
+	return status.Errorf(codes.Aborted, "the stream does not go on after revision %d", f.at.Number)
 }
 
 func (f *follower) begin(ctx context.Context, r Revision) error {
@@ -177,7 +185,7 @@ func (f *follower) begin(ctx context.Context, r Revision) error {
 	if err != nil {
 		return f.own(fmt.Sprintf("begin revision %d", r.Number), err)
 	}
-	f.tx = tx
+	f.tx, f.next = tx, r
 	return nil
 }
 
@@ -190,14 +198,22 @@ func (f *follower) put(ctx context.Context, records []*typev1.Record) error {
 	return nil
 }
 
-func (f *follower) commit(ctx context.Context, revision int32) error {
+func (f *follower) commit(ctx context.Context) error {
 	tx := f.tx
 	f.tx = nil
 	if err := tx.Commit(ctx); err != nil {
-		return f.own(fmt.Sprintf("commit revision %d", revision), err)
+		return f.own(fmt.Sprintf("commit revision %d", f.next.Number), err)
 	}
-	f.at = revision
+	f.at = f.next
 	return nil
+}
+
+// timeOf is zero for no time.
+func timeOf(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
 }
 
 // own marks an error of the product's store, which is for the product to mend.

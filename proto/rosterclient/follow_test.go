@@ -43,7 +43,7 @@ type database struct {
 	failing *rand.Rand // nil: never
 
 	mu       sync.Mutex
-	revision int32
+	revision rosterclient.Revision
 	records  state
 	open     bool
 	begun    []rosterclient.Revision
@@ -61,7 +61,7 @@ func (d *database) fails() error {
 	return nil
 }
 
-func (d *database) Revision(context.Context) (int32, error) {
+func (d *database) Revision(context.Context) (rosterclient.Revision, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.revision, nil
@@ -81,12 +81,12 @@ func (d *database) Begin(_ context.Context, r rosterclient.Revision) (rosterclie
 	if !r.Whole {
 		next = maps.Clone(d.records)
 	}
-	return &transaction{d: d, revision: r.Number, records: next}, nil
+	return &transaction{d: d, revision: r, records: next}, nil
 }
 
 type transaction struct {
 	d        *database
-	revision int32
+	revision rosterclient.Revision
 	records  state
 }
 
@@ -125,7 +125,7 @@ func (d *database) at(t *testing.T, revision int) state {
 	late := time.After(patience)
 	for {
 		d.mu.Lock()
-		have, records := int(d.revision), d.records
+		have, records := int(d.revision.Number), d.records
 		d.mu.Unlock()
 		if have == revision {
 			return records
@@ -233,10 +233,10 @@ type checkedTx struct {
 
 func (tx *checkedTx) Commit(ctx context.Context) error {
 	tx.c.hub.mu.Lock()
-	want := tx.c.hub.revisions[tx.revision]
+	want := tx.c.hub.revisions[tx.revision.Number]
 	tx.c.hub.mu.Unlock()
 	if diff := cmp.Diff(want, tx.records, protocmp.Transform()); diff != "" {
-		tx.c.t.Errorf("revision %d (-hub +copy):\n%s", tx.revision, diff)
+		tx.c.t.Errorf("revision %d (-hub +copy):\n%s", tx.revision.Number, diff)
 	}
 	return tx.transaction.Commit(ctx)
 }
@@ -260,7 +260,7 @@ func TestFollowGoesOnFromTheStore(t *testing.T) {
 	var numbers []int32
 	for i, r := range d.begun {
 		require.Equal(t, i == 0, r.Whole)
-		require.Equal(t, i == 0, r.CommitTime.IsZero())
+		require.False(t, r.CommitTime.IsZero())
 		numbers = append(numbers, r.Number)
 	}
 	require.Equal(t, []int32{1, 2, 3, 4, 5}, numbers)
@@ -275,6 +275,7 @@ func TestFollowStartsAgain(t *testing.T) {
 	}{
 		"revision gone":         {func(h *hub) { h.commit("a@x"); h.commit("b@x"); h.prune() }, 4},
 		"restored from before":  {func(h *hub) { h.replace(state{"u1": ann}) }, 1},
+		"restored and gone on":  {func(h *hub) { h.replace(state{"u1": ann}, state{"u1": ann}, state{"u1": ann}) }, 3},
 		"erased and made again": {func(h *hub) { h.replace() }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -51,7 +52,9 @@ type hub struct {
 
 	mu        sync.Mutex
 	revisions []state // all of them; the first is revision 0
-	pruned    int     // revisions before this one are gone
+	times     []time.Time
+	clock     int64
+	pruned    int // revisions before this one are gone
 	committed chan struct{}
 	tokens    int         // issued, of which only the last is good
 	refuse    codes.Code  // what every call gets, if it is not OK
@@ -63,7 +66,7 @@ type hub struct {
 func startHub() *hub { return startHubTLS(nil, nil) }
 
 func startHubTLS(hostile *rand.Rand, cert *tls.Certificate) *hub {
-	h := &hub{hostile: hostile, committed: make(chan struct{}), revisions: []state{{}}, seen: map[int]int{}}
+	h := &hub{hostile: hostile, committed: make(chan struct{}), revisions: []state{{}}, times: []time.Time{{}}, seen: map[int]int{}}
 	h.commit("ann@example.org")
 	h.token = httptest.NewUnstartedServer(http.HandlerFunc(h.issue))
 	var opts []grpc.ServerOption
@@ -238,7 +241,7 @@ func (h *hub) change(records ...*typev1.Record) {
 	for _, r := range records {
 		next[r.GetUser().GetSourcedId()] = r
 	}
-	h.revisions = append(h.revisions, next)
+	h.revisions, h.times = append(h.revisions, next), append(h.times, h.now())
 	close(h.committed)
 	h.committed = make(chan struct{})
 }
@@ -254,7 +257,23 @@ func (h *hub) prune() {
 func (h *hub) replace(revisions ...state) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.revisions, h.pruned = append([]state{{}}, revisions...), 0
+	h.revisions, h.times, h.pruned = append([]state{{}}, revisions...), []time.Time{{}}, 0
+	for range revisions {
+		h.times = append(h.times, h.now())
+	}
+}
+
+// now is never the same twice.
+func (h *hub) now() time.Time {
+	h.clock++
+	return time.UnixMilli(1_790_000_000_000 + h.clock)
+}
+
+// timeOf returns when a revision was committed.
+func (h *hub) timeOf(revision int) *timestamppb.Timestamp {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return timestamppb.New(h.times[revision])
 }
 
 func sorted(s state) []*typev1.Record {
@@ -281,6 +300,9 @@ func (h *hub) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingSer
 			return err
 		}
 		m := &rosterv1.ExportResponse{Revision: int32(revision), Resume: last}
+		if revision > 0 {
+			m.CommitTime = h.timeOf(revision)
+		}
 		for _, r := range sorted(all) {
 			if r.GetUser().GetSourcedId() > string(last) && len(m.GetRecords()) < batchSize {
 				m.Records = append(m.Records, r)
@@ -305,6 +327,9 @@ func (h *hub) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServe
 	if _, err := h.at(sent); err != nil && sent > 0 {
 		return err
 	}
+	if at := req.GetAfterCommitTime(); at != nil && !at.AsTime().Equal(h.timeOf(sent).AsTime()) {
+		return refusal(codes.NotFound, "REVISION_NOT_FOUND")
+	}
 	if sent > 0 && h.chance(20) {
 		sent-- // not what was promised
 	}
@@ -321,7 +346,7 @@ func (h *hub) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServe
 				return err
 			}
 			sent++
-			if err := sendRevision(int32(sent), old, now, send); err != nil {
+			if err := sendRevision(int32(sent), h.timeOf(sent), old, now, send); err != nil {
 				return err
 			}
 		}
@@ -336,9 +361,9 @@ func (h *hub) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServe
 	}
 }
 
-func sendRevision(revision int32, old, now state, send func(*rosterv1.WatchResponse) error) error {
+func sendRevision(revision int32, at *timestamppb.Timestamp, old, now state, send func(*rosterv1.WatchResponse) error) error {
 	if err := send(&rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Begin{Begin: &rosterv1.RevisionBegin{
-		Revision: revision, CommitTime: timestamppb.Now(),
+		Revision: revision, CommitTime: at,
 	}}}); err != nil {
 		return err
 	}

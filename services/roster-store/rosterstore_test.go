@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -319,6 +321,33 @@ func TestWatchFollows(t *testing.T) {
 	cancel()
 	_, err = stream.Recv()
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// A number alone does not tell whether a hub that was restored from a backup
+// still has what the caller has.
+func TestWatchKnowsARevisionByItsTime(t *testing.T) {
+	c := start(t)
+	ctx := testkit.As(t, t.Context(), testkit.Service())
+	_, err := c.OpenDistrict(ctx, &rosterv1.OpenDistrictRequest{District: "d"})
+	require.NoError(t, err)
+	commit(ctx, t, c, "d", "p1", school("s1"))
+	export, err := c.Export(ctx, &rosterv1.ExportRequest{District: "d"})
+	require.NoError(t, err)
+	m, err := export.Recv()
+	require.NoError(t, err)
+
+	at := m.GetCommitTime()
+	for _, after := range []*timestamppb.Timestamp{nil, at, timestamppb.New(at.AsTime().Add(time.Millisecond))} {
+		stream, err := c.Watch(ctx, &rosterv1.WatchRequest{District: "d", After: 1, AfterCommitTime: after})
+		require.NoError(t, err)
+		m, err := stream.Recv()
+		if after == nil || after.AsTime().Equal(at.AsTime()) {
+			require.NoError(t, err)
+			require.EqualValues(t, 1, m.GetBookmark().GetRevision())
+			continue
+		}
+		wantCode(t, err, codes.NotFound, "REVISION_NOT_FOUND")
+	}
 }
 
 func TestCSVIsSafeInASpreadsheet(t *testing.T) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
@@ -80,6 +81,10 @@ func (s *Server) Export(req *rosterv1.ExportRequest, stream rosterv1.RosterServi
 		}
 		rev = head.Revision
 	}
+	committed, err := s.commitTime(ctx, d, rev)
+	if err != nil {
+		return outward(req.GetDistrict(), err)
+	}
 	records := newBatch(&rosterv1.ExportResponse{})
 	snapshot := s.store.Snapshot(d, rev, scopeOf(ctx))
 	for last := after; ; {
@@ -99,6 +104,9 @@ func (s *Server) Export(req *rosterv1.ExportRequest, stream rosterv1.RosterServi
 		m := &rosterv1.ExportResponse{
 			Revision: count(rev),
 			Resume:   append(binary.AppendUvarint(nil, uint64(last.Entity)), last.ID...),
+		}
+		if !committed.IsZero() {
+			m.CommitTime = timestamppb.New(committed)
 		}
 		records.moveTo(m)
 		// The last one is also sent when it is empty, so that the caller learns
@@ -153,6 +161,9 @@ func (s *Server) Watch(req *rosterv1.WatchRequest, stream rosterv1.RosterService
 	}
 	ctx, district := stream.Context(), req.GetDistrict()
 	sent := store.Revision(req.GetAfter())
+	if err := s.checkSame(ctx, store.DistrictID(district), sent, req.GetAfterCommitTime()); err != nil {
+		return outward(district, err)
+	}
 	var bookmarked time.Time
 	for {
 		// Asked for before reading, so that no commit falls between.
@@ -175,6 +186,33 @@ func (s *Server) Watch(req *rosterv1.WatchRequest, stream rosterv1.RosterService
 		case <-time.After(headPoll):
 		}
 	}
+}
+
+// checkSame fails if the revision that a caller has was committed at another
+// time than ours of that number: the hub was restored from a backup, and has
+// come to the number again in another way.
+func (s *Server) checkSame(ctx context.Context, d store.DistrictID, rev store.Revision, at *timestamppb.Timestamp) error {
+	if at == nil {
+		return nil
+	}
+	ours, err := s.commitTime(ctx, d, rev)
+	if err == nil && !ours.IsZero() && !ours.Equal(at.AsTime()) {
+		err = fmt.Errorf("revision %d was committed at another time than the caller's: %w", rev, store.ErrRevisionUnknown)
+	}
+	return err
+}
+
+// commitTime returns when a revision was committed; zero if it is not, or not
+// any more, among those that are kept.
+func (s *Server) commitTime(ctx context.Context, d store.DistrictID, rev store.Revision) (time.Time, error) {
+	if rev == 0 {
+		return time.Time{}, nil
+	}
+	found, err := s.store.Revisions(ctx, d, rev+1, 1)
+	if err != nil || len(found) == 0 || found[0].Revision != rev {
+		return time.Time{}, err
+	}
+	return found[0].CommitTime, nil
 }
 
 // sendChanges sends everything after *sent and moves it on.

@@ -1434,10 +1434,12 @@ func (x *RecordKey) GetSourcedId() string {
 }
 
 type ExportResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      int32                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	Resume        []byte                 `protobuf:"bytes,2,opt,name=resume,proto3" json:"resume,omitempty"`
-	Records       []*v1.Record           `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision int32                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Resume   []byte                 `protobuf:"bytes,2,opt,name=resume,proto3" json:"resume,omitempty"`
+	Records  []*v1.Record           `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	// When the revision was committed; absent for revision 0.
+	CommitTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1493,13 +1495,24 @@ func (x *ExportResponse) GetRecords() []*v1.Record {
 	return nil
 }
 
+func (x *ExportResponse) GetCommitTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CommitTime
+	}
+	return nil
+}
+
 type WatchRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
 	// The last revision the caller has completely; 0 starts from nothing.
-	After         int32 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	After int32 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
+	// When that revision was committed, as begin or an export has said. A hub that
+	// was restored from a backup and has come to the same number in another way
+	// then answers NOT_FOUND, REVISION_NOT_FOUND. Optional.
+	AfterCommitTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=after_commit_time,json=afterCommitTime,proto3" json:"after_commit_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *WatchRequest) Reset() {
@@ -1544,6 +1557,13 @@ func (x *WatchRequest) GetAfter() int32 {
 		return x.After
 	}
 	return 0
+}
+
+func (x *WatchRequest) GetAfterCommitTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AfterCommitTime
+	}
+	return nil
 }
 
 type WatchResponse struct {
@@ -3348,14 +3368,17 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\tRecordKey\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x1d\n" +
 	"\n" +
-	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"|\n" +
+	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"\xb9\x01\n" +
 	"\x0eExportResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12\x16\n" +
 	"\x06resume\x18\x02 \x01(\fR\x06resume\x126\n" +
-	"\arecords\x18\x03 \x03(\v2\x1c.securly.sync.type.v1.RecordR\arecords\"@\n" +
+	"\arecords\x18\x03 \x03(\v2\x1c.securly.sync.type.v1.RecordR\arecords\x12;\n" +
+	"\vcommit_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"commitTime\"\x88\x01\n" +
 	"\fWatchRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\x05R\x05after\"\x8d\x02\n" +
+	"\x05after\x18\x02 \x01(\x05R\x05after\x12F\n" +
+	"\x11after_commit_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x0fafterCommitTime\"\x8d\x02\n" +
 	"\rWatchResponse\x12=\n" +
 	"\x05begin\x18\x01 \x01(\v2%.securly.sync.roster.v1.RevisionBeginH\x00R\x05begin\x12;\n" +
 	"\achanges\x18\x02 \x01(\v2\x1f.securly.sync.roster.v1.ChangesH\x00R\achanges\x127\n" +
@@ -3605,73 +3628,75 @@ var file_securly_sync_roster_v1_roster_proto_depIdxs = []int32{
 	52, // 21: securly.sync.roster.v1.Summary.users_by_role:type_name -> securly.sync.roster.v1.Summary.UsersByRoleEntry
 	18, // 22: securly.sync.roster.v1.ExportRequest.after:type_name -> securly.sync.roster.v1.RecordKey
 	63, // 23: securly.sync.roster.v1.ExportResponse.records:type_name -> securly.sync.type.v1.Record
-	22, // 24: securly.sync.roster.v1.WatchResponse.begin:type_name -> securly.sync.roster.v1.RevisionBegin
-	23, // 25: securly.sync.roster.v1.WatchResponse.changes:type_name -> securly.sync.roster.v1.Changes
-	24, // 26: securly.sync.roster.v1.WatchResponse.end:type_name -> securly.sync.roster.v1.RevisionEnd
-	25, // 27: securly.sync.roster.v1.WatchResponse.bookmark:type_name -> securly.sync.roster.v1.Bookmark
-	64, // 28: securly.sync.roster.v1.RevisionBegin.commit_time:type_name -> google.protobuf.Timestamp
-	63, // 29: securly.sync.roster.v1.Changes.records:type_name -> securly.sync.type.v1.Record
-	29, // 30: securly.sync.roster.v1.ImportRequest.header:type_name -> securly.sync.roster.v1.PlanHeader
-	30, // 31: securly.sync.roster.v1.ImportRequest.batch:type_name -> securly.sync.roster.v1.ImportBatch
-	65, // 32: securly.sync.roster.v1.PlanHeader.complete:type_name -> securly.sync.type.v1.Entity
-	64, // 33: securly.sync.roster.v1.PlanHeader.base_commit_time:type_name -> google.protobuf.Timestamp
-	53, // 34: securly.sync.roster.v1.PlanHeader.unsent:type_name -> securly.sync.roster.v1.PlanHeader.UnsentEntry
-	65, // 35: securly.sync.roster.v1.ImportBatch.entity:type_name -> securly.sync.type.v1.Entity
-	31, // 36: securly.sync.roster.v1.ImportBatch.records:type_name -> securly.sync.roster.v1.ImportRecord
-	54, // 37: securly.sync.roster.v1.Plan.counts:type_name -> securly.sync.roster.v1.Plan.CountsEntry
-	33, // 38: securly.sync.roster.v1.Plan.schools:type_name -> securly.sync.roster.v1.SchoolPlan
-	64, // 39: securly.sync.roster.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
-	55, // 40: securly.sync.roster.v1.SchoolPlan.counts:type_name -> securly.sync.roster.v1.SchoolPlan.CountsEntry
-	37, // 41: securly.sync.roster.v1.ListPlanChangesResponse.changes:type_name -> securly.sync.roster.v1.Change
-	7,  // 42: securly.sync.roster.v1.Change.fields:type_name -> securly.sync.roster.v1.FieldChange
-	64, // 43: securly.sync.roster.v1.PruneHistoryRequest.before:type_name -> google.protobuf.Timestamp
-	14, // 44: securly.sync.roster.v1.Revision.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 45: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 46: securly.sync.roster.v1.Plan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 47: securly.sync.roster.v1.SchoolPlan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	0,  // 48: securly.sync.roster.v1.RosterService.ListRecords:input_type -> securly.sync.roster.v1.ListRecordsRequest
-	2,  // 49: securly.sync.roster.v1.RosterService.GetRecord:input_type -> securly.sync.roster.v1.GetRecordRequest
-	4,  // 50: securly.sync.roster.v1.RosterService.GetRecordHistory:input_type -> securly.sync.roster.v1.GetRecordHistoryRequest
-	0,  // 51: securly.sync.roster.v1.RosterService.ExportRecordsCsv:input_type -> securly.sync.roster.v1.ListRecordsRequest
-	8,  // 52: securly.sync.roster.v1.RosterService.ListRevisions:input_type -> securly.sync.roster.v1.ListRevisionsRequest
-	12, // 53: securly.sync.roster.v1.RosterService.DiffRevisions:input_type -> securly.sync.roster.v1.DiffRevisionsRequest
-	15, // 54: securly.sync.roster.v1.RosterService.GetSummary:input_type -> securly.sync.roster.v1.GetSummaryRequest
-	17, // 55: securly.sync.roster.v1.RosterService.Export:input_type -> securly.sync.roster.v1.ExportRequest
-	20, // 56: securly.sync.roster.v1.RosterService.Watch:input_type -> securly.sync.roster.v1.WatchRequest
-	26, // 57: securly.sync.roster.v1.RosterService.OpenDistrict:input_type -> securly.sync.roster.v1.OpenDistrictRequest
-	28, // 58: securly.sync.roster.v1.RosterService.Import:input_type -> securly.sync.roster.v1.ImportRequest
-	34, // 59: securly.sync.roster.v1.RosterService.GetPlan:input_type -> securly.sync.roster.v1.GetPlanRequest
-	35, // 60: securly.sync.roster.v1.RosterService.ListPlanChanges:input_type -> securly.sync.roster.v1.ListPlanChangesRequest
-	38, // 61: securly.sync.roster.v1.RosterService.CommitPlan:input_type -> securly.sync.roster.v1.CommitPlanRequest
-	40, // 62: securly.sync.roster.v1.RosterService.StageRestore:input_type -> securly.sync.roster.v1.StageRestoreRequest
-	41, // 63: securly.sync.roster.v1.RosterService.SelectPlan:input_type -> securly.sync.roster.v1.SelectPlanRequest
-	42, // 64: securly.sync.roster.v1.RosterService.PruneHistory:input_type -> securly.sync.roster.v1.PruneHistoryRequest
-	44, // 65: securly.sync.roster.v1.RosterService.DiscardPlan:input_type -> securly.sync.roster.v1.DiscardPlanRequest
-	46, // 66: securly.sync.roster.v1.RosterService.EraseDistrict:input_type -> securly.sync.roster.v1.EraseDistrictRequest
-	1,  // 67: securly.sync.roster.v1.RosterService.ListRecords:output_type -> securly.sync.roster.v1.ListRecordsResponse
-	3,  // 68: securly.sync.roster.v1.RosterService.GetRecord:output_type -> securly.sync.roster.v1.GetRecordResponse
-	5,  // 69: securly.sync.roster.v1.RosterService.GetRecordHistory:output_type -> securly.sync.roster.v1.GetRecordHistoryResponse
-	66, // 70: securly.sync.roster.v1.RosterService.ExportRecordsCsv:output_type -> google.api.HttpBody
-	9,  // 71: securly.sync.roster.v1.RosterService.ListRevisions:output_type -> securly.sync.roster.v1.ListRevisionsResponse
-	13, // 72: securly.sync.roster.v1.RosterService.DiffRevisions:output_type -> securly.sync.roster.v1.DiffRevisionsResponse
-	16, // 73: securly.sync.roster.v1.RosterService.GetSummary:output_type -> securly.sync.roster.v1.Summary
-	19, // 74: securly.sync.roster.v1.RosterService.Export:output_type -> securly.sync.roster.v1.ExportResponse
-	21, // 75: securly.sync.roster.v1.RosterService.Watch:output_type -> securly.sync.roster.v1.WatchResponse
-	27, // 76: securly.sync.roster.v1.RosterService.OpenDistrict:output_type -> securly.sync.roster.v1.OpenDistrictResponse
-	32, // 77: securly.sync.roster.v1.RosterService.Import:output_type -> securly.sync.roster.v1.Plan
-	32, // 78: securly.sync.roster.v1.RosterService.GetPlan:output_type -> securly.sync.roster.v1.Plan
-	36, // 79: securly.sync.roster.v1.RosterService.ListPlanChanges:output_type -> securly.sync.roster.v1.ListPlanChangesResponse
-	39, // 80: securly.sync.roster.v1.RosterService.CommitPlan:output_type -> securly.sync.roster.v1.CommitPlanResponse
-	32, // 81: securly.sync.roster.v1.RosterService.StageRestore:output_type -> securly.sync.roster.v1.Plan
-	32, // 82: securly.sync.roster.v1.RosterService.SelectPlan:output_type -> securly.sync.roster.v1.Plan
-	43, // 83: securly.sync.roster.v1.RosterService.PruneHistory:output_type -> securly.sync.roster.v1.PruneHistoryResponse
-	45, // 84: securly.sync.roster.v1.RosterService.DiscardPlan:output_type -> securly.sync.roster.v1.DiscardPlanResponse
-	47, // 85: securly.sync.roster.v1.RosterService.EraseDistrict:output_type -> securly.sync.roster.v1.EraseDistrictResponse
-	67, // [67:86] is the sub-list for method output_type
-	48, // [48:67] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	64, // 24: securly.sync.roster.v1.ExportResponse.commit_time:type_name -> google.protobuf.Timestamp
+	64, // 25: securly.sync.roster.v1.WatchRequest.after_commit_time:type_name -> google.protobuf.Timestamp
+	22, // 26: securly.sync.roster.v1.WatchResponse.begin:type_name -> securly.sync.roster.v1.RevisionBegin
+	23, // 27: securly.sync.roster.v1.WatchResponse.changes:type_name -> securly.sync.roster.v1.Changes
+	24, // 28: securly.sync.roster.v1.WatchResponse.end:type_name -> securly.sync.roster.v1.RevisionEnd
+	25, // 29: securly.sync.roster.v1.WatchResponse.bookmark:type_name -> securly.sync.roster.v1.Bookmark
+	64, // 30: securly.sync.roster.v1.RevisionBegin.commit_time:type_name -> google.protobuf.Timestamp
+	63, // 31: securly.sync.roster.v1.Changes.records:type_name -> securly.sync.type.v1.Record
+	29, // 32: securly.sync.roster.v1.ImportRequest.header:type_name -> securly.sync.roster.v1.PlanHeader
+	30, // 33: securly.sync.roster.v1.ImportRequest.batch:type_name -> securly.sync.roster.v1.ImportBatch
+	65, // 34: securly.sync.roster.v1.PlanHeader.complete:type_name -> securly.sync.type.v1.Entity
+	64, // 35: securly.sync.roster.v1.PlanHeader.base_commit_time:type_name -> google.protobuf.Timestamp
+	53, // 36: securly.sync.roster.v1.PlanHeader.unsent:type_name -> securly.sync.roster.v1.PlanHeader.UnsentEntry
+	65, // 37: securly.sync.roster.v1.ImportBatch.entity:type_name -> securly.sync.type.v1.Entity
+	31, // 38: securly.sync.roster.v1.ImportBatch.records:type_name -> securly.sync.roster.v1.ImportRecord
+	54, // 39: securly.sync.roster.v1.Plan.counts:type_name -> securly.sync.roster.v1.Plan.CountsEntry
+	33, // 40: securly.sync.roster.v1.Plan.schools:type_name -> securly.sync.roster.v1.SchoolPlan
+	64, // 41: securly.sync.roster.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
+	55, // 42: securly.sync.roster.v1.SchoolPlan.counts:type_name -> securly.sync.roster.v1.SchoolPlan.CountsEntry
+	37, // 43: securly.sync.roster.v1.ListPlanChangesResponse.changes:type_name -> securly.sync.roster.v1.Change
+	7,  // 44: securly.sync.roster.v1.Change.fields:type_name -> securly.sync.roster.v1.FieldChange
+	64, // 45: securly.sync.roster.v1.PruneHistoryRequest.before:type_name -> google.protobuf.Timestamp
+	14, // 46: securly.sync.roster.v1.Revision.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 47: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 48: securly.sync.roster.v1.Plan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 49: securly.sync.roster.v1.SchoolPlan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	0,  // 50: securly.sync.roster.v1.RosterService.ListRecords:input_type -> securly.sync.roster.v1.ListRecordsRequest
+	2,  // 51: securly.sync.roster.v1.RosterService.GetRecord:input_type -> securly.sync.roster.v1.GetRecordRequest
+	4,  // 52: securly.sync.roster.v1.RosterService.GetRecordHistory:input_type -> securly.sync.roster.v1.GetRecordHistoryRequest
+	0,  // 53: securly.sync.roster.v1.RosterService.ExportRecordsCsv:input_type -> securly.sync.roster.v1.ListRecordsRequest
+	8,  // 54: securly.sync.roster.v1.RosterService.ListRevisions:input_type -> securly.sync.roster.v1.ListRevisionsRequest
+	12, // 55: securly.sync.roster.v1.RosterService.DiffRevisions:input_type -> securly.sync.roster.v1.DiffRevisionsRequest
+	15, // 56: securly.sync.roster.v1.RosterService.GetSummary:input_type -> securly.sync.roster.v1.GetSummaryRequest
+	17, // 57: securly.sync.roster.v1.RosterService.Export:input_type -> securly.sync.roster.v1.ExportRequest
+	20, // 58: securly.sync.roster.v1.RosterService.Watch:input_type -> securly.sync.roster.v1.WatchRequest
+	26, // 59: securly.sync.roster.v1.RosterService.OpenDistrict:input_type -> securly.sync.roster.v1.OpenDistrictRequest
+	28, // 60: securly.sync.roster.v1.RosterService.Import:input_type -> securly.sync.roster.v1.ImportRequest
+	34, // 61: securly.sync.roster.v1.RosterService.GetPlan:input_type -> securly.sync.roster.v1.GetPlanRequest
+	35, // 62: securly.sync.roster.v1.RosterService.ListPlanChanges:input_type -> securly.sync.roster.v1.ListPlanChangesRequest
+	38, // 63: securly.sync.roster.v1.RosterService.CommitPlan:input_type -> securly.sync.roster.v1.CommitPlanRequest
+	40, // 64: securly.sync.roster.v1.RosterService.StageRestore:input_type -> securly.sync.roster.v1.StageRestoreRequest
+	41, // 65: securly.sync.roster.v1.RosterService.SelectPlan:input_type -> securly.sync.roster.v1.SelectPlanRequest
+	42, // 66: securly.sync.roster.v1.RosterService.PruneHistory:input_type -> securly.sync.roster.v1.PruneHistoryRequest
+	44, // 67: securly.sync.roster.v1.RosterService.DiscardPlan:input_type -> securly.sync.roster.v1.DiscardPlanRequest
+	46, // 68: securly.sync.roster.v1.RosterService.EraseDistrict:input_type -> securly.sync.roster.v1.EraseDistrictRequest
+	1,  // 69: securly.sync.roster.v1.RosterService.ListRecords:output_type -> securly.sync.roster.v1.ListRecordsResponse
+	3,  // 70: securly.sync.roster.v1.RosterService.GetRecord:output_type -> securly.sync.roster.v1.GetRecordResponse
+	5,  // 71: securly.sync.roster.v1.RosterService.GetRecordHistory:output_type -> securly.sync.roster.v1.GetRecordHistoryResponse
+	66, // 72: securly.sync.roster.v1.RosterService.ExportRecordsCsv:output_type -> google.api.HttpBody
+	9,  // 73: securly.sync.roster.v1.RosterService.ListRevisions:output_type -> securly.sync.roster.v1.ListRevisionsResponse
+	13, // 74: securly.sync.roster.v1.RosterService.DiffRevisions:output_type -> securly.sync.roster.v1.DiffRevisionsResponse
+	16, // 75: securly.sync.roster.v1.RosterService.GetSummary:output_type -> securly.sync.roster.v1.Summary
+	19, // 76: securly.sync.roster.v1.RosterService.Export:output_type -> securly.sync.roster.v1.ExportResponse
+	21, // 77: securly.sync.roster.v1.RosterService.Watch:output_type -> securly.sync.roster.v1.WatchResponse
+	27, // 78: securly.sync.roster.v1.RosterService.OpenDistrict:output_type -> securly.sync.roster.v1.OpenDistrictResponse
+	32, // 79: securly.sync.roster.v1.RosterService.Import:output_type -> securly.sync.roster.v1.Plan
+	32, // 80: securly.sync.roster.v1.RosterService.GetPlan:output_type -> securly.sync.roster.v1.Plan
+	36, // 81: securly.sync.roster.v1.RosterService.ListPlanChanges:output_type -> securly.sync.roster.v1.ListPlanChangesResponse
+	39, // 82: securly.sync.roster.v1.RosterService.CommitPlan:output_type -> securly.sync.roster.v1.CommitPlanResponse
+	32, // 83: securly.sync.roster.v1.RosterService.StageRestore:output_type -> securly.sync.roster.v1.Plan
+	32, // 84: securly.sync.roster.v1.RosterService.SelectPlan:output_type -> securly.sync.roster.v1.Plan
+	43, // 85: securly.sync.roster.v1.RosterService.PruneHistory:output_type -> securly.sync.roster.v1.PruneHistoryResponse
+	45, // 86: securly.sync.roster.v1.RosterService.DiscardPlan:output_type -> securly.sync.roster.v1.DiscardPlanResponse
+	47, // 87: securly.sync.roster.v1.RosterService.EraseDistrict:output_type -> securly.sync.roster.v1.EraseDistrictResponse
+	69, // [69:88] is the sub-list for method output_type
+	50, // [50:69] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_roster_v1_roster_proto_init() }
