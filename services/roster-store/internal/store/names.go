@@ -50,7 +50,7 @@ var (
 	// from its beginning.
 	ErrRevisionGone = errs.New(codes.OutOfRange, "REVISION_GONE",
 		"older ones are no longer kept: read that one or a newer one, and load a copy that follows the changes anew")
-	ErrClosed       = errs.New(codes.Unavailable, "STORE_CLOSED", "store is closed")
+	ErrClosed = errs.New(codes.Unavailable, "STORE_CLOSED", "store is closed")
 )
 
 // CheckDistrict returns ErrInvalid for what is no name of a district. A valid
