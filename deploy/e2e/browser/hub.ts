@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import path from 'node:path';
+import { freePort } from './port';
 
 /**
  * The hub under test is the caller's (BASE_URL and SIGN_IN_LINK), or a demo that is started here
@@ -53,14 +53,4 @@ function signInLink(demo: ChildProcess): Promise<string> {
       reject(new Error(`The demo printed no sign-in link in two minutes:\n${output}`));
     });
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('No free port.');
-  return address.port;
 }

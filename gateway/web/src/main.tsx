@@ -13,6 +13,7 @@ import './styles/tables.css';
 import './styles/readiness.css';
 import './styles/screens.css';
 import './styles/changes.css';
+import './styles/sources.css';
 import { MantineProvider } from '@mantine/core';
 import { QueryClientProvider } from '@tanstack/react-query';
 import { StrictMode } from 'react';

@@ -9,6 +9,9 @@ import { UndoScreen } from './screens/history/UndoScreen';
 import { OverviewScreen } from './screens/overview/OverviewScreen';
 import { SyncScreen } from './screens/overview/SyncScreen';
 import { ReadinessScreen } from './screens/readiness/ReadinessScreen';
+import { ConnectScreen } from './screens/sources/ConnectScreen';
+import { SourceScreen } from './screens/sources/SourceScreen';
+import { SourcesScreen } from './screens/sources/SourcesScreen';
 import { RecordScreen } from './screens/viewer/RecordScreen';
 import { ViewerScreen } from './screens/viewer/ViewerScreen';
 import { screens } from './lib/urls';
@@ -30,6 +33,9 @@ export const router = createBrowserRouter([
           { path: 'readiness', element: <ReadinessScreen /> },
           { path: 'overview', element: <OverviewScreen /> },
           { path: 'syncs/:sync', element: <SyncScreen /> },
+          { path: 'sources', element: <SourcesScreen /> },
+          { path: 'sources/:source', element: <SourceScreen /> },
+          { path: 'connect', element: <ConnectScreen /> },
           { path: 'history', element: <HistoryScreen /> },
           { path: 'history/compare', element: <CompareScreen /> },
           { path: 'history/:revision', element: <RevisionScreen /> },

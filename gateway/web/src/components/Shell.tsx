@@ -71,6 +71,7 @@ function Navigation({ district }: { district: string }) {
       <NavLink to={screens.readiness(district)}>Data Readiness</NavLink>
       <NavLink to={screens.overview(district)}>Overview</NavLink>
       <NavLink to={screens.viewer(district)}>Data Viewer</NavLink>
+      <NavLink to={screens.sources(district)}>Sources</NavLink>
       <NavLink to={screens.history(district)}>History</NavLink>
     </nav>
   );

@@ -20,5 +20,5 @@ it('offers the search fields of each entity', () => {
   expect(fieldsOf('enrollments')).toEqual(
     expect.arrayContaining(['sourcedId', 'role', 'classId', 'userId']),
   );
-  expect(fieldsOf('orgs')).toEqual(['sourcedId', 'q', 'status']);
+  expect(fieldsOf('orgs')).toEqual(['sourcedId', 'q', 'status', 'asOf']);
 });

@@ -23,6 +23,10 @@ export const screens = {
     `${districtPath(district)}/data/${entity}${queryString(search)}`,
   record: (district: string, entity: Entity, id: string, asOf?: string) =>
     `${districtPath(district)}/data/${entity}/record${queryString({ id, asOf })}`,
+  sources: (district: string) => `${districtPath(district)}/sources`,
+  connect: (district: string) => `${districtPath(district)}/connect`,
+  source: (district: string, source: string) =>
+    `${districtPath(district)}/sources/${encodeURIComponent(source)}`,
   history: (district: string) => `${districtPath(district)}/history`,
   revision: (district: string, revision: number) =>
     `${districtPath(district)}/history/${String(revision)}`,

@@ -1,6 +1,7 @@
 import { Link } from 'react-router';
 import type { Schema } from '../../api/client';
 import { useOverview, useSyncs } from '../../api/queries';
+import { NothingConnected } from '../../components/NothingConnected';
 import { Page } from '../../components/Page';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
 import { Tag } from '../../components/Tag';
@@ -22,6 +23,7 @@ export function OverviewScreen() {
       title="Overview"
       intro="What Securly Sync holds for your district right now, and how it got there."
     >
+      <NothingConnected />
       <Held />
       {overview.isPending ? (
         <LoadingLines label="Loading the overview" lines={8} />

@@ -127,7 +127,9 @@ function Facts({ sync }: { sync: Schema['Sync'] }) {
   return (
     <dl className="facts card panel">
       <dt>Source</dt>
-      <dd>{sync.source}</dd>
+      <dd>
+        <Link to={screens.source(district, sync.source ?? '')}>{sync.source}</Link>
+      </dd>
       <dt>Result</dt>
       <dd>
         {sync.dryRun ? (

@@ -2,6 +2,7 @@ import { Button, NativeSelect } from '@mantine/core';
 import { useState } from 'react';
 import { useSearchParams } from 'react-router';
 import { useCatalogue, useCreateReport, useMe } from '../../api/queries';
+import { NothingConnected } from '../../components/NothingConnected';
 import { Page } from '../../components/Page';
 import { ErrorState } from '../../components/States';
 import { useDistrict } from '../../lib/district';
@@ -40,6 +41,7 @@ export function ReadinessScreen() {
         )
       }
     >
+      <NothingConnected />
       {create.isError && <ErrorState error={create.error} />}
       <p className="visually-hidden" role="status">
         {create.isSuccess ? 'The report is queued.' : ''}

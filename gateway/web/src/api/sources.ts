@@ -1,0 +1,132 @@
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { api, ApiError, body, type Schema } from './client';
+
+/** Ways to get at rosters, and the vendors that they fit. */
+export function useConnectors() {
+  return useQuery({
+    queryKey: ['connectors'],
+    staleTime: Infinity,
+    queryFn: () => body(api.GET('/v1/connectors')),
+  });
+}
+
+export function useSources(district: string) {
+  return useQuery({
+    queryKey: [district, 'sources'],
+    queryFn: async () => {
+      const sources: Schema['Source'][] = [];
+      let pageToken: string | undefined;
+      do {
+        const page = await body(
+          api.GET('/v1/districts/{district}/sources', {
+            params: { path: { district }, query: { pageSize: 1000, pageToken } },
+          }),
+        );
+        sources.push(...(page.sources ?? []));
+        pageToken = page.nextPageToken || undefined;
+      } while (pageToken);
+      return sources;
+    },
+  });
+}
+
+export function useSource(district: string, source: string) {
+  return useQuery({
+    queryKey: [district, 'source', source],
+    queryFn: () =>
+      body(
+        api.GET('/v1/districts/{district}/sources/{source}', {
+          params: { path: { district, source } },
+        }),
+      ),
+  });
+}
+
+function useRefresh(district: string) {
+  const client = useQueryClient();
+  return () => client.invalidateQueries({ queryKey: [district] });
+}
+
+export interface SourceInput {
+  displayName: string;
+  connector?: string;
+  settings: Record<string, unknown>;
+  secrets?: Record<string, string>;
+  etag?: string;
+}
+
+// The settings are whatever the connector's schema says, which no generated type knows.
+const asSource = (input: SourceInput) => input as unknown as Schema['Source'];
+
+export function useCreateSource(district: string) {
+  return useMutation({
+    mutationFn: ({ sourceId, source }: { sourceId: string; source: SourceInput }) =>
+      body(
+        api.POST('/v1/districts/{district}/sources', {
+          params: { path: { district }, query: { sourceId } },
+          body: asSource(source),
+        }),
+      ),
+    onSuccess: useRefresh(district),
+  });
+}
+
+export function useUpdateSource(district: string, source: string) {
+  return useMutation({
+    mutationFn: (input: Partial<SourceInput>) =>
+      body(
+        api.PATCH('/v1/districts/{district}/sources/{source}', {
+          params: { path: { district, source } },
+          body: asSource(input as SourceInput),
+        }),
+      ),
+    onSuccess: useRefresh(district),
+  });
+}
+
+export function useTestSource(district: string, source: string) {
+  return useMutation({
+    mutationFn: (uploadId: string) =>
+      body(
+        api.POST('/v1/districts/{district}/sources/{source}:test', {
+          params: { path: { district, source } },
+          body: { uploadId },
+        }),
+      ),
+  });
+}
+
+export function useStartSync(district: string, source: string) {
+  return useMutation({
+    mutationFn: (uploadId: string) =>
+      body(
+        api.POST('/v1/districts/{district}/sources/{source}:sync', {
+          params: { path: { district, source } },
+          body: { uploadId },
+        }),
+      ),
+    onSuccess: useRefresh(district),
+  });
+}
+
+interface Uploaded {
+  uploadId?: string;
+  files?: { name?: string }[];
+}
+
+/** Keeps a package for a later sync: a zip, or CSV files. */
+export function useUpload(district: string, source: string) {
+  return useMutation({
+    mutationFn: async (files: readonly File[]) => {
+      const form = new FormData();
+      for (const file of files) form.append('file', file);
+      const answer = await fetch(
+        `/v1/districts/${encodeURIComponent(district)}/sources/${encodeURIComponent(source)}:upload`,
+        { method: 'POST', body: form },
+      );
+      const content: unknown = await answer.json().catch(() => ({}));
+      if (!answer.ok) throw new ApiError(answer.status, content as Partial<Schema['Problem']>);
+      return content as Uploaded;
+    },
+  });
+}
