@@ -85,9 +85,13 @@ func given(before, update map[string]string) map[string]string {
 	return out
 }
 
-// reseal returns the secrets of a source after an update.
-func (s *sources) reseal(ctx context.Context, d *ingestv1.SourceDocument, update map[string]string) (*ingestv1.SealedSecrets, error) {
+// reseal returns the secrets of a source after an update. Of one that has moved
+// none are kept: they were entered for another server.
+func (s *sources) reseal(ctx context.Context, d *ingestv1.SourceDocument, update map[string]string, moved bool) (*ingestv1.SealedSecrets, error) {
 	owner := state.Key(d.GetDistrict(), d.GetSource().GetSourceId())
+	if moved {
+		return s.Secrets.Seal(ctx, owner, given(nil, update))
+	}
 	before, err := s.Secrets.Open(ctx, owner, d.GetSecrets())
 	if errors.Is(err, sealed.ErrUnreadable) {
 		before, err = nil, nil // entering them again is the way out of that
@@ -249,14 +253,17 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 		if changes("display_name", name != "") {
 			v.DisplayName = cmp.Or(name, v.GetSourceId())
 		}
+		enters := changes("secrets", len(next.GetSecrets()) > 0)
+		moved := false
 		if changes("settings", next.GetSettings() != nil) {
-			if len(next.GetSecrets()) == 0 && d.GetSecrets() != nil && through.Moved(v.GetSettings(), next.GetSettings()) {
-				return invalid("secrets", "enter them again: those that are kept are for the server and user in the settings before")
-			}
+			moved = through.Moved(v.GetSettings(), next.GetSettings())
 			v.Settings = next.GetSettings()
 		}
-		if changes("secrets", len(next.GetSecrets()) > 0) {
-			if d.Secrets, err = s.reseal(ctx, d, next.GetSecrets()); err != nil {
+		if moved && d.GetSecrets() != nil && (!enters || len(given(nil, next.GetSecrets())) == 0) {
+			return invalid("secrets", "enter them again: those that are kept are for the server and user in the settings before")
+		}
+		if enters {
+			if d.Secrets, err = s.reseal(ctx, d, next.GetSecrets(), moved); err != nil {
 				return err
 			}
 		}
