@@ -63,6 +63,9 @@ func (o *Operator) Backup(ctx context.Context, out string) (file string, _ *Mani
 	if _, err := os.Lstat(out); err == nil {
 		return "", nil, fmt.Errorf("%s is there already: choose another name", out)
 	}
+	if err := o.folder.excludes(filepath.Dir(out)); err != nil {
+		return "", nil, err
+	}
 	// The snapshot is there until the requests end.
 	call, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

@@ -188,6 +188,9 @@ func TestBackupNeverReplacesAFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "precious", string(text))
 
+	_, _, err = o.Backup(t.Context(), filepath.Join(dir, "ingest"))
+	require.ErrorContains(t, err, "choose a place outside")
+
 	// One that is broken off leaves nothing behind.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

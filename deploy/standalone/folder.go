@@ -120,3 +120,26 @@ func (f folder) write(name string, content []byte) error {
 	}
 	return nil
 }
+
+// excludes fails for a directory within the data directory: what is put there goes into each later
+// backup, and outlives the erasure of those who are in it.
+func (f folder) excludes(dir string) error {
+	own, err := filepath.EvalSymlinks(string(f))
+	if err != nil {
+		return fmt.Errorf("find the data directory: %w", err)
+	}
+	other, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", dir, err)
+	}
+	if own, err = filepath.Abs(own); err != nil {
+		return fmt.Errorf("find the data directory: %w", err)
+	}
+	if other, err = filepath.Abs(other); err != nil {
+		return fmt.Errorf("find %s: %w", dir, err)
+	}
+	if rel, err := filepath.Rel(own, other); err == nil && filepath.IsLocal(rel) {
+		return fmt.Errorf("%s is in the data directory: choose a place outside of it", dir)
+	}
+	return nil
+}

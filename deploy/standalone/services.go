@@ -76,8 +76,9 @@ func (h *Hub) ingest(ctx context.Context, bus *events.Bus) error {
 	}
 	h.opened.Push("ingest secrets", keeper.Close)
 	s, err := ingest.New(
-		ingest.Config{TempDir: h.folder.path("ingest", temporaryDir), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal())},
+		ingest.Config{TempDir: h.folder.path("ingest", temporaryDir), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal()), SFTPKey: h.folder.path("ingest", "sftp_host_key")},
 		ingest.Deps{
+			SFTP: h.sftpDoor,
 			Docs: docs, Blobs: packages, Bus: bus, Secrets: keeper,
 			Roster: rosterv1.NewRosterServiceClient(conn), Readiness: readinessv1.NewReadinessServiceClient(conn),
 			RosterUpkeep: rosterv1.NewUpkeepServiceClient(conn), ReadinessUpkeep: readinessv1.NewUpkeepServiceClient(conn),

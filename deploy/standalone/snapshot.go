@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/grpc"
@@ -57,8 +58,39 @@ func (s *operatorServer) Snapshot(stream grpc.BidiStreamingServer[operatorv1.Sna
 	return nil
 }
 
-// snapshot copies everything to a folder. What never changes is linked.
+const (
+	// freeze is how long documents may be kept from changing: runners renew
+	// their leases in less than twice that.
+	freeze        = 5 * time.Second
+	snapshotTries = 8
+)
+
+// errSnapshotSlow mostly means that a first load is being committed, or a person erased.
+var errSnapshotSlow = errs.New(codes.Unavailable, "BACKUP_BUSY",
+	"the rosters are being written to, and documents must not wait for that: try again in a few minutes")
+
+// snapshot copies everything to a folder. What never changes is linked. Documents wait only for a
+// moment; if that is not enough, it begins again after a pause.
 func (h *Hub) snapshot(ctx context.Context, dir string) error {
+	for try := 1; ; try++ {
+		brief, cancel := context.WithTimeoutCause(ctx, freeze, errSnapshotSlow)
+		err := h.copyFrozen(brief, dir)
+		cancel()
+		if !errors.Is(err, errSnapshotSlow) || try == snapshotTries {
+			return err
+		}
+		if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+			return fmt.Errorf("begin a copy again: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(freeze):
+		}
+	}
+}
+
+func (h *Hub) copyFrozen(ctx context.Context, dir string) error {
 	for service, docs := range h.docs {
 		if err := os.MkdirAll(filepath.Join(dir, service), 0o700); err != nil {
 			return fmt.Errorf("make a folder for a copy: %w", err)

@@ -36,6 +36,8 @@ type Config struct {
 	DataDir string
 	// HTTPAddr and GRPCAddr are where the hub listens; port 0 takes a free one.
 	HTTPAddr, GRPCAddr string
+	// SFTPAddr is where districts drop files; empty means nowhere.
+	SFTPAddr string
 	// BootstrapClient is "id:secret" of a client with every scope, created once; empty for none.
 	BootstrapClient config.Secret
 	// MaxUpload bounds an upload in bytes.
@@ -69,6 +71,7 @@ type Hub struct {
 	grpcHealth *grpchealth.Server
 	grpcDoor   net.Listener
 	httpDoor   net.Listener
+	sftpDoor   net.Listener // nil for none
 	gateway    *gateway.Gateway
 	services   []lifecycle.Component
 
@@ -137,6 +140,13 @@ func (h *Hub) listen(ctx context.Context) (err error) {
 		return fmt.Errorf("listen for gRPC: %w: choose another address with --grpc-addr", err)
 	}
 	h.opened.Push("gRPC address", closeOnce(h.grpcDoor))
+	if h.cfg.SFTPAddr == "" {
+		return nil
+	}
+	if h.sftpDoor, err = lc.Listen(ctx, "tcp", h.cfg.SFTPAddr); err != nil {
+		return fmt.Errorf("listen for SFTP: %w: choose another address with --sftp-addr", err)
+	}
+	h.opened.Push("SFTP address", closeOnce(h.sftpDoor))
 	return nil
 }
 

@@ -27,6 +27,10 @@
 // the revision last: applying a revision again over a part of itself does no
 // harm.
 //
+// The copy is one of what the client may see. When the schools that it is limited
+// to are changed, give the product an empty copy: records of a school that was
+// added would otherwise come only when they change.
+//
 // # Reading once
 //
 // Client.Export yields every record of one revision and resumes by itself after

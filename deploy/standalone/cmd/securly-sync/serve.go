@@ -34,6 +34,7 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.hub.DataDir, "data-dir", "data", "`folder` for all that the hub keeps")
 	f.StringVar(&s.hub.HTTPAddr, "http-addr", "127.0.0.1:8080", "`address` to serve the UI and the HTTP API on")
 	f.StringVar(&s.hub.GRPCAddr, "grpc-addr", "127.0.0.1:9090", "`address` to serve gRPC on")
+	f.StringVar(&s.hub.SFTPAddr, "sftp-addr", "", "`address` of the SFTP server that districts drop files into, :2222 for example; empty means none")
 	f.Var(&s.hub.BootstrapClient, "bootstrap-client", "id:secret of a client with every scope on all districts, created once")
 	f.Int64Var(&s.hub.MaxUpload, "max-upload", gateway.DefaultMaxUpload, "largest upload in bytes")
 	f.StringVar(&s.hub.SecretsKey, "secrets-key", "", "`URL` of the key that secrets of sources are sealed with; empty means a file in the data folder")

@@ -38,9 +38,12 @@ func backupCommand() *cobra.Command {
 		Use: "backup", Short: "Write everything that the hub keeps to one file",
 		Long: `Write everything that the hub keeps to one tar file, as it is at one moment.
 
-It works whether the hub is running or not; a hub that runs goes on meanwhile.
+It works whether the hub is running or not. A hub that runs goes on meanwhile;
+sign-ins, uploads and the steps of syncs wait for some seconds at most. Where a
+large roster is being committed the command waits and tries again for a minute.
 The file holds rosters and the hub's keys: only its owner can read it, and it
-should be kept like the data directory. A file that is there is never replaced.`,
+should be kept like the data directory, but not in it. A file that is there is
+never replaced.`,
 		Example: `  securly-sync backup --data-dir /srv/sync --out /backups/`,
 	}, func(ctx context.Context, o *standalone.Operator, out io.Writer) error {
 		file, m, err := o.Backup(ctx, to)

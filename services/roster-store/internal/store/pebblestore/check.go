@@ -250,8 +250,10 @@ func (k *check) announcements() error {
 // still asks while nobody commits, for what is not part of the snapshot.
 func (k *check) still(ask func() (bool, error)) (bool, error) {
 	if !k.repair { // else nobody can
-		k.d.write.Lock()
-		defer k.d.write.Unlock()
+		if err := k.d.write.Acquire(k.ctx, 1); err != nil {
+			return false, err
+		}
+		defer k.d.write.Release(1)
 	}
 	return ask()
 }

@@ -45,11 +45,14 @@ type district struct {
 	onLeft func()        // called when the last user has left, if it is retired
 
 	staging *semaphore.Weighted // held by each who stages a plan
-	write   sync.Mutex          // held by whoever makes a revision or changes meta values; taken after staging
+	write   *semaphore.Weighted // of one: held by whoever makes a revision or changes meta values; taken after staging
 	// retired says that the district was copied and is to be used no more. It
 	// changes when write and all of staging are held.
 	retired bool
 	busy    sync.Map // PlanID → nothing: plans being staged or committed
+
+	background sync.WaitGroup // what goes on without a caller; close waits for it
+	gathering  sync.Mutex     // held while live records are gathered
 
 	times   times
 	matches *lru.Cache[matchKey, *match]
@@ -192,7 +195,7 @@ func newestCopy(dir string) (int, error) {
 func (s *Store) openCopy(id store.DistrictID, n int) (*district, error) {
 	d := &district{
 		id: id, copy: n, dir: filepath.Join(s.dir(id), strconv.Itoa(n)), opts: s.options(),
-		runRecords: s.cfg.runRecords, largeCommit: s.cfg.largeCommit, staging: semaphore.NewWeighted(stagings),
+		runRecords: s.cfg.runRecords, largeCommit: s.cfg.largeCommit, staging: semaphore.NewWeighted(stagings), write: semaphore.NewWeighted(1),
 	}
 	var err error
 	if d.db, err = pebble.Open(d.dir, d.opts); err != nil {
@@ -281,6 +284,7 @@ func (d *district) dropUnfinished() error {
 
 func (d *district) close() error {
 	d.cancel(store.ErrClosed)
+	d.background.Wait()
 	if err := d.db.Close(); err != nil {
 		return fmt.Errorf("close district %s: %w", d.id, err)
 	}

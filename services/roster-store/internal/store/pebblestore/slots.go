@@ -277,8 +277,7 @@ func (s *Store) useLocked(ctx context.Context, id store.DistrictID, lock func(*d
 // useToWrite is for who makes a revision or changes meta values.
 func (s *Store) useToWrite(ctx context.Context, id store.DistrictID) (*district, func(), error) {
 	return s.useLocked(ctx, id, func(d *district) (func(), error) {
-		d.write.Lock()
-		return d.write.Unlock, nil
+		return func() { d.write.Release(1) }, d.write.Acquire(ctx, 1)
 	})
 }
 
@@ -295,9 +294,12 @@ func (s *Store) useAlone(ctx context.Context, id store.DistrictID) (*district, f
 		if err := d.staging.Acquire(ctx, stagings); err != nil {
 			return nil, err
 		}
-		d.write.Lock()
+		if err := d.write.Acquire(ctx, 1); err != nil {
+			d.staging.Release(stagings)
+			return nil, err
+		}
 		return func() {
-			d.write.Unlock()
+			d.write.Release(1)
 			d.staging.Release(stagings)
 		}, nil
 	})

@@ -53,7 +53,7 @@ func (s *Store) Import(ctx context.Context, h store.PlanHeader, records iter.Seq
 		}
 		return doc.Plan, nil
 	}
-	st, err := s.newStaging(d, h)
+	st, err := s.newStaging(ctx, d, h)
 	if err != nil {
 		return store.Plan{}, fmt.Errorf("stage plan %q of %s: %w", h.Plan, d.id, err)
 	}
@@ -68,10 +68,12 @@ func (s *Store) Import(ctx context.Context, h store.PlanHeader, records iter.Seq
 	return plan, nil
 }
 
-func (s *Store) newStaging(d *district, h store.PlanHeader) (staging, error) {
-	d.write.Lock()
+func (s *Store) newStaging(ctx context.Context, d *district, h store.PlanHeader) (staging, error) {
+	if err := d.write.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
 	err := d.raiseFence(h.Fence)
-	d.write.Unlock()
+	d.write.Release(1)
 	if err != nil {
 		return nil, err
 	}
