@@ -29,7 +29,10 @@ var description []byte
 var described = connector.Describe(description, "host", "port", "user")
 
 // Connector is the connector.
-type Connector struct{}
+type Connector struct {
+	// Wait pauses between two tries; it fails when ctx ends. Absent, time passes.
+	Wait func(ctx context.Context, pause time.Duration) error
+}
 
 // Describe returns its description.
 func (Connector) Describe() *connector.Description { return described }
@@ -53,6 +56,10 @@ const (
 	maxPull = 4 * time.Hour
 	// maxWait is for how long files may go on changing.
 	maxWait = 2 * time.Hour
+	// maxTries is how often a line may break before one more file is whole. The
+	// pause after the first break doubles with each.
+	maxTries   = 8
+	firstPause = time.Second
 	// old files are complete: no clock is wrong by so much, and no sender pauses
 	// for so long in the middle.
 	old = time.Hour
@@ -67,12 +74,13 @@ type pull struct {
 	connector.Request
 	settings
 	at checkpoint
-	// received counts the bytes that came in.
+	// received counts the bytes that came in, and whole the files that were.
 	received int64
+	whole    int
 }
 
 // Pull fetches the newest complete package.
-func (Connector) Pull(ctx context.Context, req connector.Request) (*connector.Package, error) {
+func (c Connector) Pull(ctx context.Context, req connector.Request) (*connector.Package, error) {
 	p := &pull{Request: req, settings: settings{Port: 22, Folder: ".", Files: "auto", QuietMinutes: 5}}
 	if err := req.Settings.Decode(&p.settings); err != nil {
 		return nil, err
@@ -84,18 +92,39 @@ func (Connector) Pull(ctx context.Context, req connector.Request) (*connector.Pa
 	tooSlow := refused("SFTP_TOO_SLOW", "the files could not be fetched from %s within %v: make the package smaller or the line faster", p.Host, maxPull)
 	ctx, cancel := context.WithTimeoutCause(ctx, maxPull, tooSlow)
 	defer cancel()
-	for {
+	for tries, whole := 0, 0; ; {
 		before := p.received
 		out, err := p.try(ctx)
-		switch {
-		case err == nil:
+		if err == nil {
 			return out, nil
+		}
+		if tries++; p.whole > whole {
+			tries, whole = 1, p.whole
+		}
+		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case errors.Is(err, connector.ErrUnreachable) && p.received > before:
-			continue // it got further, and goes on from there
+		case !errors.Is(err, connector.ErrUnreachable), p.received == before, tries == maxTries:
+			return nil, err
 		}
-		return nil, err
+		// It got further, and goes on from there.
+		if c.wait(ctx, firstPause<<(tries-1)) != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (c Connector) wait(ctx context.Context, pause time.Duration) error {
+	if c.Wait != nil {
+		return c.Wait(ctx, pause)
+	}
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
 	}
 }
 

@@ -28,6 +28,7 @@ func (p *pull) fetch(ctx context.Context, s *session, found *fileset.Set) error 
 			return err
 		}
 		done += n
+		p.whole = max(p.whole, i+1)
 	}
 	p.Progress(done, total)
 	return nil

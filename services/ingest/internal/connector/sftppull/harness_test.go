@@ -1,6 +1,7 @@
 package sftppull_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -89,10 +90,13 @@ func settings(t *testing.T, set map[string]any) connector.Settings {
 	return connector.Settings{Struct: out}
 }
 
+// hurried does not pause between tries.
+var hurried = sftppull.Connector{Wait: func(context.Context, time.Duration) error { return nil }}
+
 // pull wants a package and returns its files by name.
 func pull(t *testing.T, req connector.Request) map[string]string {
 	t.Helper()
-	p, err := sftppull.Connector{}.Pull(t.Context(), req)
+	p, err := hurried.Pull(t.Context(), req)
 	require.NoError(t, err)
 	out := map[string]string{}
 	for _, f := range p.Files {
@@ -106,7 +110,7 @@ func pull(t *testing.T, req connector.Request) map[string]string {
 // refused wants a refusal for a reason.
 func refused(t *testing.T, reason string, req connector.Request) (refusal struct{ text, setting, value string }) {
 	t.Helper()
-	_, err := sftppull.Connector{}.Pull(t.Context(), req)
+	_, err := hurried.Pull(t.Context(), req)
 	var known *errs.Error
 	require.ErrorAs(t, err, &known)
 	require.Equal(t, reason, known.Reason, err)
@@ -117,7 +121,7 @@ func refused(t *testing.T, reason string, req connector.Request) (refusal struct
 // notReady wants to be told to come back.
 func notReady(t *testing.T, req connector.Request) time.Time {
 	t.Helper()
-	_, err := sftppull.Connector{}.Pull(t.Context(), req)
+	_, err := hurried.Pull(t.Context(), req)
 	var wait *connector.NotReady
 	require.ErrorAs(t, err, &wait)
 	require.NotEmpty(t, wait.Reason)

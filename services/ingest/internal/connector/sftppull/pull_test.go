@@ -1,9 +1,13 @@
 package sftppull_test
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -135,7 +139,7 @@ func TestWaitsUntilNothingChanges(t *testing.T) {
 	t.Run("a test takes what is there", func(t *testing.T) {
 		req := s.Request(t)
 		req.Trial = true
-		p, err := sftppull.Connector{}.Pull(t.Context(), req)
+		p, err := hurried.Pull(t.Context(), req)
 		require.NoError(t, err)
 		require.Len(t, p.Files, 1)
 		require.Len(t, p.Notes, 1)
@@ -202,7 +206,7 @@ func TestResumes(t *testing.T) {
 		var mended atomic.Bool
 		p := newProxy(t, s.Port, func(connection, n int) bool { return mended.Load() || connection == 1 && n < 3<<20 })
 		req := s.request(t, map[string]any{"port": p.port})
-		_, err := sftppull.Connector{}.Pull(t.Context(), req)
+		_, err := hurried.Pull(t.Context(), req)
 		require.ErrorIs(t, err, connector.ErrUnreachable)
 		mended.Store(true)
 		require.Equal(t, text, pull(t, req)["users.csv"])
@@ -213,12 +217,53 @@ func TestResumes(t *testing.T) {
 		var mended atomic.Bool
 		p := newProxy(t, s.Port, func(connection, n int) bool { return mended.Load() || connection == 1 && n < 3<<20 })
 		req := s.request(t, map[string]any{"port": p.port})
-		_, err := sftppull.Connector{}.Pull(t.Context(), req)
+		_, err := hurried.Pull(t.Context(), req)
 		require.ErrorIs(t, err, connector.ErrUnreachable)
 		mended.Store(true)
 		other := random(size)
 		s.write(t, "users.csv", other, 90*time.Minute)
 		require.Equal(t, other, pull(t, req)["users.csv"])
+	})
+}
+
+// A server that breaks off again and again is not dialled without rest, nor for
+// hours.
+func TestBreaksOffAgainAndAgain(t *testing.T) {
+	s := newSite(t)
+	var pauses []time.Duration
+	c := sftppull.Connector{Wait: func(ctx context.Context, pause time.Duration) error {
+		pauses = append(pauses, pause)
+		return ctx.Err()
+	}}
+	s.write(t, "users.csv", random(2*size), 2*time.Hour)
+	p := newProxy(t, s.Port, func(_, n int) bool { return n < 1<<20 })
+	_, err := c.Pull(t.Context(), s.request(t, map[string]any{"port": p.port}))
+	require.ErrorIs(t, err, connector.ErrUnreachable)
+	require.Equal(t, []time.Duration{1e9, 2e9, 4e9, 8e9, 16e9, 32e9, 64e9}, pauses)
+
+	t.Run("after a whole file", func(t *testing.T) {
+		names := []string{"academicSessions.csv", "classes.csv", "courses.csv", "demographics.csv", "enrollments.csv", "orgs.csv", "users.csv"}
+		for _, name := range names {
+			s.write(t, name, random(1<<20), 2*time.Hour)
+			s.write(t, strings.ToUpper(name), random(1<<20), 2*time.Hour)
+		}
+		p := newProxy(t, s.Port, func(_, n int) bool { return n < 5<<18 })
+		pauses = nil
+		got, err := c.Pull(t.Context(), s.request(t, map[string]any{"port": p.port}))
+		require.NoError(t, err)
+		require.Len(t, got.Files, 2*len(names))
+		require.Greater(t, len(pauses), 8)
+		require.Equal(t, time.Second, slices.Max(pauses))
+	})
+	t.Run("until somebody ends it", func(t *testing.T) {
+		ended := errors.New("ended")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		c := sftppull.Connector{Wait: func(ctx context.Context, _ time.Duration) error {
+			cancel(ended)
+			return ctx.Err()
+		}}
+		_, err := c.Pull(ctx, s.request(t, map[string]any{"port": p.port}))
+		require.ErrorIs(t, err, ended)
 	})
 }
 
@@ -234,6 +279,6 @@ func random(n int) string {
 func TestUnreachable(t *testing.T) {
 	s := newSite(t)
 	p := newProxy(t, s.Port, func(int, int) bool { return false })
-	_, err := sftppull.Connector{}.Pull(t.Context(), s.request(t, map[string]any{"port": p.port}))
+	_, err := hurried.Pull(t.Context(), s.request(t, map[string]any{"port": p.port}))
 	require.ErrorIs(t, err, connector.ErrUnreachable)
 }
