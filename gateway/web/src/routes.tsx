@@ -8,6 +8,7 @@ import { RevisionScreen } from './screens/history/RevisionScreen';
 import { UndoScreen } from './screens/history/UndoScreen';
 import { OverviewScreen } from './screens/overview/OverviewScreen';
 import { SyncScreen } from './screens/overview/SyncScreen';
+import { ReadinessSettingsScreen } from './screens/readiness/SettingsScreen';
 import { ReadinessScreen } from './screens/readiness/ReadinessScreen';
 import { ConnectScreen } from './screens/sources/ConnectScreen';
 import { SourceScreen } from './screens/sources/SourceScreen';
@@ -31,6 +32,7 @@ export const router = createBrowserRouter([
         children: [
           { index: true, element: <ToReadiness /> },
           { path: 'readiness', element: <ReadinessScreen /> },
+          { path: 'readiness/settings', element: <ReadinessSettingsScreen /> },
           { path: 'overview', element: <OverviewScreen /> },
           { path: 'syncs/:sync', element: <SyncScreen /> },
           { path: 'sources', element: <SourcesScreen /> },

@@ -8,6 +8,9 @@ export interface CheckLine {
   informational: number;
   population: number;
   diagnosis: string;
+  /** What the settings of the district make of its findings. */
+  mode: Schema['CheckMode'];
+  modeReason: string;
 }
 
 export interface CheckGroup {
@@ -59,6 +62,8 @@ export function groupChecks(
       informational: result.informationalCount ?? 0,
       population: result.population ?? 0,
       diagnosis: result.diagnosis ?? '',
+      mode: result.mode ?? 'COUNTED',
+      modeReason: result.modeReason ?? '',
     };
   });
   const place = (line: CheckLine) => position.get(line.id) ?? catalogue.length;
@@ -84,4 +89,32 @@ export function totals(results: readonly Schema['CheckResult'][]): Totals {
     findings: sum(results.map((result) => result.count)),
     informational: sum(results.map((result) => result.informationalCount)),
   };
+}
+
+export const modes: readonly { id: Schema['CheckMode']; label: string }[] = [
+  { id: 'COUNTED', label: 'Counted' },
+  { id: 'INFORMATIONAL', label: 'Informational' },
+  { id: 'OFF', label: 'Off' },
+];
+
+const everywhere = (rule: Schema['CheckRule'], checkId: string) =>
+  rule.checkId === checkId && !rule.product && !rule.schoolId;
+
+/** What a district wants of a check for all products and schools. */
+export function modeOf(
+  rules: readonly Schema['CheckRule'][],
+  checkId: string,
+): Schema['CheckMode'] {
+  return rules.find((rule) => everywhere(rule, checkId))?.mode ?? 'COUNTED';
+}
+
+/** The rules with another mode for all products and schools; what is usual needs no rule. */
+export function withMode(
+  rules: readonly Schema['CheckRule'][],
+  checkId: string,
+  chosen: string,
+): Schema['CheckRule'][] {
+  const others = rules.filter((rule) => !everywhere(rule, checkId));
+  const mode = modes.find(({ id }) => id === chosen)?.id ?? 'COUNTED';
+  return mode === 'COUNTED' ? others : [...others, { checkId, mode, product: '', schoolId: '' }];
 }

@@ -17,6 +17,7 @@ function districtPath(district: string): string {
 export const screens = {
   readiness: (district: string, report?: string) =>
     `${districtPath(district)}/readiness${queryString({ report })}`,
+  readinessSettings: (district: string) => `${districtPath(district)}/readiness/settings`,
   overview: (district: string) => `${districtPath(district)}/overview`,
   viewer: (district: string) => `${districtPath(district)}/data`,
   records: (district: string, entity: Entity, search: Search = {}) =>

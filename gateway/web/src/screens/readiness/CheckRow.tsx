@@ -6,23 +6,28 @@ import type { Schema } from '../../api/client';
 import { Tag } from '../../components/Tag';
 import type { CheckLine } from '../../lib/checks';
 import { useDistrict } from '../../lib/district';
-import { formatNumber, formatShare } from '../../lib/format';
+import { formatNumber, formatShare, sentence } from '../../lib/format';
 import { downloads } from '../../lib/urls';
+import { changeInWords } from './Comparison';
 import { FindingsTable } from './FindingsTable';
+import { Trend } from './Trend';
 
 interface CheckRowProps {
   line: CheckLine;
   report: string;
   product: string;
   products: Schema['Product'][];
+  /** The same check in this report and in the one before it. */
+  change?: Schema['CheckChange'];
 }
 
 /** One check of a summary; opens to what it means, how to fix it and what it found. */
-export function CheckRow({ line, report, product, products }: CheckRowProps) {
+export function CheckRow({ line, report, product, products, change }: CheckRowProps) {
   const [parameters, setParameters] = useSearchParams();
   const details = useId();
   const open = parameters.getAll('check').includes(line.id);
   const passed = line.count === 0;
+  const notes = [changeInWords(change), line.diagnosis, sentence(line.modeReason)].filter(Boolean);
 
   const toggle = () => {
     setParameters(
@@ -62,7 +67,16 @@ export function CheckRow({ line, report, product, products }: CheckRowProps) {
           <Share line={line} />
         </span>
       </button>
-      {line.diagnosis && <p className="check-diagnosis">{line.diagnosis}</p>}
+      {notes.length > 0 && (
+        <p className="check-diagnosis">
+          {change?.worse && (
+            <>
+              <Tag tone="bad">Worse</Tag>{' '}
+            </>
+          )}
+          {notes.join(' ')}
+        </p>
+      )}
       <div id={details} hidden={!open}>
         {open && <CheckDetails line={line} report={report} product={product} products={products} />}
       </div>
@@ -78,6 +92,7 @@ function Verdict({ line }: { line: CheckLine }) {
       <Tag tone="warning">Alert</Tag>
     );
   }
+  if (line.mode === 'OFF') return <span className="soft">Switched off</span>;
   if (line.population === 0) return <span className="soft">No data</span>;
   return (
     <span className="check-passed">
@@ -146,8 +161,14 @@ function CheckDetails({ line, report, product, products }: CheckRowProps) {
           <FindingsTable report={report} product={product} line={line} />
         </>
       ) : (
-        <p className="soft">This check found nothing.</p>
+        <p className="soft">
+          {line.mode === 'OFF'
+            ? 'Your district has switched this check off.'
+            : 'This check found nothing.'}
+        </p>
       )}
+      <h3 className="trend-title">Trend</h3>
+      <Trend checkId={line.id} product={product} />
     </div>
   );
 }

@@ -1,11 +1,12 @@
 import { Button, NativeSelect } from '@mantine/core';
 import { useState } from 'react';
-import { useSearchParams } from 'react-router';
+import { Link, useSearchParams } from 'react-router';
 import { useCatalogue, useCreateReport, useMe } from '../../api/queries';
 import { NothingConnected } from '../../components/NothingConnected';
 import { Page } from '../../components/Page';
 import { ErrorState } from '../../components/States';
 import { useDistrict } from '../../lib/district';
+import { screens } from '../../lib/urls';
 import { ReportsTable } from './ReportsTable';
 
 /** The address holds what is open: ?product=, ?report= and a ?check= for each open check. */
@@ -25,20 +26,25 @@ export function ReadinessScreen() {
       title="Data Readiness"
       intro="Find out whether your roster has what Securly products need. A report checks the newest data of your district and tells you what to fix in your student information system."
       actions={
-        mayCreate && (
-          <Button
-            loading={create.isPending}
-            onClick={() => {
-              create.mutate(undefined, {
-                onSuccess: () => {
-                  setCreated(created + 1);
-                },
-              });
-            }}
-          >
-            New Readiness Report
+        <>
+          <Button component={Link} variant="default" to={screens.readinessSettings(district)}>
+            What counts
           </Button>
-        )
+          {mayCreate && (
+            <Button
+              loading={create.isPending}
+              onClick={() => {
+                create.mutate(undefined, {
+                  onSuccess: () => {
+                    setCreated(created + 1);
+                  },
+                });
+              }}
+            >
+              New Readiness Report
+            </Button>
+          )}
+        </>
       }
     >
       <NothingConnected />

@@ -5,12 +5,16 @@ import { ErrorState, LoadingLines } from '../../components/States';
 import { groupChecks, totals } from '../../lib/checks';
 import { useDistrict } from '../../lib/district';
 import { plural, sentence } from '../../lib/format';
+import { useComparison } from '../../api/readiness';
 import { CheckRow } from './CheckRow';
+import { GotWorse } from './Comparison';
+import { RetryReport } from './RetryReport';
 
 export function ReportSummary({ report: id, product }: { report: string; product: string }) {
   const { id: district } = useDistrict();
   const report = useReport(district, id, product);
   const catalogue = useCatalogue();
+  const comparison = useComparison(district, id, product);
   const failed = report.error ?? catalogue.error;
 
   if (failed) {
@@ -33,6 +37,9 @@ export function ReportSummary({ report: id, product }: { report: string; product
   return (
     <div className="summary" aria-busy={report.isPlaceholderData}>
       <Headline results={results} productName={productName} empty={report.data.revision === 0} />
+      {comparison.data && (
+        <GotWorse comparison={comparison.data} catalogue={catalogue.data.readinessChecks ?? []} />
+      )}
       {groupChecks(results, catalogue.data.readinessChecks ?? []).map((group) => (
         <section key={group.title} aria-labelledby={`${id}-${group.title}`}>
           <h2 id={`${id}-${group.title}`} className="check-group">
@@ -46,6 +53,7 @@ export function ReportSummary({ report: id, product }: { report: string; product
                 report={id}
                 product={product}
                 products={catalogue.data.products ?? []}
+                change={comparison.data?.checks?.find((change) => change.checkId === line.id)}
               />
             ))}
           </ul>
@@ -109,8 +117,9 @@ function FailedReport({ report }: { report: Schema['ReadinessReport'] }) {
     <div className="notice notice-bad">
       <div>
         <p className="notice-title">This report could not be finished.</p>
-        <p>{sentence(report.error || 'the reason is not known')} Make a new report to try again.</p>
+        <p>{sentence(report.error || 'the reason is not known')}</p>
       </div>
+      <RetryReport report={report.reportId ?? ''} />
     </div>
   );
 }
