@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/testkit"
 )
 
@@ -87,6 +90,70 @@ func TestALayerThatIsNoLongerTheNextOne(t *testing.T) {
 			}
 		})
 	}
+}
+
+// schools is sound with other orgs.
+func schools(ids ...string) map[string]string {
+	text, _, _ := strings.Cut(sound()["orgs.csv"], "\n")
+	for _, id := range ids {
+		text += "\n" + id + ",,,School " + id + ",school,,"
+	}
+	return with(map[string]string{"orgs.csv": text + "\n"})
+}
+
+// A held plan is made anew when another source has delivered since, even what is
+// hidden: approved, it would remove what that source has.
+func TestAHeldPlanKnowsTheOtherLayers(t *testing.T) {
+	h := newHub(t)
+	h.newSource("second", nil)
+	h.completed(h.sync("sis", schools("s", "other")))
+	h.completed(h.sync("second", schools("s")))
+	held := h.sync("sis", schools("s"))
+	require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState(), "a school goes")
+	require.Zero(t, h.completed(h.sync("second", schools("s", "other"))).GetRevision(), "sis hides it")
+	h.approve(held.GetSyncId())
+	h.completed(h.wait(held.GetSyncId(), ingestv1.SyncState_COMPLETED))
+	active := h.roster.Active("d", typev1.Entity_ENTITY_ORGS)
+	require.Contains(t, active, "other")
+
+	held = h.sync("second", schools("s"))
+	require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
+	h.completed(h.sync("sis", schools("s"))) // with the files that it had
+	h.approve(held.GetSyncId())
+	h.completed(h.wait(held.GetSyncId(), ingestv1.SyncState_COMPLETED))
+	require.Len(t, held.GetSteps(), 5)
+	require.Len(t, h.get(held.GetSyncId()).GetSteps(), 6, "what was shown is what was committed")
+}
+
+// A commit that is visible stands, whatever has come before it is completed.
+func TestABrokenOffCommitIsNotPlannedAgain(t *testing.T) {
+	h := newHub(t)
+	h.newSource("second", nil)
+	h.completed(h.sync("second", schools("s")))
+	var once sync.Once
+	reached := make(chan struct{})
+	h.roster.Fail = func(method string) (err error) {
+		if method == "CommitPlan done" {
+			once.Do(func() {
+				close(reached)
+				err = errs.New(codes.Unavailable, "", "the process is gone")
+			})
+		}
+		return err
+	}
+	h.upload("sis", schools("s", "other"))
+	id := h.startSync("sis").GetSyncId()
+	<-reached
+	h.stop()
+	_, err := state.New(h.docs).Layers.Modify(t.Context(), state.Key("d", "second"), func(l *ingestv1.LayerDocument) error {
+		l.Sync, l.Files = "another", nil
+		return nil
+	})
+	require.NoError(t, err)
+	h.start()
+	s := h.completed(h.wait(id))
+	require.EqualValues(t, 2, s.GetRevision())
+	require.Len(t, s.GetSteps(), 5)
 }
 
 func TestChangesWaitForAnOlderHold(t *testing.T) {

@@ -356,6 +356,21 @@ func (s *Store) commit(req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanRes
 	return &rosterv1.CommitPlanResponse{Revision: d.revision, Committed: true}, nil
 }
 
+// GetPlan returns a plan without its schools.
+func (s *Store) GetPlan(_ context.Context, req *rosterv1.GetPlanRequest) (*rosterv1.Plan, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.get(req.GetDistrict())
+	if err != nil {
+		return nil, err
+	}
+	p := d.plans[req.GetPlan()]
+	if p == nil {
+		return nil, errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
+	}
+	return proto.CloneOf(p.plan), nil
+}
+
 // DiscardPlan drops a plan.
 func (s *Store) DiscardPlan(_ context.Context, req *rosterv1.DiscardPlanRequest) (*rosterv1.DiscardPlanResponse, error) {
 	s.mu.Lock()

@@ -1,9 +1,11 @@
 package syncrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -207,9 +209,42 @@ func (r *Runner) commit(ctx context.Context, s *ingestv1.SyncDocument) error {
 	return r.committing(ctx, s, func(ctx context.Context, fence int64) error { return r.commitPlan(ctx, s, fence) })
 }
 
+// overtaken tells whether another source has committed a layer since the plan
+// was made: also one that brought no revision, since what it has may be hidden
+// by what the plan removes. A plan that is visible already stands.
+func (r *Runner) overtaken(ctx context.Context, s *ingestv1.SyncDocument) (bool, error) {
+	current, err := r.layers(ctx, s.GetDistrict())
+	if err != nil {
+		return false, err
+	}
+	m := &merging{r: r, sync: s, current: current}
+	// Files may be the same after another sync, and others after an erasure.
+	if m.fingerprint(true) == s.GetCandidate().GetLayers() || maps.Equal(m.others(), s.GetCandidate().GetSyncs()) {
+		return false, nil
+	}
+	for _, l := range current {
+		if l.GetSync() == s.GetSync().GetSyncId() {
+			return false, nil // its commit was broken off right behind
+		}
+	}
+	p, err := r.deps.Roster.GetPlan(ctx, &rosterv1.GetPlanRequest{District: s.GetDistrict(), Plan: cmp.Or(s.GetSelection().GetPlan(), s.GetPlan())})
+	if errors.Is(err, errPlanUnknown) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at the plan: %w", err)
+	}
+	return p.GetRevision() == 0, nil
+}
+
 func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence int64) error {
 	if follows, err := r.follows(ctx, s); err != nil || !follows {
 		return err
+	}
+	if overtaken, err := r.overtaken(ctx, s); err != nil {
+		return err
+	} else if overtaken {
+		return r.enter(ctx, s, ingestv1.SyncState_PLANNING, nil, ingestv1.SyncState_COMMITTING)
 	}
 	plan, part, err := r.decided(ctx, s, fence)
 	var answer *rosterv1.CommitPlanResponse

@@ -48,7 +48,7 @@ func (r *Runner) stage(ctx context.Context, s *ingestv1.SyncDocument, fence int6
 	if err != nil {
 		return nil, nil, err
 	}
-	out := &ingestv1.Candidate{Layers: m.fingerprint(true), Records: map[string]int32{}, Revision: p.GetBaseRevision()}
+	out := &ingestv1.Candidate{Layers: m.fingerprint(true), Syncs: m.others(), Records: map[string]int32{}, Revision: p.GetBaseRevision()}
 	for name, c := range p.GetCounts() {
 		out.Records[name] = c.GetReceived()
 	}
@@ -109,6 +109,17 @@ func (m *merging) fingerprint(next bool) string {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// others are the syncs that the layers of the other sources came from.
+func (m *merging) others() map[string]string {
+	out := map[string]string{}
+	for _, l := range m.current {
+		if !m.own(l) && l.GetSync() != "" {
+			out[l.GetSource()] = l.GetSync()
+		}
+	}
+	return out
 }
 
 // base returns what the current layers make, if it was committed.

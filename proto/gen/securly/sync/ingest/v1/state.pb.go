@@ -382,7 +382,10 @@ type Candidate struct {
 	// that its plan was computed against.
 	Revision int32 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Of the revision.
-	CommitTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
+	CommitTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
+	// Of a plan: the syncs that the layers of the other sources came from, by
+	// source.
+	Syncs         map[string]string `protobuf:"bytes,5,rep,name=syncs,proto3" json:"syncs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +444,13 @@ func (x *Candidate) GetRevision() int32 {
 func (x *Candidate) GetCommitTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CommitTime
+	}
+	return nil
+}
+
+func (x *Candidate) GetSyncs() map[string]string {
+	if x != nil {
+		return x.Syncs
 	}
 	return nil
 }
@@ -1271,16 +1281,21 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
-	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"\x82\x02\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"\x80\x03\n" +
 	"\tCandidate\x12\x16\n" +
 	"\x06layers\x18\x01 \x01(\tR\x06layers\x12H\n" +
 	"\arecords\x18\x02 \x03(\v2..securly.sync.ingest.v1.Candidate.RecordsEntryR\arecords\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x05R\brevision\x12;\n" +
 	"\vcommit_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"commitTime\x1a:\n" +
+	"commitTime\x12B\n" +
+	"\x05syncs\x18\x05 \x03(\v2,.securly.sync.ingest.v1.Candidate.SyncsEntryR\x05syncs\x1a:\n" +
 	"\fRecordsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x83\x01\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"SyncsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x01\n" +
 	"\tLayerFile\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x1a\n" +
@@ -1368,7 +1383,7 @@ func file_securly_sync_ingest_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*DistrictDocument)(nil),      // 0: securly.sync.ingest.v1.DistrictDocument
 	(*SourceDocument)(nil),        // 1: securly.sync.ingest.v1.SourceDocument
@@ -1388,44 +1403,46 @@ var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	nil,                           // 15: securly.sync.ingest.v1.SecretValues.ValuesEntry
 	nil,                           // 16: securly.sync.ingest.v1.LayerDocument.FilesEntry
 	nil,                           // 17: securly.sync.ingest.v1.Candidate.RecordsEntry
-	nil,                           // 18: securly.sync.ingest.v1.SyncDocument.LayerEntry
-	(*District)(nil),              // 19: securly.sync.ingest.v1.District
-	(*Source)(nil),                // 20: securly.sync.ingest.v1.Source
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*UploadedFile)(nil),          // 22: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                  // 23: securly.sync.ingest.v1.Sync
-	(SyncState)(0),                // 24: securly.sync.ingest.v1.SyncState
+	nil,                           // 18: securly.sync.ingest.v1.Candidate.SyncsEntry
+	nil,                           // 19: securly.sync.ingest.v1.SyncDocument.LayerEntry
+	(*District)(nil),              // 20: securly.sync.ingest.v1.District
+	(*Source)(nil),                // 21: securly.sync.ingest.v1.Source
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*UploadedFile)(nil),          // 23: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                  // 24: securly.sync.ingest.v1.Sync
+	(SyncState)(0),                // 25: securly.sync.ingest.v1.SyncState
 }
 var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
-	19, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
-	20, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
+	20, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
+	21, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
 	2,  // 2: securly.sync.ingest.v1.SourceDocument.secrets:type_name -> securly.sync.ingest.v1.SealedSecrets
 	15, // 3: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
 	16, // 4: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
-	21, // 5: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
+	22, // 5: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
 	5,  // 6: securly.sync.ingest.v1.LayerDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
 	17, // 7: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
-	21, // 8: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
-	22, // 9: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	21, // 10: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
-	23, // 11: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
-	18, // 12: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
-	24, // 13: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
-	5,  // 14: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	21, // 15: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
-	9,  // 16: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
-	21, // 17: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
-	21, // 18: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
-	21, // 19: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
-	14, // 20: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
-	21, // 21: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
-	6,  // 22: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	6,  // 23: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	22, // 8: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
+	18, // 9: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
+	23, // 10: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	22, // 11: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
+	24, // 12: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
+	19, // 13: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
+	25, // 14: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
+	5,  // 15: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	22, // 16: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
+	9,  // 17: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
+	22, // 18: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
+	22, // 19: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
+	22, // 20: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
+	14, // 21: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
+	22, // 22: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
+	6,  // 23: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	6,  // 24: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_state_proto_init() }
@@ -1440,7 +1457,7 @@ func file_securly_sync_ingest_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_state_proto_rawDesc), len(file_securly_sync_ingest_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
