@@ -30,6 +30,7 @@ import (
 type sources struct {
 	ingestv1.UnimplementedSourceServiceServer
 	Deps
+	trials trials
 }
 
 // sourceEtag changes with the settings. The document changes more often, with

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"gocloud.dev/gcerrors"
@@ -27,6 +28,37 @@ import (
 // testTime bounds a connection test: callers wait two minutes for an answer.
 const testTime = 100 * time.Second
 
+// maxTrials bounds the tests of one process: each may need twice the largest
+// package on the disk.
+const maxTrials = 3
+
+// trials are the sources that are being tested.
+type trials struct {
+	mu      sync.Mutex
+	running map[string]bool
+}
+
+// begin keeps a source from being tested twice at the same time, and many from
+// being tested at once.
+func (t *trials) begin(source string) (end func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.running[source]:
+		return nil, errs.New(codes.ResourceExhausted, "TEST_BUSY", "the source is being tested already: try again when that test has ended")
+	case len(t.running) >= maxTrials:
+		return nil, errs.Errorf(codes.ResourceExhausted, "TEST_BUSY", "the hub is busy testing %d other sources: try again in two minutes", maxTrials)
+	case t.running == nil:
+		t.running = map[string]bool{}
+	}
+	t.running[source] = true
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.running, source)
+	}, nil
+}
+
 // TestSource tries a source out. What is wrong with the source is in the answer;
 // an error means that there was no test.
 func (s *sources) TestSource(ctx context.Context, req *ingestv1.TestSourceRequest) (_ *ingestv1.TestSourceResponse, err error) {
@@ -38,6 +70,11 @@ func (s *sources) TestSource(ctx context.Context, req *ingestv1.TestSourceReques
 	if err != nil {
 		return nil, err
 	}
+	end, err := s.trials.begin(doc.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	dir, err := os.MkdirTemp(s.TempDir, "test-*")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the test: %w", err)
