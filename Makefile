@@ -122,7 +122,7 @@ unit_packages = go list $(packages) | grep -v /deploy/e2e
 
 .PHONY: test
 test: ui tools-ferretdb $(browser)/node_modules/.stamp ## Run all tests: Go with the race detector, UI, end to end with a browser
-	@$(require) gcc zip unzip sqlite3 chromium sshd
+	@$(require) gcc zip unzip sqlite3 chromium sshd sftp
 	@p=$$($(unit_packages)); $(step) "Go tests" $(GO_TEST) -race $$p
 	@$(step) "UI tests" $(npm_run) $(web) test
 	@$(step) "building the programs" $(MAKE) build
@@ -131,7 +131,7 @@ test: ui tools-ferretdb $(browser)/node_modules/.stamp ## Run all tests: Go with
 
 .PHONY: test-short
 test-short: tools-ferretdb ## Run the Go tests without race detector, end-to-end tests and browser
-	@$(require) sshd
+	@$(require) sshd sftp
 	@p=$$($(unit_packages)); $(step) "Go tests" $(GO_TEST) -short $$p
 
 .PHONY: test-crash

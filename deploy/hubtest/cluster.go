@@ -16,7 +16,7 @@ const serviceSecret = "hubtest-service-secret-made-up"
 // Cluster starts the five programs and an event server on dataDir and waits
 // until all are ready.
 func Cluster(ctx context.Context, dataDir string) (*Hub, error) {
-	addrs, err := freeAddrs(10)
+	addrs, err := freeAddrs(11)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func Cluster(ctx context.Context, dataDir string) (*Hub, error) {
 		return nil, err
 	}
 	http, auth, roster, ingest, readiness := addrs[0], addrs[1], addrs[2], addrs[3], addrs[4]
-	h := &Hub{HTTPURL: "http://" + http, GRPCAddr: roster, DataDir: dataDir, events: events}
+	h := &Hub{HTTPURL: "http://" + http, GRPCAddr: roster, SFTPAddr: addrs[10], DataDir: dataDir, events: events}
 	for i, p := range []struct {
 		name, addr string
 		args       []string
@@ -33,7 +33,7 @@ func Cluster(ctx context.Context, dataDir string) (*Hub, error) {
 		{"auth", auth, nil},
 		{"roster-store", roster, nil},
 		{"readiness-engine", readiness, nil},
-		{"ingest", ingest, nil},
+		{"ingest", ingest, []string{"--sftp-addr", addrs[10]}},
 		{"gateway", "", []string{"--http-addr", http}},
 	} {
 		admin := addrs[5+i]

@@ -33,6 +33,8 @@ type Hub struct {
 	// HTTPURL is the base URL of the gateway, GRPCAddr the address of the
 	// services: of all of them in the single binary, of roster-store in a cluster.
 	HTTPURL, GRPCAddr string
+	// SFTPAddr is where districts drop files.
+	SFTPAddr string
 	// DataDir outlives Stop, so that a hub can be started on it again.
 	DataDir string
 
@@ -42,13 +44,13 @@ type Hub struct {
 
 // Single starts `securly-sync serve` on dataDir and waits until it is ready.
 func Single(ctx context.Context, dataDir string) (*Hub, error) {
-	addrs, err := freeAddrs(2)
+	addrs, err := freeAddrs(3)
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{HTTPURL: "http://" + addrs[0], GRPCAddr: addrs[1], DataDir: dataDir}
+	h := &Hub{HTTPURL: "http://" + addrs[0], GRPCAddr: addrs[1], SFTPAddr: addrs[2], DataDir: dataDir}
 	err = h.start(ctx, "securly-sync", "serve",
-		"--data-dir", dataDir, "--http-addr", addrs[0], "--grpc-addr", addrs[1])
+		"--data-dir", dataDir, "--http-addr", addrs[0], "--grpc-addr", addrs[1], "--sftp-addr", addrs[2])
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ for command in "$@"; do
   case $command in
     gcc) packages+=(gcc libc6-dev) ;;
     sshd) packages+=(openssh-server) ;;
+    sftp) packages+=(openssh-client) ;;
     chromium) packages+=(chromium fonts-liberation) ;;
     *) packages+=("$command") ;; # named like their package
   esac

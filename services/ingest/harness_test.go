@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,6 +46,7 @@ type hub struct {
 	files     string
 	temp      string
 	service   *ingest.Service
+	sftpPort  int
 	clock     atomic.Int64 // how far the service's clock is ahead
 	stop      func()
 
@@ -96,8 +98,11 @@ func (h *hub) start() {
 	keeper, err := ingest.OpenKeeper(h.ctx, "", filepath.Join(h.files, "..", "secrets.key"))
 	require.NoError(h.t, err)
 	h.t.Cleanup(func() { require.NoError(h.t, keeper.Close()) })
-	h.service, err = ingest.New(ingest.Config{TempDir: h.temp, Sweep: 20 * time.Millisecond, Retain: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20}, ingest.Deps{
-		Docs: h.docs, Bus: h.bus, Blobs: h.blobs, Log: testkit.Log(h.t),
+	sftp, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(h.t, err)
+	h.sftpPort = sftp.Addr().(*net.TCPAddr).Port
+	h.service, err = ingest.New(ingest.Config{SFTPKey: filepath.Join(h.files, "..", "sftp_host_key"), TempDir: h.temp, Sweep: 20 * time.Millisecond, Retain: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20}, ingest.Deps{
+		Docs: h.docs, Bus: h.bus, Blobs: h.blobs, Log: testkit.Log(h.t), SFTP: sftp,
 		Roster: rosterv1.NewRosterServiceClient(conn), Readiness: readinessv1.NewReadinessServiceClient(conn),
 		RosterUpkeep: rosterv1.NewUpkeepServiceClient(conn), ReadinessUpkeep: readinessv1.NewUpkeepServiceClient(conn),
 		Secrets: keeper, Now: func() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) },

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/secrets"
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -22,6 +24,7 @@ import (
 	"github.com/securly/sync/services/ingest/internal/api"
 	"github.com/securly/sync/services/ingest/internal/plan"
 	"github.com/securly/sync/services/ingest/internal/sealed"
+	"github.com/securly/sync/services/ingest/internal/sftpserver"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
 	"github.com/securly/sync/services/platform/docstore"
@@ -45,6 +48,8 @@ type Config struct {
 	// Retain is how often districts are searched for one whose history is due
 	// to be cut short: every 10 minutes.
 	Retain time.Duration
+	// SFTPKey is the file with the key of the SFTP server, made if it is not there.
+	SFTPKey string
 	// TokenKey seals page tokens; all replicas share it. Empty means a random one.
 	TokenKey []byte
 }
@@ -83,6 +88,8 @@ type Deps struct {
 	RosterUpkeep    rosterv1.UpkeepServiceClient
 	ReadinessUpkeep readinessv1.UpkeepServiceClient
 	Log             *slog.Logger
+	// SFTP is where districts drop files; nil for no SFTP server. Run closes it.
+	SFTP net.Listener
 	// Secrets is the key that the secrets of sources are sealed with; OpenKeeper
 	// opens it, and who opened it closes it.
 	Secrets *secrets.Keeper
@@ -101,6 +108,8 @@ type Service struct {
 	cfg     Config
 	api     api.Deps
 	runner  *syncrun.Runner
+	drops   *sftpserver.Server // nil for none
+	door    net.Listener
 	tempDir string // to remove, if it is our own
 }
 
@@ -140,6 +149,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Tokens: pagetoken.New(cfg.TokenKey), Secrets: sealer, Log: deps.Log, Now: deps.Now, Wake: s.runner.Wake, ErasePerson: s.runner.ErasePerson,
 		TempDir: cfg.TempDir, MaxUpload: cfg.MaxUpload,
 	}
+	if deps.SFTP == nil {
+		return s, nil
+	}
+	key, err := sftpserver.HostKey(cfg.SFTPKey)
+	if err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	s.door, s.api.HostKey = deps.SFTP, ssh.FingerprintSHA256(key.PublicKey())
+	s.drops = sftpserver.New(
+		sftpserver.Config{HostKey: key, TempDir: cfg.TempDir, MaxBytes: cfg.MaxUpload, Check: cfg.Sweep},
+		sftpserver.Deps{Store: store, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now})
 	return s, nil
 }
 
@@ -151,13 +171,20 @@ func empty(dir string) error {
 // Register adds the services to a gRPC server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { api.Register(r, s.api) }
 
-// Run carries out syncs and the rest of deletions that were broken off, and has
-// old history forgotten, until ctx ends.
+// Run carries out syncs, starts those that are scheduled, goes on with deletions
+// that were broken off, and has old history forgotten, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.runner.Run(ctx) })
 	group.Go(func() error { return repeat(ctx, s.cfg.Sweep, s.erase) })
+	group.Go(func() error { return repeat(ctx, s.cfg.Sweep, api.Starter(s.api).Sweep) })
 	group.Go(func() error { return repeat(ctx, s.cfg.Retain, s.retain) })
+	group.Go(func() error {
+		return repeat(ctx, s.cfg.Sweep, func(ctx context.Context) { api.SyncDropped(ctx, s.api) })
+	})
+	if s.drops != nil {
+		group.Go(func() error { return s.drops.Serve(ctx, s.door) })
+	}
 	return group.Wait()
 }
 

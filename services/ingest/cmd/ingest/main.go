@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -20,22 +21,23 @@ import (
 
 func main() {
 	var cfg ingest.Config
-	var secretsKey string
+	var secretsKey, sftpAddr string
 	process.Main(process.Program{
 		Name:  "ingest",
 		Short: "Brings rosters into the hub",
 		Flags: func(f *pflag.FlagSet) {
 			f.Int64Var(&cfg.MaxUpload, "max-upload", 2<<30, "the largest upload, in `bytes`")
 			f.StringVar(&secretsKey, "secrets-key", "", "the `URL` of the key that secrets of sources are sealed with; empty means a file in the data folder")
+			f.StringVar(&sftpAddr, "sftp-addr", "", "`address` of the SFTP server that districts drop files into, :2222 for example; empty means none")
 			f.IntVar(&cfg.Concurrency, "concurrency", 2, "how many sources are synced at the same time")
 		},
 		Build: func(ctx context.Context, env *process.Env) (process.Parts, error) {
-			return build(ctx, env, cfg, secretsKey)
+			return build(ctx, env, cfg, secretsKey, sftpAddr)
 		},
 	})
 }
 
-func build(ctx context.Context, env *process.Env, cfg ingest.Config, secretsKey string) (process.Parts, error) {
+func build(ctx context.Context, env *process.Env, cfg ingest.Config, secretsKey, sftpAddr string) (process.Parts, error) {
 	var none process.Parts
 	docs, err := env.Docs()
 	if err != nil {
@@ -65,7 +67,15 @@ func build(ctx context.Context, env *process.Env, cfg ingest.Config, secretsKey 
 	env.Opened.Push("secrets", keeper.Close)
 	cfg.TempDir = filepath.Join(env.Settings.DataDir, "temporary")
 	cfg.TokenKey = []byte(env.Settings.ServiceSecret.Reveal())
+	var sftp net.Listener
+	if sftpAddr != "" {
+		if sftp, err = new(net.ListenConfig).Listen(ctx, "tcp", sftpAddr); err != nil {
+			return none, fmt.Errorf("listen for SFTP: %w: choose another address with --sftp-addr", err)
+		}
+	}
+	cfg.SFTPKey = filepath.Join(env.Settings.DataDir, "sftp_host_key")
 	service, err := ingest.New(cfg, ingest.Deps{
+		SFTP: sftp,
 		Docs: docs, Bus: bus, Blobs: blobs, Secrets: keeper, Log: env.Log,
 		Roster: rosterv1.NewRosterServiceClient(roster), Readiness: readinessv1.NewReadinessServiceClient(readiness),
 		RosterUpkeep: rosterv1.NewUpkeepServiceClient(roster), ReadinessUpkeep: readinessv1.NewUpkeepServiceClient(readiness),

@@ -17,6 +17,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/dropbox"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
 	"github.com/securly/sync/services/platform/authn"
@@ -274,7 +275,7 @@ func Erase(ctx context.Context, d Deps, district string) (err error) {
 	if err := d.Store.Erase(kept, district); err != nil {
 		return err
 	}
-	for _, prefix := range []string{"uploads/", "layers/", "findings/"} {
+	for _, prefix := range []string{"uploads/", dropbox.Prefix, "layers/", "findings/"} {
 		if err := syncrun.DeleteBlobs(kept, d.Blobs, prefix+district+"/", func(string) bool { return true }); err != nil {
 			return err
 		}

@@ -47,6 +47,8 @@ type Deps struct {
 	TempDir string
 	// MaxUpload bounds an upload in bytes.
 	MaxUpload int64
+	// HostKey is the fingerprint of the SFTP server's key; empty if there is none.
+	HostKey string
 }
 
 // Register adds the handlers to a server.

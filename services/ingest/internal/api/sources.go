@@ -17,6 +17,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
+	"github.com/securly/sync/services/ingest/internal/dropbox"
 	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
@@ -39,11 +40,12 @@ func sourceEtag(s *ingestv1.Source) string {
 	return strconv.FormatInt(s.GetUpdateTime().AsTime().UnixNano(), 10)
 }
 
-func sourceView(d *ingestv1.SourceDocument) *ingestv1.Source {
-	v := d.GetSource()
-	v.Name = "districts/" + d.GetDistrict() + "/sources/" + v.GetSourceId()
+func (d *Deps) sourceView(doc *ingestv1.SourceDocument) *ingestv1.Source {
+	v := doc.GetSource()
+	v.Name = "districts/" + doc.GetDistrict() + "/sources/" + v.GetSourceId()
 	v.Etag = sourceEtag(v)
-	v.SecretsSet = d.GetSecrets().GetNames()
+	v.SecretsSet = doc.GetSecrets().GetNames()
+	v.Drop = d.drop(doc)
 	return v
 }
 
@@ -125,6 +127,9 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if err := checkSecrets("source.", through.Describe(), req.GetSource().GetSecrets()); err != nil {
 		return nil, err
 	}
+	if err := checkSchedule("source.", through.Describe(), req.GetSource()); err != nil {
+		return nil, err
+	}
 	secrets, err := s.Secrets.Seal(ctx, state.Key(req.GetDistrict(), id), given(nil, req.GetSource().GetSecrets()))
 	if err != nil {
 		return nil, err
@@ -138,8 +143,9 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 		District: req.GetDistrict(), Secrets: secrets,
 		Source: &ingestv1.Source{
 			SourceId: id, DisplayName: name, Connector: req.GetSource().GetConnector(), Settings: req.GetSource().GetSettings(),
-			CreateTime: now, UpdateTime: now,
+			CreateTime: now, UpdateTime: now, Schedule: req.GetSource().GetSchedule(), StaleAfterHours: req.GetSource().GetStaleAfterHours(),
 		},
+		ScheduledFrom: now,
 	})
 	if errors.Is(err, docstore.ErrExists) {
 		return nil, errs.Errorf(codes.AlreadyExists, "SOURCE_EXISTS", "sourceId: there is a source %s already", id).With("field", "sourceId")
@@ -159,11 +165,12 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 		}
 		return nil, err
 	}
-	return sourceView(doc.Value), nil
+	return s.shown(owner.Value, doc.Value), nil
 }
 
 func (s *sources) ListSources(ctx context.Context, req *ingestv1.ListSourcesRequest) (*ingestv1.ListSourcesResponse, error) {
-	if _, err := s.Store.District(ctx, req.GetDistrict()); err != nil {
+	owner, err := s.Store.District(ctx, req.GetDistrict())
+	if err != nil {
 		return nil, err
 	}
 	size, err := pagetoken.Size(req.GetPageSize())
@@ -177,7 +184,7 @@ func (s *sources) ListSources(ctx context.Context, req *ingestv1.ListSourcesRequ
 	}
 	out := &ingestv1.ListSourcesResponse{NextPageToken: next}
 	for _, doc := range docs {
-		out.Sources = append(out.Sources, sourceView(doc.Value))
+		out.Sources = append(out.Sources, s.shown(owner.Value, doc.Value))
 	}
 	return out, nil
 }
@@ -207,7 +214,7 @@ func (s *sources) GetSource(ctx context.Context, req *ingestv1.GetSourceRequest)
 	if err != nil {
 		return nil, err
 	}
-	return sourceView(doc.Value), nil
+	return s.show(ctx, doc.Value)
 }
 
 func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRequest) (*ingestv1.Source, error) {
@@ -243,6 +250,9 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	if err := checkSecrets("", through, next.GetSecrets()); err != nil {
 		return nil, err
 	}
+	if err := checkSchedule("", through, next); err != nil {
+		return nil, err
+	}
 	doc, err = s.Store.Sources.Modify(ctx, doc.ID, func(d *ingestv1.SourceDocument) error {
 		v := d.GetSource()
 		if err := checkEtag(next.GetEtag(), sourceEtag(v)); err != nil {
@@ -269,6 +279,12 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 			}
 		}
 		v.UpdateTime = timestamppb.New(s.Now())
+		if changes("schedule", next.GetSchedule() != nil) {
+			v.Schedule, d.ScheduledFrom = next.GetSchedule(), v.GetUpdateTime()
+		}
+		if changes("stale_after_hours", next.GetStaleAfterHours() != 0) {
+			v.StaleAfterHours, d.ScheduledFrom = next.GetStaleAfterHours(), v.GetUpdateTime()
+		}
 		return nil
 	})
 	if isNotFound(err) {
@@ -277,7 +293,7 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	if err != nil {
 		return nil, err
 	}
-	return sourceView(doc.Value), nil
+	return s.show(ctx, doc.Value)
 }
 
 func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRequest) (*ingestv1.DeleteSourceResponse, error) {
@@ -324,10 +340,16 @@ func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRe
 			return nil, err
 		}
 	}
-	for _, prefix := range []string{syncrun.UploadPrefix(district, source), syncrun.LayerPrefix(district, source)} {
+	for _, prefix := range []string{syncrun.UploadPrefix(district, source), dropbox.SourcePrefix(district, source), syncrun.LayerPrefix(district, source)} {
 		if err := syncrun.DeleteBlobs(ctx, s.Blobs, prefix, func(string) bool { return true }); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.Store.Drops.Delete(ctx, doc.ID); err != nil && !isNotFound(err) {
+		return nil, err
+	}
+	if err := s.Store.EraseSlots(ctx, district, source); err != nil {
+		return nil, err
 	}
 	if err := s.Store.Layers.Delete(ctx, doc.ID); err != nil && !isNotFound(err) {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
 	"github.com/securly/sync/services/ingest/internal/finding"
+	"github.com/securly/sync/services/ingest/internal/schedule"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
 	"github.com/securly/sync/services/platform/docstore"
@@ -47,19 +48,32 @@ func (s *syncs) StartSync(ctx context.Context, req *ingestv1.StartSyncRequest) (
 	if len(req.GetReason()) > 1000 {
 		return nil, invalid("reason", "must not be longer than 1000 bytes")
 	}
+	if err := schedule.Refuse(owner.Value.GetSource(), s.Now()); err != nil {
+		return nil, err
+	}
 	upload := &ingestv1.UploadDocument{} // to be pulled
 	if _, pulls := catalogue.Puller(owner.Value.GetSource().GetConnector()); !pulls || req.GetUploadId() != "" {
 		if upload, err = s.Store.Upload(ctx, district, source, req.GetUploadId()); err != nil {
 			return nil, err
 		}
 	}
-	id, now := state.NewID(), timestamppb.New(s.Now())
-	key := state.Key(district, id)
-	// The mark first: a sync that is not on the list would never be run.
-	if _, err := s.Store.Open.Create(ctx, key, &ingestv1.OpenSyncDocument{District: district, Source: source, Sync: id, CreateTime: now}); err != nil {
+	doc, err := s.start(ctx, owner.Value, state.NewID(), upload, req)
+	if err != nil {
 		return nil, err
 	}
-	doc, err := s.Store.Syncs.Create(ctx, key, &ingestv1.SyncDocument{
+	return syncView(doc), nil
+}
+
+// start queues a sync. If there is one of this id already, it is that.
+func (d *Deps) start(ctx context.Context, owner *ingestv1.SourceDocument, id string, upload *ingestv1.UploadDocument, req *ingestv1.StartSyncRequest) (*ingestv1.SyncDocument, error) {
+	district, source, now := owner.GetDistrict(), owner.GetSource().GetSourceId(), timestamppb.New(d.Now())
+	key := state.Key(district, id)
+	// The mark first: a sync that is not on the list would never be run.
+	_, err := d.Store.Open.Create(ctx, key, &ingestv1.OpenSyncDocument{District: district, Source: source, Sync: id, CreateTime: now})
+	if err != nil && !errors.Is(err, docstore.ErrExists) {
+		return nil, err
+	}
+	doc, err := d.Store.Syncs.Create(ctx, key, &ingestv1.SyncDocument{
 		District: district, UploadKey: upload.GetKey(), TraceParent: syncrun.TraceParent(ctx),
 		Sync: &ingestv1.Sync{
 			SyncId: id, Source: source, State: ingestv1.SyncState_QUEUED, DryRun: req.GetDryRun(), Reason: req.GetReason(),
@@ -67,29 +81,33 @@ func (s *syncs) StartSync(ctx context.Context, req *ingestv1.StartSyncRequest) (
 			Steps: []*ingestv1.SyncStep{{State: ingestv1.SyncState_QUEUED, StartTime: now}},
 		},
 	})
+	if errors.Is(err, docstore.ErrExists) {
+		there, err := d.Store.Sync(ctx, district, id)
+		return there.Value, err
+	}
 	if err == nil {
-		err = s.setLast(ctx, owner.Value, id)
+		err = d.setLast(ctx, owner, id)
 	}
 	if err != nil {
 		ctx := context.WithoutCancel(ctx)
-		for _, undo := range []error{s.Store.Syncs.Delete(ctx, key), s.Store.Open.Delete(ctx, key)} {
+		for _, undo := range []error{d.Store.Syncs.Delete(ctx, key), d.Store.Open.Delete(ctx, key)} {
 			if undo != nil && !isNotFound(undo) {
 				err = errors.Join(err, undo)
 			}
 		}
 		return nil, err
 	}
-	s.wake(ctx, district, id, "queued")
-	return syncView(doc.Value), nil
+	d.wake(ctx, district, id, "queued")
+	return doc.Value, nil
 }
 
 // setLast keeps the last sync of a source that is still there.
-func (s *syncs) setLast(ctx context.Context, source *ingestv1.SourceDocument, sync string) error {
-	if err := s.still(ctx, source); err != nil {
+func (d *Deps) setLast(ctx context.Context, source *ingestv1.SourceDocument, sync string) error {
+	if err := d.still(ctx, source); err != nil {
 		return err
 	}
-	_, err := s.Store.Sources.Modify(ctx, state.Key(source.GetDistrict(), source.GetSource().GetSourceId()), func(d *ingestv1.SourceDocument) error {
-		d.Source.LastSync = max(d.GetSource().GetLastSync(), sync)
+	_, err := d.Store.Sources.Modify(ctx, state.Key(source.GetDistrict(), source.GetSource().GetSourceId()), func(doc *ingestv1.SourceDocument) error {
+		doc.Source.LastSync = max(doc.GetSource().GetLastSync(), sync)
 		return nil
 	})
 	if isNotFound(err) {
@@ -99,11 +117,11 @@ func (s *syncs) setLast(ctx context.Context, source *ingestv1.SourceDocument, sy
 }
 
 // wake has a runner look at a sync. An event that is lost costs time only.
-func (s *syncs) wake(ctx context.Context, district, sync, what string) {
-	s.Wake()
-	err := s.Bus.Publish(ctx, events.Subject("ingest", district, "sync-queued"), state.Key("sync-queued", district, sync, what), &eventv1.SyncQueued{District: district, Sync: sync})
+func (d *Deps) wake(ctx context.Context, district, sync, what string) {
+	d.Wake()
+	err := d.Bus.Publish(ctx, events.Subject("ingest", district, "sync-queued"), state.Key("sync-queued", district, sync, what), &eventv1.SyncQueued{District: district, Sync: sync})
 	if err != nil {
-		s.Log.WarnContext(ctx, "announce sync", "district", district, "sync", sync, "error", err)
+		d.Log.WarnContext(ctx, "announce sync", "district", district, "sync", sync, "error", err)
 	}
 }
 

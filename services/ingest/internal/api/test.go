@@ -127,6 +127,7 @@ func (s *sources) testPull(ctx context.Context, d *ingestv1.SourceDocument, pull
 	}
 	pulled, err := puller.Pull(ctx, connector.Request{
 		Settings: connector.Settings{Struct: d.GetSource().GetSettings()}, Secrets: secrets, Dir: dir, Trial: true,
+		Inbox:    s.inbox(d.GetDistrict(), d.GetSource().GetSourceId()),
 		MaxBytes: s.MaxUpload, Progress: func(int64, int64) {}, Now: s.Now,
 	})
 	if err != nil {

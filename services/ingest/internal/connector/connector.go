@@ -22,6 +22,7 @@ package connector
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -33,6 +34,7 @@ import (
 const (
 	Upload = "upload"
 	Pull   = "pull"
+	Drop   = "drop"
 )
 
 // Connector is one way to get at rosters.
@@ -43,8 +45,8 @@ type Connector interface {
 // Puller is a connector that fetches packages itself.
 type Puller interface {
 	Connector
-	// Pull puts the newest complete package into req.Dir. It changes nothing at
-	// the other side, and it ends soon after ctx. Its errors are
+	// Pull puts the newest complete package into req.Dir. It changes nothing
+	// where that is, and it ends soon after ctx. Its errors are
 	//
 	//   - *NotReady: the package is not complete yet;
 	//   - *errs.Error with code FailedPrecondition or InvalidArgument: a person has
@@ -61,6 +63,8 @@ type Request struct {
 	// Dir is for this pull. What an earlier try of it has written is there,
 	// unless the process has died since.
 	Dir string
+	// Inbox is what was dropped for the source.
+	Inbox Inbox
 	// Last is the mark of the package that was pulled last; empty for none.
 	Last string
 	// Trial is for a connection test: take what is there, even if it may still be
@@ -83,6 +87,27 @@ type Package struct {
 	Files     []File
 	// Notes are what a person should know about it.
 	Notes []string
+	// Kept, if there is one, is called once the hub keeps the package.
+	Kept func(context.Context) error
+}
+
+// Inbox is where a district drops files for a source.
+type Inbox interface {
+	// List returns the files, by name.
+	List(ctx context.Context) ([]Dropped, error)
+	Open(ctx context.Context, f Dropped) (io.ReadCloser, error)
+	// Take removes files, but not those that have come under their names since.
+	Take(ctx context.Context, files []Dropped) error
+}
+
+// Dropped is a file in an inbox.
+type Dropped struct {
+	Name string
+	// Key tells it from others of its name; empty as long as it is being written.
+	Key  string
+	Size int64
+	// Time of the last change.
+	Time time.Time
 }
 
 // File is one file of a package.

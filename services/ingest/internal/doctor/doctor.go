@@ -19,6 +19,8 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/connector"
+	"github.com/securly/sync/services/ingest/internal/dropbox"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
@@ -96,7 +98,7 @@ func (c *check) problem(where, what string, repair func() error) error {
 func (c *check) all(ctx context.Context) error {
 	// Files first: what they belong to is read after them.
 	files := map[string][]string{}
-	for _, prefix := range []string{"uploads/", "layers/", "findings/"} {
+	for _, prefix := range []string{"uploads/", dropbox.Prefix, "layers/", "findings/"} {
 		objects, done := c.Blobs.List(&blob.ListOptions{Prefix: prefix}).All(ctx)
 		for o := range objects {
 			c.files++
@@ -169,6 +171,14 @@ func (c *check) checkDistrict(ctx context.Context) error {
 	for doc, err := range c.Store.Uploads.All(ctx, state.Within(c.district)) {
 		if err == nil {
 			err = c.upload(ctx, doc)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for doc, err := range c.Store.Drops.All(ctx, state.Within(c.district)) {
+		if err == nil {
+			err = c.drop(ctx, doc)
 		}
 		if err != nil {
 			return err
@@ -279,6 +289,39 @@ func (c *check) upload(ctx context.Context, doc docstore.Doc[*ingestv1.UploadDoc
 	return c.problem("upload "+doc.Value.GetUploadId(), "a kept package is missing", func() error {
 		return ignore(c.Store.Uploads.Delete(ctx, doc.ID))
 	})
+}
+
+func (c *check) drop(ctx context.Context, doc docstore.Doc[*ingestv1.DropDocument]) error {
+	for _, f := range dropbox.Files(doc.Value) {
+		if f.Key == "" {
+			continue // it is being written
+		}
+		c.needed[f.Key] = true
+		there, err := c.Blobs.Exists(ctx, f.Key)
+		if err != nil {
+			return err
+		}
+		if there {
+			continue
+		}
+		named := func(d *ingestv1.DropDocument) bool {
+			return slices.ContainsFunc(d.GetFiles(), func(other *ingestv1.DroppedFile) bool { return other.GetKey() == f.Key })
+		}
+		if now, err := c.Store.Drops.Get(ctx, doc.ID); err != nil || !named(now.Value) {
+			if err := ignore(err); err != nil {
+				return err
+			}
+			continue // it was taken meanwhile
+		}
+		err = c.problem("source "+doc.Value.GetSource(), "a file that was dropped is missing", func() error {
+			box := dropbox.Box{Store: c.Store, Blobs: c.Blobs, District: c.district, ID: doc.Value.GetSource()}
+			return box.Take(ctx, []connector.Dropped{f})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *check) layer(ctx context.Context, d *ingestv1.LayerDocument) error {

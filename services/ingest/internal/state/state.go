@@ -37,8 +37,12 @@ type Store struct {
 	// is written here before it is written to Syncs.
 	Open   *docstore.Collection[*ingestv1.OpenSyncDocument]
 	Leases *docstore.Collection[*ingestv1.LeaseDocument]
+	// Drops lists files that were dropped for a source; those without any have none.
+	Drops *docstore.Collection[*ingestv1.DropDocument]
 	// Retention marks when the history of a district was last cut short.
 	Retention *docstore.Collection[*ingestv1.RetentionDocument]
+	// Slots are the times of schedules that were claimed.
+	Slots *docstore.Collection[*ingestv1.SlotDocument]
 	// Erasures lists persons that were erased, those that still have to be first.
 	Erasures *docstore.Collection[*ingestv1.ErasureDocument]
 }
@@ -65,7 +69,13 @@ func New(s docstore.Store) *Store {
 		Leases: docstore.NewCollection(s, "leases", func(d *ingestv1.LeaseDocument) string {
 			return leaseKey(d.GetLease(), d.GetFence())
 		}),
+		Drops: docstore.NewCollection(s, "drops", func(d *ingestv1.DropDocument) string {
+			return Key(d.GetDistrict(), d.GetSource())
+		}),
 		Retention: docstore.NewCollection[*ingestv1.RetentionDocument](s, "retention", nil),
+		Slots: docstore.NewCollection(s, "slots", func(d *ingestv1.SlotDocument) string {
+			return Key(d.GetDistrict(), d.GetSource(), d.GetRun().GetSlot())
+		}),
 		Erasures: docstore.NewCollection(s, "erasures", func(d *ingestv1.ErasureDocument) string {
 			if d.GetEndTime() == nil {
 				return Key(ErasurePending, d.GetDistrict(), d.GetUser())
@@ -181,13 +191,20 @@ func (s *Store) Erase(ctx context.Context, district string) error {
 		erase(ctx, s.Open, within),
 		erase(ctx, s.Syncs, within),
 		erase(ctx, s.Uploads, within),
+		erase(ctx, s.Drops, within),
 		erase(ctx, s.Layers, within),
 		erase(ctx, s.Sources, within),
+		erase(ctx, s.Slots, within),
 		erase(ctx, s.Erasures, Within(ErasurePending, district)),
 		erase(ctx, s.Erasures, Within(ErasureDone, district)),
 		erase(ctx, s.Leases, Within(district, "source")),
 		eraseOne(ctx, s.Retention, district),
 	)
+}
+
+// EraseSlots removes the slots of a source.
+func (s *Store) EraseSlots(ctx context.Context, district, source string) error {
+	return erase(ctx, s.Slots, Within(district, source))
 }
 
 func erase[T proto.Message](ctx context.Context, c *docstore.Collection[T], prefix string) error {

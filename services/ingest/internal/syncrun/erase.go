@@ -4,18 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"iter"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/record"
 )
 
 var (
@@ -114,6 +118,10 @@ func (r *Runner) erasePerson(ctx context.Context, district, user string) (_ *ing
 	if err != nil && !unknown {
 		return nil, fmt.Errorf("erase from the roster: %w", err)
 	}
+	revision, err := r.tell(ctx, district, user, lease.Fence)
+	if err != nil {
+		return nil, fmt.Errorf("tell products of the erasure: %w", err)
+	}
 	findings, err := r.deps.ReadinessUpkeep.ErasePersonFindings(ctx, &readinessv1.ErasePersonFindingsRequest{District: district, SourcedId: user})
 	if err != nil {
 		return nil, fmt.Errorf("erase from readiness reports: %w", err)
@@ -121,13 +129,16 @@ func (r *Runner) erasePerson(ctx context.Context, district, user string) (_ *ing
 	if doc, err = r.deps.Store.Erasures.Get(ctx, key); err != nil {
 		return nil, err
 	}
-	if done := doc.Value.GetDone(); unknown && done.GetLayerFiles()+done.GetPackages()+findings.GetFindingsFiles() == 0 && len(doc.Value.GetHashes()) == 0 {
+	if done := doc.Value.GetDone(); unknown && done.GetLayerFiles()+done.GetPackages()+findings.GetFindingsFiles() == 0 && len(doc.Value.GetRecords()) == 0 {
 		if err := r.deps.Store.Erasures.DeleteVersion(ctx, doc); err != nil {
 			return nil, err
 		}
 		return nil, neverHad(district)
 	}
-	doc, err = r.done(ctx, key, func(d *ingestv1.ErasePersonResponse) { d.FindingsFiles += findings.GetFindingsFiles() }, true)
+	doc, err = r.done(ctx, key, func(d *ingestv1.ErasePersonResponse) {
+		d.FindingsFiles += findings.GetFindingsFiles()
+		d.Revision = max(d.GetRevision(), revision)
+	}, true)
 	return doc.Value.GetDone(), err
 }
 
@@ -187,17 +198,62 @@ func (r *Runner) eraseFromSource(ctx context.Context, district, source, user str
 	if err := r.dropPackages(ctx, district, source, user); err != nil {
 		return fmt.Errorf("erase from the packages of source %s: %w", source, err)
 	}
-	return nil
+	// What was dropped and not read yet may be of any form: all of it goes, and
+	// comes again with the next export.
+	dropped, err := r.inbox(district, source).Clear(ctx)
+	if err != nil {
+		return fmt.Errorf("erase what was dropped for source %s: %w", source, err)
+	}
+	if dropped == 0 {
+		return nil
+	}
+	_, err = r.done(ctx, state.Key(district, user), func(d *ingestv1.ErasePersonResponse) { d.Packages++ }, false)
+	return err
 }
 
-// remember takes down the hashes of what is going to be blanked: a source that
-// delivers just that again does not bring the person back.
-func (r *Runner) remember(ctx context.Context, district, user string, hashes [][]byte) error {
-	_, err := r.deps.Store.Erasures.Modify(ctx, state.Key(district, user), func(d *ingestv1.ErasureDocument) error {
-		d.Hashes = append(d.Hashes, hashes...)
-		slices.SortFunc(d.Hashes, slices.Compare)
-		d.Hashes = slices.CompactFunc(d.Hashes, slices.Equal)
-		return nil
+// tell makes a revision in which an erased person is updated to what is kept of
+// it, so that products replace it in their copies; 0 if there is nothing to
+// replace. The caller holds the district's commits.
+func (r *Runner) tell(ctx context.Context, district, user string, fence int64) (revision int32, err error) {
+	kept := map[typev1.Entity][]layer.Entry{}
+	for _, name := range personal {
+		got, err := r.deps.Roster.GetRecord(ctx, &rosterv1.GetRecordRequest{District: district, Entity: name, SourcedId: user})
+		if errors.Is(err, errRecordUnknown) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		rec := got.GetRecord()
+		e, base := record.Of(rec)
+		if base.GetStatus() == record.StatusToBeDeleted {
+			continue // products were told that it is gone
+		}
+		body, err := proto.Marshal(rec)
+		if err != nil {
+			return 0, err
+		}
+		kept[e] = []layer.Entry{{ID: []byte(user), Hash: record.HashOf(rec), Body: body}}
+	}
+	if len(kept) == 0 {
+		return 0, nil
+	}
+	h := &rosterv1.PlanHeader{District: district, Plan: "erasure-" + state.NewID(), Fence: fence}
+	_, err = (&merging{r: r}).send(ctx, h, func(e typev1.Entity) iter.Seq2[layer.Entry, error] {
+		return func(yield func(layer.Entry, error) bool) {
+			for _, entry := range kept[e] {
+				if !yield(entry, nil) {
+					return
+				}
+			}
+		}
 	})
-	return err
+	if err != nil {
+		return 0, err
+	}
+	answer, err := r.deps.Roster.CommitPlan(ctx, &rosterv1.CommitPlanRequest{District: district, Plan: h.GetPlan(), Fence: fence})
+	if err != nil || !answer.GetCommitted() {
+		return 0, err
+	}
+	return answer.GetRevision(), nil
 }

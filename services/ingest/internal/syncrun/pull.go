@@ -15,6 +15,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
+	"github.com/securly/sync/services/ingest/internal/dropbox"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/upload"
 	"github.com/securly/sync/services/platform/docstore"
@@ -60,7 +61,7 @@ func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
 	}
 	err = r.note(ctx, s, func(d *ingestv1.SyncDocument) {
 		d.UploadKey, d.Sync.UploadId, d.Sync.UnchangedInput = kept.GetKey(), kept.GetUploadId(), kept == last
-		d.PullAfter, d.Sync.WaitingFor = nil, ""
+		d.PullAfter, d.Sync.WaitingFor, d.Redelivered = nil, "", !pulled.Unchanged
 	})
 	if err != nil {
 		if errors.Is(err, errMoved) && kept != last { // nothing outlives its district
@@ -69,7 +70,17 @@ func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
 		}
 		return err
 	}
+	if pulled.Kept != nil {
+		if err := pulled.Kept(ctx); err != nil {
+			return err
+		}
+	}
 	return os.RemoveAll(r.pullDir(s))
+}
+
+// inbox is where files are dropped for a source.
+func (r *Runner) inbox(district, source string) *dropbox.Box {
+	return &dropbox.Box{Store: r.deps.Store, Blobs: r.deps.Blobs, Now: r.deps.Now, District: district, ID: source, MaxBytes: r.cfg.MaxPackage}
 }
 
 // callPuller pulls, with progress written and cancelling noticed meanwhile.
@@ -93,6 +104,7 @@ func (r *Runner) callPuller(ctx context.Context, s *ingestv1.SyncDocument, sourc
 	defer stop()
 	out, err := puller.Pull(work, connector.Request{
 		Settings: connector.Settings{Struct: source.GetSource().GetSettings()}, Secrets: secrets, Dir: dir, Last: mark,
+		Inbox:    r.inbox(source.GetDistrict(), source.GetSource().GetSourceId()),
 		MaxBytes: r.cfg.MaxPackage, Progress: func(d, t int64) { done.Store(d); total.Store(t) }, Now: r.deps.Now,
 	})
 	if err != nil && work.Err() != nil && ctx.Err() == nil {

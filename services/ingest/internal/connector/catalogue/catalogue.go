@@ -13,6 +13,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
+	"github.com/securly/sync/services/ingest/internal/connector/sftpdrop"
 	"github.com/securly/sync/services/ingest/internal/connector/sftppull"
 )
 
@@ -20,6 +21,7 @@ import (
 var All = []connector.Connector{
 	onerostercsv.Connector{},
 	sftppull.Connector{},
+	sftpdrop.Connector{},
 }
 
 // Get returns a connector, or nil if there is none with this id.

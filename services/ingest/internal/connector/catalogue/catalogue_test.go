@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
 )
 
@@ -22,7 +23,7 @@ func TestVendors(t *testing.T) {
 			c := catalogue.Get(v.GetConnector())
 			require.NotNil(t, c)
 			d, set := c.Describe(), proto.CloneOf(v.GetDefaultSettings())
-			if _, pulls := catalogue.Puller(v.GetConnector()); pulls { // where from is the district's to say
+			if d.GetKind() == connector.Pull { // where from is the district's to say
 				set.Fields["host"], set.Fields["user"] = structpb.NewStringValue("files.example"), structpb.NewStringValue("hub")
 			}
 			field, err := d.CheckSettings(set)

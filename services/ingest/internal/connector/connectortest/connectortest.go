@@ -98,7 +98,7 @@ func description(t *testing.T, c connector.Connector) {
 	require.NotEmpty(t, d.GetDescription())
 	require.NotEmpty(t, d.GetRequired(), "a connector says what it cannot do without")
 	_, pulls := c.(connector.Puller)
-	require.Equal(t, pulls, d.GetKind() == connector.Pull, "who pulls says so")
+	require.Equal(t, pulls, d.GetKind() != connector.Upload, "who pulls says so")
 
 	schema := d.GetSettingsSchema().AsMap()
 	require.Equal(t, false, schema["additionalProperties"], "misspelt settings are refused")

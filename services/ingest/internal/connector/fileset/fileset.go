@@ -135,7 +135,8 @@ const Half = ".filepart"
 func finished(name string) (whole string, unfinished bool) {
 	for _, suffix := range []string{".tmp", ".part", ".partial", Half, ".incomplete", ".crdownload"} {
 		if n := len(name) - len(suffix); n > 0 && strings.EqualFold(name[n:], suffix) {
-			return name[:n], true
+			whole, _ = finished(name[:n])
+			return whole, true
 		}
 	}
 	return name, false
