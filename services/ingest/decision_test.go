@@ -203,14 +203,18 @@ func TestRestoreWaitsForACommit(t *testing.T) {
 func TestRestoreIsRefused(t *testing.T) {
 	h := newHub(t)
 	h.completed(h.sync("sis", sound()))
-	for field, req := range map[string]*ingestv1.RestoreRevisionRequest{
-		"revision": {District: "d", Revision: -1},
-		"head":     {District: "d", Revision: 0, Head: 7},
+	for _, test := range []struct {
+		field string
+		req   *ingestv1.RestoreRevisionRequest
+	}{
+		{"revision", &ingestv1.RestoreRevisionRequest{District: "d", Revision: -1}},
+		{"head", &ingestv1.RestoreRevisionRequest{District: "d", Revision: 0, Head: 7}},
+		{"head", &ingestv1.RestoreRevisionRequest{District: "d"}}, // a forgotten revision would remove everything
 	} {
-		_, err := h.syncs.RestoreRevision(h.ctx, req)
+		_, err := h.syncs.RestoreRevision(h.ctx, test.req)
 		var known *errs.Error
 		require.ErrorAs(t, err, &known)
-		require.Equal(t, field, known.Detail("field"))
+		require.Equal(t, test.field, known.Detail("field"))
 	}
 	require.EqualValues(t, 1, h.roster.Revision("d"))
 }

@@ -2435,7 +2435,10 @@ export interface operations {
             header?: never;
             path: {
                 district: string;
-                /** @description The revision to go back to; 0 is the empty district. */
+                /**
+                 * @description The revision to go back to. 0 is the empty district: it removes everything,
+                 *     and is refused without head unless it is a dry run.
+                 */
                 revision: number;
             };
             cookie?: never;

@@ -37,6 +37,9 @@ func (s *syncs) RestoreRevision(ctx context.Context, req *ingestv1.RestoreRevisi
 	if req.GetRevision() < 0 {
 		return nil, invalid("revision", "a revision is not negative")
 	}
+	if req.GetRevision() == 0 && req.GetHead() == 0 && !req.GetDryRun() {
+		return nil, invalid("head", "revision 0 removes everything: name the newest revision to say that this is meant")
+	}
 	if _, err := s.Store.District(ctx, req.GetDistrict()); err != nil {
 		return nil, err
 	}

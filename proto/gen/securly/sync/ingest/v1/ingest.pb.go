@@ -3629,7 +3629,8 @@ func (x *ApproveSyncRequest) GetSchools() []string {
 type RestoreRevisionRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
-	// The revision to go back to; 0 is the empty district.
+	// The revision to go back to. 0 is the empty district: it removes everything,
+	// and is refused without head unless it is a dry run.
 	Revision int32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Tell what would change, and change nothing. The changes themselves are
 	// those of revisions:diff from the newest revision to this one.
