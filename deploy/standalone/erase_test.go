@@ -169,7 +169,8 @@ func TestAnErasedPersonIsNowhere(t *testing.T) {
 
 	history, err := rosterv1.NewRosterServiceClient(h.conn).GetRecordHistory(c.ctx, &rosterv1.GetRecordHistoryRequest{District: "d", Entity: "users", SourcedId: "u1"})
 	require.NoError(t, err)
-	require.Len(t, history.GetVersions(), 2, "what happened stays")
+	require.Len(t, history.GetVersions(), 3, "what happened stays, and products are told")
+	require.EqualValues(t, 3, done.GetRevision())
 	after, findings := c.report("d", "rev-2")
 	require.Len(t, after.GetChecks(), len(before.GetChecks()))
 	for i := range before.GetChecks() {

@@ -93,6 +93,8 @@ func TestAnErasedPerson(t *testing.T) {
 	require.Len(t, h.stored("uploads"), 1, "a package without the person stays")
 	require.Empty(t, h.user("u1").GetGivenName())
 	require.Equal(t, []string{"u1"}, h.readiness.persons)
+	require.EqualValues(t, 2, done.GetRevision(), "products are told")
+	require.EqualValues(t, 2, h.roster.Revision("d"))
 
 	t.Run("who still delivers the same changes nothing", func(t *testing.T) {
 		s := h.completed(h.sync("sis", sound()))
@@ -125,6 +127,82 @@ func TestAnErasedPerson(t *testing.T) {
 	})
 }
 
+// Roles and profiles come in files of their own, which need not come each time.
+func TestAnErasedPersonWhoseRolesComeAlone(t *testing.T) {
+	manifest := "propertyName,value\nmanifest.version,1.0\noneroster.version,1.2\n"
+	header := "sourcedId,status,dateLastModified,enabledUser,username,givenName,familyName,email,grades\n"
+	zoe := "u1,active,2026-08-01T00:00:00.000Z,true,zoe,Zoé,Müller,zoe@made-up.example,05\n"
+	role := "sourcedId,status,dateLastModified,userSourcedId,roleType,role,beginDate,endDate,orgSourcedId,userProfileSourcedId\n"
+	complete := with(map[string]string{
+		"manifest.csv": "",
+		"users.csv":    header + zoe + "u2,active,2026-08-01T00:00:00.000Z,true,tom,Tom,Tree,tom@made-up.example,\n",
+		"roles.csv": role + "r1,active,2026-08-01T00:00:00.000Z,u1,primary,student,2026-08-15,2027-06-15,s,p1\n" +
+			"r2,active,2026-08-01T00:00:00.000Z,u1,secondary,student,2026-08-15,2027-06-15,d,\n" +
+			"r3,active,2026-08-01T00:00:00.000Z,u1,secondary,student,2025-08-15,2026-06-15,d,\n" +
+			"r4,active,2026-08-01T00:00:00.000Z,u2,primary,teacher,,,s,\n",
+		"userProfiles.csv": "sourcedId,userSourcedId,profileType,vendorId,applicationId,description,credentialType,username,password\n" +
+			"p1,u1,learning,vendor,app,,oauth,zoe-m,secret-word\n",
+	})
+	without := func(names ...string) map[string]string {
+		files := maps.Clone(complete)
+		for _, name := range names {
+			delete(files, name)
+		}
+		return files
+	}
+	for name, files := range map[string]map[string]string{
+		"the same":         complete,
+		"no roles":         without("roles.csv"),
+		"no profiles":      without("userProfiles.csv"),
+		"neither":          without("roles.csv", "userProfiles.csv"),
+		"profiles alone":   {"manifest.csv": manifest + "file.userProfiles,delta\n", "userProfiles.csv": complete["userProfiles.csv"]},
+		"changes of users": {"manifest.csv": manifest + "file.users,delta\n", "users.csv": header + zoe},
+		"changes of roles": {"manifest.csv": manifest + "file.roles,delta\n", "roles.csv": role + "r1,active,2026-09-01T00:00:00.000Z,u1,primary,student,2026-08-16,2027-06-15,s,p1\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHub(t)
+			h.completed(h.sync("sis", complete))
+			require.NotEmpty(t, h.user("u1").GetUserProfiles())
+			done, err := h.erase("u1")
+			require.NoError(t, err)
+			require.EqualValues(t, 2, done.GetRevision())
+			s := h.completed(h.sync("sis", files))
+			require.Zero(t, s.GetRevision(), "%v", s.GetCounts())
+			u := h.user("u1")
+			require.Empty(t, u.GetGivenName()+u.GetEmail()+strings.Join(u.GetGrades(), ""), "%v", u)
+			require.Empty(t, u.GetUserProfiles())
+			require.Empty(t, h.holding("layers", "Zoé", "zoe-m", "2026-08-16"))
+			require.Zero(t, h.completed(h.sync("sis", complete)).GetRevision())
+			require.Empty(t, h.user("u1").GetGivenName())
+		})
+	}
+}
+
+// What hashes of other rules recognise is not known any more.
+func TestAnErasedPersonUnderNewRules(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	_, err := h.erase("u1")
+	require.NoError(t, err)
+	erasures := state.New(h.docs).Erasures
+	_, err = erasures.Modify(t.Context(), "d/u1", func(d *ingestv1.ErasureDocument) error {
+		require.Len(t, d.GetRecords(), 1)
+		d.Records[0].Rules, d.Records[0].Hash = "others", bytes.Repeat([]byte{1}, 16)
+		return nil
+	})
+	require.NoError(t, err)
+	for range 2 {
+		require.Zero(t, h.completed(h.sync("sis", sound())).GetRevision())
+		require.Empty(t, h.user("u1").GetGivenName())
+	}
+	doc, err := erasures.Get(t.Context(), "d/u1")
+	require.NoError(t, err)
+	require.Len(t, doc.Value.GetRecords(), 1)
+	require.NotEqual(t, "others", doc.Value.GetRecords()[0].GetRules())
+	h.completed(h.sync("sis", altered("users.csv", "Müller", "Mueller")))
+	require.Equal(t, "Mueller", h.user("u1").GetFamilyName(), "other data are other data again")
+}
+
 func TestErasingAPersonOfNoDistrict(t *testing.T) {
 	h := newHub(t)
 	h.completed(h.sync("sis", sound()))
@@ -151,9 +229,13 @@ func TestErasingAPersonOfAPlanOnHold(t *testing.T) {
 	_, err := h.erase("u1")
 	require.NoError(t, err)
 	require.Empty(t, h.holding("", "Mueller", "Müller", "Zoé"))
-	_, err = h.syncs.ApproveSync(h.ctx, &ingestv1.ApproveSyncRequest{District: "d", Sync: s.GetSyncId()})
-	require.NoError(t, err)
-	h.completed(h.wait(s.GetSyncId(), ingestv1.SyncState_COMPLETED, ingestv1.SyncState_FAILED))
+	// The plan is made anew, because it was from before the erasure, and is approved again.
+	for _, next := range []ingestv1.SyncState{ingestv1.SyncState_ON_HOLD, ingestv1.SyncState_COMPLETED} {
+		_, err = h.syncs.ApproveSync(h.ctx, &ingestv1.ApproveSyncRequest{District: "d", Sync: s.GetSyncId()})
+		require.NoError(t, err)
+		h.wait(s.GetSyncId(), next, ingestv1.SyncState_FAILED)
+	}
+	h.completed(h.get(s.GetSyncId()))
 	require.Empty(t, h.user("u1").GetGivenName())
 	require.Empty(t, h.holding("layers", "Mueller", "Müller", "Zoé"))
 }

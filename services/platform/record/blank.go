@@ -1,6 +1,12 @@
 package record
 
-import typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+)
 
 // Blank returns what is kept of a user or of demographics whose person was
 // erased: id, status and time stamp, and of a user the roles and the ids of
@@ -14,8 +20,10 @@ func Blank(r *typev1.Record) *typev1.Record {
 			SourcedId: v.User.GetSourcedId(), Status: v.User.GetStatus(), DateLastModified: v.User.GetDateLastModified(),
 		}
 		for _, role := range v.User.GetRoles() {
-			u.Roles = append(u.Roles, &typev1.Role{Role: role.GetRole(), Org: role.GetOrg()})
+			u.Roles = append(u.Roles, &typev1.Role{RoleType: role.GetRoleType(), Role: role.GetRole(), Org: role.GetOrg()})
 		}
+		// Those that differed in their dates alone are one, however often this is done.
+		u.Roles = slices.CompactFunc(u.Roles, func(x, y *typev1.Role) bool { return proto.Equal(x, y) })
 		for _, a := range v.User.GetAgents() {
 			u.Agents = append(u.Agents, &typev1.Relationship{SourcedId: a.GetSourcedId()})
 		}
@@ -27,4 +35,16 @@ func Blank(r *typev1.Record) *typev1.Record {
 		}}}
 	}
 	return r
+}
+
+// PersonHash recognises a user or demographics by what its own row says, whatever
+// that of a user takes from elsewhere or leaves as it was: status, roles, profiles
+// and the organisation that follows from roles.
+func PersonHash(r *typev1.Record) Hash {
+	own := proto.CloneOf(r)
+	SetStatus(own, "")
+	if u := own.GetUser(); u != nil {
+		u.Roles, u.UserProfiles, u.PrimaryOrg = nil, nil, nil
+	}
+	return HashOf(own)
 }

@@ -14,9 +14,9 @@ const HashSize = 16
 // Hash tells whether two versions of a record are the same to a reader.
 type Hash [HashSize]byte
 
-// hashVersion starts the hashed text. It changes only when the text of
+// HashVersion starts the hashed text. It changes only when the text of
 // existing fields changes; every record then counts as updated once.
-const hashVersion = 1
+const HashVersion = 1
 
 var hashBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
@@ -26,7 +26,7 @@ var hashBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return
 // that is added later must be appended only where it is not empty.
 func HashOf(r *typev1.Record) Hash {
 	buf := hashBuffers.Get().(*[]byte)
-	*buf = appendCanonical(append((*buf)[:0], hashVersion), r)
+	*buf = appendCanonical(append((*buf)[:0], HashVersion), r)
 	sum := sha256.Sum256(*buf)
 	hashBuffers.Put(buf)
 	return Hash(sum[:HashSize])

@@ -362,13 +362,13 @@ func (t *Table) hasAny(from int) bool {
 	return false
 }
 
-// version changes when rows become other records than before, so that rows that
+// Version changes when rows become other records than before, so that rows that
 // were read in the old way are read again.
-const version = 1
+const Version = 1
 
 // Identity is the same for tables that make the same records of equal rows.
 func (t *Table) Identity() string {
-	return fmt.Sprint(version, t.kind, t.width, t.at, t.meta, t.FlatRoles, t.source)
+	return fmt.Sprint(Version, t.kind, t.width, t.at, t.meta, t.FlatRoles, t.source)
 }
 
 // Position returns where a column of the standard is in a row; false if the

@@ -185,7 +185,7 @@ func (s *Store) Import(stream grpc.ClientStreamingServer[rosterv1.ImportRequest,
 				return errs.New(codes.InvalidArgument, "INVALID_ARGUMENT", "records out of order")
 			}
 			body := decode(r.GetBody())
-			if hash := record.HashOf(body); !bytes.Equal(hash[:], r.GetHash()) && !erased(body) && (header.GetBaseRevision() == 0 || !gone(r)) {
+			if hash := record.HashOf(body); !bytes.Equal(hash[:], r.GetHash()) && (header.GetBaseRevision() == 0 || !gone(r)) {
 				return errs.New(codes.InvalidArgument, "INVALID_ARGUMENT", "wrong hash")
 			}
 			candidate[e] = append(candidate[e], r)

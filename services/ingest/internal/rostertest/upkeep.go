@@ -54,9 +54,3 @@ func blank(body []byte) []byte {
 	}
 	return out
 }
-
-// erased tells whether a record is what is kept of an erased person: it has the
-// hash that it had before.
-func erased(r *typev1.Record) bool {
-	return (r.GetUser() != nil || r.GetDemographics() != nil) && proto.Equal(r, record.Blank(r))
-}

@@ -8,14 +8,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gocloud.dev/gcerrors"
+	"google.golang.org/protobuf/proto"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/ingest/internal/layer"
+	"github.com/securly/sync/services/ingest/internal/normalise"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/record"
@@ -28,14 +31,14 @@ var personal = []string{record.EntityName(typev1.Entity_ENTITY_USERS), record.En
 // names, and removes those that nothing names. The caller holds the source.
 func (r *Runner) blankLayers(ctx context.Context, district, source, user string) error {
 	next := map[string]*ingestv1.LayerFile{} // by the key before
-	pick := func(id []byte, _ record.Hash) bool { return string(id) == user }
+	pick := layer.Pick{ID: func(id []byte) bool { return string(id) == user }, Record: func(*typev1.Record) bool { return true }}
 	blank := func(files map[string]*ingestv1.LayerFile) error {
 		for _, name := range personal {
 			f := files[name]
 			if f == nil || next[f.GetKey()] != nil {
 				continue
 			}
-			hashes, err := layer.Unblanked(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords(), pick)
+			records, err := layer.Unblanked(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords(), pick)
 			if errors.Is(err, layer.ErrDamaged) {
 				// The sync that needs it says so, and says what to do.
 				if err := DeleteBlob(ctx, r.deps.Blobs, f.GetKey()); err != nil {
@@ -46,10 +49,10 @@ func (r *Runner) blankLayers(ctx context.Context, district, source, user string)
 			if err != nil {
 				return err
 			}
-			if len(hashes) == 0 {
+			if len(records) == 0 {
 				continue
 			}
-			if err := r.remember(ctx, district, user, raw(hashes)); err != nil {
+			if err := r.remember(ctx, district, user, source, records...); err != nil {
 				return err
 			}
 			if next[f.GetKey()], err = r.blank(ctx, f, pick); err != nil {
@@ -116,46 +119,106 @@ func (r *Runner) blank(ctx context.Context, f *ingestv1.LayerFile, pick layer.Pi
 	return &ingestv1.LayerFile{Key: to, Records: f.GetRecords(), Checksum: sum}, err
 }
 
-func raw(hashes []record.Hash) [][]byte {
-	out := make([][]byte, len(hashes))
-	for i, h := range hashes {
-		out[i] = h[:]
+// rules are those by which a row becomes the hash that recognises it.
+var rules = fmt.Sprintf("%d.%d", normalise.Version, record.HashVersion)
+
+// remember takes down what is going to be blanked: a source that delivers just
+// that again does not bring the person back.
+func (r *Runner) remember(ctx context.Context, district, user, source string, records ...*typev1.Record) error {
+	_, err := r.deps.Store.Erasures.Modify(ctx, state.Key(district, user), func(d *ingestv1.ErasureDocument) error {
+		for _, rec := range records {
+			e, _ := record.Of(rec)
+			hash := record.PersonHash(rec)
+			now := &ingestv1.ErasedRecord{Source: source, Entity: record.EntityName(e), Hash: hash[:], Rules: rules}
+			d.Records = append(slices.DeleteFunc(d.Records, func(was *ingestv1.ErasedRecord) bool {
+				return proto.Equal(was, now) || outdated(was, source) && was.GetEntity() == now.GetEntity()
+			}), now)
+		}
+		return nil
+	})
+	return err
+}
+
+func outdated(e *ingestv1.ErasedRecord, source string) bool {
+	return e.GetSource() == source && e.GetRules() != rules
+}
+
+// erased is how a source's records of an erased person are recognised.
+type erased struct {
+	known map[record.Hash]bool
+	// outdated are entities whose hashes are of other rules. Nobody can tell
+	// whether they say something else now, so they are blanked once more.
+	outdated map[string]bool
+}
+
+func (e *erased) add(was *ingestv1.ErasedRecord, source string) {
+	if outdated(was, source) {
+		e.outdated[was.GetEntity()] = true
 	}
-	return out
+	if was.GetRules() == rules {
+		e.known[record.Hash(was.GetHash())] = true
+	}
+}
+
+// has tells whether a record is just what was erased, or was made of that.
+func (e *erased) has(rec *typev1.Record) bool {
+	entity, _ := record.Of(rec)
+	hash := record.PersonHash(rec)
+	return e.known[hash] || e.outdated[record.EntityName(entity)] || hash == record.PersonHash(record.Blank(rec))
 }
 
 // keepErased blanks what a sync has read of erased persons, as far as it is
 // just what was erased. The source lease is held.
 func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files map[string]*ingestv1.LayerFile) error {
-	erased := map[string]map[record.Hash]bool{}
+	district, source := s.GetDistrict(), s.GetSync().GetSource()
+	persons := map[string]*erased{}
 	for _, part := range []string{state.ErasurePending, state.ErasureDone} {
-		for doc, err := range r.deps.Store.Erasures.All(ctx, state.Within(part, s.GetDistrict())) {
+		for doc, err := range r.deps.Store.Erasures.All(ctx, state.Within(part, district)) {
 			if err != nil {
 				return err
 			}
-			hashes := map[record.Hash]bool{}
-			for _, h := range doc.Value.GetHashes() {
-				hashes[record.Hash(h)] = true
+			p := &erased{known: map[record.Hash]bool{}, outdated: map[string]bool{}}
+			for _, was := range doc.Value.GetRecords() {
+				p.add(was, source)
 			}
-			erased[doc.Value.GetUser()] = hashes
+			persons[doc.Value.GetUser()] = p
 		}
 	}
-	if len(erased) == 0 {
+	if len(persons) == 0 {
 		return nil
 	}
-	pick := func(id []byte, hash record.Hash) bool { return erased[string(id)][hash] }
-	own := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/"
+	of := func(rec *typev1.Record) (id string, p *erased) {
+		_, base := record.Of(rec)
+		return base.GetSourcedId(), persons[base.GetSourcedId()]
+	}
+	pick := layer.Pick{
+		ID: func(id []byte) bool { return persons[string(id)] != nil },
+		Record: func(rec *typev1.Record) bool {
+			_, p := of(rec)
+			return p.has(rec)
+		},
+	}
+	own := LayerPrefix(district, source) + s.GetSync().GetSyncId() + "/"
 	for _, name := range personal {
 		f := files[name]
 		if f == nil || !strings.HasPrefix(f.GetKey(), own) {
 			continue // it is a file of before
 		}
-		hashes, err := layer.Unblanked(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords(), pick)
+		records, err := layer.Unblanked(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords(), pick)
 		if err != nil {
 			return err
 		}
-		if len(hashes) == 0 {
+		if len(records) == 0 {
 			continue
+		}
+		for _, rec := range records {
+			id, p := of(rec)
+			if !p.outdated[name] {
+				continue
+			}
+			if err := r.remember(ctx, district, id, source, rec); err != nil {
+				return err
+			}
 		}
 		next, err := r.blank(ctx, f, pick)
 		if err != nil {

@@ -146,11 +146,27 @@ func erasedPerson(t *testing.T, s suite) {
 	commit(t, s, "new")
 	require.Equal(t, []string{"u1"}, idsOf(t, s.Snapshot(district, 5, whole), store.Query{Entity: users, Text: "anna"}, 10))
 	require.Equal(t, []string{"u1", "u4"}, idsOf(t, s.Snapshot(district, 5, whole), store.Query{Entity: users, Text: "an"}, 10))
+	// What is kept can be committed as an update, from which products learn of it.
+	require.NoError(t, s.ErasePerson(t.Context(), district, "u1"))
+	kept := record.Blank(ann("Anna"))
+	require.Equal(t, store.Counts{Received: 1, Updated: 1}, delta(t, s, "told", kept).Counts[users])
+	require.Equal(t, store.Revision(6), commit(t, s, "told"))
+	var told []string
+	for ev, err := range s.Changes(t.Context(), district, 5, 0) {
+		require.NoError(t, err)
+		if ev.Record.ID != "" {
+			told = append(told, ev.Record.ID)
+			requireBlank(t, ev.Record.ID, ev.Record.Body)
+		}
+	}
+	require.Equal(t, []string{"u1"}, told)
+	require.Zero(t, delta(t, s, "told again", kept).Changes())
+	sound(t, s, district)
 	// Who is gone from the source and was erased can still be told from others.
 	complete(t, s, "without", second[:5]...)
 	commit(t, s, "without")
 	require.NoError(t, s.ErasePerson(t.Context(), district, "u1"))
-	rec, err = s.Snapshot(district, 6, whole).Get(t.Context(), users, "u1")
+	rec, err = s.Snapshot(district, 7, whole).Get(t.Context(), users, "u1")
 	require.NoError(t, err)
 	require.Equal(t, record.StatusToBeDeleted, decode(t, rec.Body).GetUser().GetStatus())
 	requireBlank(t, "u1", rec.Body)

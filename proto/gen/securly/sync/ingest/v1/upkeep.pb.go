@@ -85,6 +85,9 @@ type ErasePersonResponse struct {
 	Packages int32 `protobuf:"varint,2,opt,name=packages,proto3" json:"packages,omitempty"`
 	// How many files of readiness findings named the person.
 	FindingsFiles int32 `protobuf:"varint,3,opt,name=findings_files,json=findingsFiles,proto3" json:"findings_files,omitempty"`
+	// The revision that tells products of it; 0 if the roster had no active record
+	// of the person. Products that do not follow have to be told otherwise.
+	Revision      int32 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,6 +143,13 @@ func (x *ErasePersonResponse) GetFindingsFiles() int32 {
 	return 0
 }
 
+func (x *ErasePersonResponse) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // ErasureDocument is a person that is or was erased. It is kept, so that a
 // source that goes on to deliver the same rows does not bring the person back.
 // Storage document, part of no RPC.
@@ -147,8 +157,8 @@ type ErasureDocument struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
 	User     string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
-	// The hashes of the records that were blanked.
-	Hashes     [][]byte               `protobuf:"bytes,3,rep,name=hashes,proto3" json:"hashes,omitempty"`
+	// The records that were blanked.
+	Records    []*ErasedRecord        `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When all was erased; without it there is something left to do.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
@@ -202,9 +212,9 @@ func (x *ErasureDocument) GetUser() string {
 	return ""
 }
 
-func (x *ErasureDocument) GetHashes() [][]byte {
+func (x *ErasureDocument) GetRecords() []*ErasedRecord {
 	if x != nil {
-		return x.Hashes
+		return x.Records
 	}
 	return nil
 }
@@ -230,6 +240,78 @@ func (x *ErasureDocument) GetDone() *ErasePersonResponse {
 	return nil
 }
 
+// ErasedRecord recognises what a source says of an erased person.
+type ErasedRecord struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// "users" or "demographics".
+	Entity string `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
+	// record.PersonHash of the record.
+	Hash []byte `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	// The rules by which the row became that: under others the hash says nothing.
+	Rules         string `protobuf:"bytes,4,opt,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErasedRecord) Reset() {
+	*x = ErasedRecord{}
+	mi := &file_securly_sync_ingest_v1_upkeep_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErasedRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErasedRecord) ProtoMessage() {}
+
+func (x *ErasedRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_upkeep_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErasedRecord.ProtoReflect.Descriptor instead.
+func (*ErasedRecord) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_upkeep_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ErasedRecord) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ErasedRecord) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *ErasedRecord) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *ErasedRecord) GetRules() string {
+	if x != nil {
+		return x.Rules
+	}
+	return ""
+}
+
 var File_securly_sync_ingest_v1_upkeep_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_upkeep_proto_rawDesc = "" +
@@ -238,20 +320,26 @@ const file_securly_sync_ingest_v1_upkeep_proto_rawDesc = "" +
 	"\x12ErasePersonRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1d\n" +
 	"\n" +
-	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"y\n" +
+	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"\x95\x01\n" +
 	"\x13ErasePersonResponse\x12\x1f\n" +
 	"\vlayer_files\x18\x01 \x01(\x05R\n" +
 	"layerFiles\x12\x1a\n" +
 	"\bpackages\x18\x02 \x01(\x05R\bpackages\x12%\n" +
-	"\x0efindings_files\x18\x03 \x01(\x05R\rfindingsFiles\"\x8e\x02\n" +
+	"\x0efindings_files\x18\x03 \x01(\x05R\rfindingsFiles\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x05R\brevision\"\xb6\x02\n" +
 	"\x0fErasureDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
-	"\x04user\x18\x02 \x01(\tR\x04user\x12\x16\n" +
-	"\x06hashes\x18\x03 \x03(\fR\x06hashes\x12;\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12>\n" +
+	"\arecords\x18\x03 \x03(\v2$.securly.sync.ingest.v1.ErasedRecordR\arecords\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x125\n" +
 	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12?\n" +
-	"\x04done\x18\x06 \x01(\v2+.securly.sync.ingest.v1.ErasePersonResponseR\x04done2\xae\x02\n" +
+	"\x04done\x18\x06 \x01(\v2+.securly.sync.ingest.v1.ErasePersonResponseR\x04done\"h\n" +
+	"\fErasedRecord\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
+	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\x12\x14\n" +
+	"\x05rules\x18\x04 \x01(\tR\x05rules2\xae\x02\n" +
 	"\rUpkeepService\x12\xae\x01\n" +
 	"\vErasePerson\x12*.securly.sync.ingest.v1.ErasePersonRequest\x1a+.securly.sync.ingest.v1.ErasePersonResponse\"F\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02):\x01*\"$/v1/districts/{district}/users:erase\x12l\n" +
 	"\x05Check\x12\".securly.sync.type.v1.CheckRequest\x1a#.securly.sync.type.v1.CheckResponse\"\x18\x8a\xb5\x18\x14\b\x05\x12\x10internal.operate0\x01BCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
@@ -268,28 +356,30 @@ func file_securly_sync_ingest_v1_upkeep_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_upkeep_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_upkeep_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_securly_sync_ingest_v1_upkeep_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_securly_sync_ingest_v1_upkeep_proto_goTypes = []any{
 	(*ErasePersonRequest)(nil),    // 0: securly.sync.ingest.v1.ErasePersonRequest
 	(*ErasePersonResponse)(nil),   // 1: securly.sync.ingest.v1.ErasePersonResponse
 	(*ErasureDocument)(nil),       // 2: securly.sync.ingest.v1.ErasureDocument
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
-	(*v1.CheckRequest)(nil),       // 4: securly.sync.type.v1.CheckRequest
-	(*v1.CheckResponse)(nil),      // 5: securly.sync.type.v1.CheckResponse
+	(*ErasedRecord)(nil),          // 3: securly.sync.ingest.v1.ErasedRecord
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*v1.CheckRequest)(nil),       // 5: securly.sync.type.v1.CheckRequest
+	(*v1.CheckResponse)(nil),      // 6: securly.sync.type.v1.CheckResponse
 }
 var file_securly_sync_ingest_v1_upkeep_proto_depIdxs = []int32{
-	3, // 0: securly.sync.ingest.v1.ErasureDocument.create_time:type_name -> google.protobuf.Timestamp
-	3, // 1: securly.sync.ingest.v1.ErasureDocument.end_time:type_name -> google.protobuf.Timestamp
-	1, // 2: securly.sync.ingest.v1.ErasureDocument.done:type_name -> securly.sync.ingest.v1.ErasePersonResponse
-	0, // 3: securly.sync.ingest.v1.UpkeepService.ErasePerson:input_type -> securly.sync.ingest.v1.ErasePersonRequest
-	4, // 4: securly.sync.ingest.v1.UpkeepService.Check:input_type -> securly.sync.type.v1.CheckRequest
-	1, // 5: securly.sync.ingest.v1.UpkeepService.ErasePerson:output_type -> securly.sync.ingest.v1.ErasePersonResponse
-	5, // 6: securly.sync.ingest.v1.UpkeepService.Check:output_type -> securly.sync.type.v1.CheckResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 0: securly.sync.ingest.v1.ErasureDocument.records:type_name -> securly.sync.ingest.v1.ErasedRecord
+	4, // 1: securly.sync.ingest.v1.ErasureDocument.create_time:type_name -> google.protobuf.Timestamp
+	4, // 2: securly.sync.ingest.v1.ErasureDocument.end_time:type_name -> google.protobuf.Timestamp
+	1, // 3: securly.sync.ingest.v1.ErasureDocument.done:type_name -> securly.sync.ingest.v1.ErasePersonResponse
+	0, // 4: securly.sync.ingest.v1.UpkeepService.ErasePerson:input_type -> securly.sync.ingest.v1.ErasePersonRequest
+	5, // 5: securly.sync.ingest.v1.UpkeepService.Check:input_type -> securly.sync.type.v1.CheckRequest
+	1, // 6: securly.sync.ingest.v1.UpkeepService.ErasePerson:output_type -> securly.sync.ingest.v1.ErasePersonResponse
+	6, // 7: securly.sync.ingest.v1.UpkeepService.Check:output_type -> securly.sync.type.v1.CheckResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_upkeep_proto_init() }
@@ -303,7 +393,7 @@ func file_securly_sync_ingest_v1_upkeep_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_upkeep_proto_rawDesc), len(file_securly_sync_ingest_v1_upkeep_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,7 +33,9 @@ type UpkeepServiceClient interface {
 	// Erases a person: blanks the user and its demographics in every version of
 	// the roster, in the layers of the sources and in the findings of reports,
 	// and drops kept packages that have the person. Ids stay. An erasure that is
-	// interrupted is finished by itself.
+	// interrupted is finished by itself. It makes a revision in which the person
+	// is updated to what is kept, so that products that follow the district
+	// replace it in their copies; what else they keep of it is theirs to erase.
 	ErasePerson(ctx context.Context, in *ErasePersonRequest, opts ...grpc.CallOption) (*ErasePersonResponse, error)
 	// Compares districts, sources, uploads, layers and syncs with each other, with
 	// their files and with the revisions of the roster.
@@ -86,7 +88,9 @@ type UpkeepServiceServer interface {
 	// Erases a person: blanks the user and its demographics in every version of
 	// the roster, in the layers of the sources and in the findings of reports,
 	// and drops kept packages that have the person. Ids stay. An erasure that is
-	// interrupted is finished by itself.
+	// interrupted is finished by itself. It makes a revision in which the person
+	// is updated to what is kept, so that products that follow the district
+	// replace it in their copies; what else they keep of it is theirs to erase.
 	ErasePerson(context.Context, *ErasePersonRequest) (*ErasePersonResponse, error)
 	// Compares districts, sources, uploads, layers and syncs with each other, with
 	// their files and with the revisions of the roster.
