@@ -43,6 +43,12 @@ func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
 	if err != nil {
 		return err
 	}
+	// The last package may be one that was not synced from: a try that died has
+	// kept it, for example.
+	from, err := r.syncedFrom(ctx, s)
+	if err != nil {
+		return err
+	}
 	pulled, err := r.callPuller(ctx, s, source.Value, last.GetMark())
 	var wait *connector.NotReady
 	if errors.As(err, &wait) {
@@ -60,7 +66,7 @@ func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
 		}
 	}
 	err = r.note(ctx, s, func(d *ingestv1.SyncDocument) {
-		d.UploadKey, d.Sync.UploadId, d.Sync.UnchangedInput = kept.GetKey(), kept.GetUploadId(), kept == last
+		d.UploadKey, d.Sync.UploadId, d.Sync.UnchangedInput = kept.GetKey(), kept.GetUploadId(), kept.GetUploadId() == from
 		d.PullAfter, d.Sync.WaitingFor, d.Redelivered = nil, "", !pulled.Unchanged
 	})
 	if err != nil {
@@ -125,6 +131,20 @@ func (r *Runner) lastPackage(ctx context.Context, s *ingestv1.SyncDocument) (*in
 		return &ingestv1.UploadDocument{}, err
 	}
 	return docs[0].Value, nil
+}
+
+// syncedFrom returns the package that the source's layer is from; empty if there
+// is none.
+func (r *Runner) syncedFrom(ctx context.Context, s *ingestv1.SyncDocument) (upload string, err error) {
+	layer, err := r.deps.Store.Layer(ctx, s.GetDistrict(), s.GetSync().GetSource())
+	if err != nil || layer.GetSync() == "" {
+		return "", err
+	}
+	before, err := r.deps.Store.Sync(ctx, s.GetDistrict(), layer.GetSync())
+	if errors.Is(err, state.ErrSyncNotFound) {
+		return "", nil
+	}
+	return before.Value.GetSync().GetUploadId(), err
 }
 
 // keep packs what was pulled and keeps it, unless it is the same as last.
