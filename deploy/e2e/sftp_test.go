@@ -82,6 +82,28 @@ func TestSFTP(t *testing.T) {
 		require.True(t, s.UnchangedInput)
 		require.Zero(t, s.Revision)
 
+		var shown struct {
+			NextRunTime   time.Time `json:"nextRunTime"`
+			LastInputTime time.Time `json:"lastInputTime"`
+			Pause         *struct {
+				Message string `json:"message"`
+			} `json:"pause"`
+		}
+		err := h.Call(t.Context(), "PATCH", source, map[string]any{"schedule": map[string]any{"times": []string{"2:30"}}}, nil)
+		require.ErrorContains(t, err, "schedule.times: entry 1 is no time of the form HH:MM")
+		call("PATCH", source, map[string]any{"schedule": map[string]any{"times": []string{"02:30"}, "weekdays": []string{"MONDAY"}}}, &shown)
+		chicago, err := time.LoadLocation("America/Chicago")
+		require.NoError(t, err)
+		require.Equal(t, "Monday 02:30", shown.NextRunTime.In(chicago).Format("Monday 15:04"))
+		require.NotZero(t, shown.LastInputTime)
+		call("POST", source+":pause", map[string]any{"until": "2999-01-01T00:00:00Z", "message": "summer"}, &shown)
+		require.Equal(t, "summer", shown.Pause.Message)
+		err = h.Call(t.Context(), "POST", source+":sync", map[string]any{}, nil)
+		require.ErrorContains(t, err, "source files is paused by an operator until 2999-01-01T00:00:00Z (summer): resume it first")
+		shown.Pause = nil
+		call("POST", source+":resume", map[string]any{}, &shown)
+		require.Nil(t, shown.Pause)
+
 		server.RenewHostKey(t)
 		s = run()
 		require.Equal(t, "FAILED", s.State)

@@ -401,6 +401,26 @@ export interface paths {
         patch: operations["SourceService_UpdateSource"];
         trace?: never;
     };
+    "/v1/districts/{district}/sources/{source}:pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stops syncs of a source from starting, by schedule and by hand, until it is
+         *     resumed. Those that have started go on. A pause that is there is replaced.
+         */
+        post: operations["SourceService_PauseSource"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/sources/{source}:resetDropPassword": {
         parameters: {
             query?: never;
@@ -415,6 +435,23 @@ export interface paths {
          *     that were begun with the one before.
          */
         post: operations["SourceService_ResetDropPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/sources/{source}:resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends a pause. What the schedule has skipped meanwhile is not made up for. */
+        post: operations["SourceService_ResumeSource"];
         delete?: never;
         options?: never;
         head?: never;
@@ -620,7 +657,9 @@ export interface paths {
          * Erases a person: blanks the user and its demographics in every version of
          *     the roster, in the layers of the sources and in the findings of reports,
          *     and drops kept packages that have the person. Ids stay. An erasure that is
-         *     interrupted is finished by itself.
+         *     interrupted is finished by itself. It makes a revision in which the person
+         *     is updated to what is kept, so that products that follow the district
+         *     replace it in their copies; what else they keep of it is theirs to erase.
          */
         post: operations["UpkeepService_ErasePerson"];
         delete?: never;
@@ -803,6 +842,24 @@ export interface components {
              *     removal. What refers to something that is left out is left out too.
              */
             schools?: string[];
+        };
+        /** @description BlackoutDates are days in a row, YYYY-MM-DD. */
+        BlackoutDates: {
+            firstDate?: string;
+            /** @description Included; empty means the first. */
+            lastDate?: string;
+        };
+        /** @description BlackoutHours are hours of the day. */
+        BlackoutHours: {
+            /** @description On which they begin; none means every day. */
+            weekdays?: components["schemas"]["Weekday"][];
+            /** @description HH:MM. */
+            startTime?: string;
+            /**
+             * @description Not included; 24:00 is the end of the day. If it is not after the start it
+             *     is on the next day.
+             */
+            endTime?: string;
         };
         CancelSyncBody: Record<string, never>;
         Change: {
@@ -1112,6 +1169,12 @@ export interface components {
              * @description How many files of readiness findings named the person.
              */
             findingsFiles?: number;
+            /**
+             * Format: int32
+             * @description The revision that tells products of it; 0 if the roster had no active record
+             *     of the person. Products that do not follow have to be told otherwise.
+             */
+            revision?: number;
         };
         /** @description FieldChange is one field that differs; values as JSON text. */
         FieldChange: {
@@ -1265,6 +1328,28 @@ export interface components {
             };
             lastSync?: components["schemas"]["Sync"];
             lastReport?: components["schemas"]["ReadinessReport"];
+        };
+        /** @description Pause is why a source is not synced. */
+        Pause: {
+            /** Format: date-time */
+            startTime?: string;
+            /**
+             * Format: date-time
+             * @description When it ends by itself; absent means not.
+             */
+            until?: string;
+            message?: string;
+            /** @description By an operator of the hub; nobody else can end it. */
+            byOperator?: boolean;
+        };
+        PauseSourceBody: {
+            /**
+             * Format: date-time
+             * @description When it ends by itself; absent means not.
+             */
+            until?: string;
+            /** @description For those who see the source. */
+            message?: string;
         };
         Problem: {
             /** @description The HTTP status. */
@@ -1443,6 +1528,7 @@ export interface components {
                 [key: string]: components["schemas"]["EntityCounts"];
             };
         };
+        ResumeSourceBody: Record<string, never>;
         RetryReadinessReportBody: Record<string, never>;
         Revision: {
             /** Format: int32 */
@@ -1471,6 +1557,33 @@ export interface components {
             /** @description First and last day in UTC, 2026-07-01 for example. */
             startDate?: string;
             endDate?: string;
+        };
+        /**
+         * @description Schedule says when a source is synced by itself, by the clocks of the
+         *     district. A time that the clocks skip is made up for when they have been put
+         *     forward, one that they show twice counts the first time. Of what is missed
+         *     because the hub was down, the newest is made up for.
+         */
+        Schedule: {
+            /** @description HH:MM, from 00:00 to 23:59: 1 to 24 of them. */
+            times?: string[];
+            /** @description None means every day. */
+            weekdays?: components["schemas"]["Weekday"][];
+            /** @description Days without a run, 100 at most. */
+            blackoutDates?: components["schemas"]["BlackoutDates"][];
+            /** @description Hours of the week without a run, 100 at most. */
+            blackoutHours?: components["schemas"]["BlackoutHours"][];
+        };
+        /** @description ScheduledRun is one time of a schedule. */
+        ScheduledRun: {
+            /** @description By the clocks of the district: 2026-11-01T02:30. */
+            slot?: string;
+            /** Format: date-time */
+            time?: string;
+            /** @description The sync that was started; empty if it was skipped. */
+            sync?: string;
+            /** @description Why it was skipped. */
+            skipped?: string;
         };
         SchoolChanges: {
             schoolId?: string;
@@ -1528,6 +1641,32 @@ export interface components {
             /** @description The names of the secrets that are kept; output only. */
             secretsSet?: string[];
             drop?: components["schemas"]["Drop"];
+            schedule?: components["schemas"]["Schedule"];
+            /**
+             * Format: int32
+             * @description After how many hours without new input it counts as stale: 1 to 8784. 0
+             *     means 48 for a source with a schedule, and never for another.
+             */
+            staleAfterHours?: number;
+            pause?: components["schemas"]["Pause"];
+            /**
+             * Format: date-time
+             * @description When the schedule starts the next sync; output only. Absent without a
+             *     schedule, and when there is none within two years.
+             */
+            nextRunTime?: string;
+            lastScheduledRun?: components["schemas"]["ScheduledRun"];
+            /**
+             * Format: date-time
+             * @description When a sync last brought new input into the roster; output only.
+             */
+            lastInputTime?: string;
+            /**
+             * Format: date-time
+             * @description Since when it is stale; absent unless it is, never while it is paused;
+             *     output only.
+             */
+            staleSince?: string;
         };
         StartSyncBody: {
             /**
@@ -1749,6 +1888,12 @@ export interface components {
             /** @description Steps for the person who sets the export up. */
             instructions?: string[];
         };
+        /**
+         * @description Weekday of a date.
+         * @default WEEKDAY_UNSPECIFIED
+         * @enum {string}
+         */
+        Weekday: "WEEKDAY_UNSPECIFIED" | "MONDAY" | "TUESDAY" | "WEDNESDAY" | "THURSDAY" | "FRIDAY" | "SATURDAY" | "SUNDAY";
     };
     responses: {
         /** @description What is wrong, where, and what to do. */
@@ -2624,6 +2769,34 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    SourceService_PauseSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PauseSourceBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     SourceService_ResetDropPassword: {
         parameters: {
             query?: never;
@@ -2647,6 +2820,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ResetDropPasswordResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    SourceService_ResumeSource: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResumeSourceBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Source"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -175,6 +175,9 @@ func (r *Runner) settle(ctx context.Context, s *ingestv1.SyncDocument) error {
 	if err := os.RemoveAll(r.pullDir(s)); err != nil {
 		return fmt.Errorf("delete what was pulled: %w", err)
 	}
+	if err := r.noteInput(ctx, s); err != nil {
+		return err
+	}
 	if err := r.tidyDryRun(ctx, s); err != nil {
 		return err
 	}

@@ -27,6 +27,71 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Weekday of a date.
+type Weekday int32
+
+const (
+	Weekday_WEEKDAY_UNSPECIFIED Weekday = 0
+	Weekday_MONDAY              Weekday = 1
+	Weekday_TUESDAY             Weekday = 2
+	Weekday_WEDNESDAY           Weekday = 3
+	Weekday_THURSDAY            Weekday = 4
+	Weekday_FRIDAY              Weekday = 5
+	Weekday_SATURDAY            Weekday = 6
+	Weekday_SUNDAY              Weekday = 7
+)
+
+// Enum value maps for Weekday.
+var (
+	Weekday_name = map[int32]string{
+		0: "WEEKDAY_UNSPECIFIED",
+		1: "MONDAY",
+		2: "TUESDAY",
+		3: "WEDNESDAY",
+		4: "THURSDAY",
+		5: "FRIDAY",
+		6: "SATURDAY",
+		7: "SUNDAY",
+	}
+	Weekday_value = map[string]int32{
+		"WEEKDAY_UNSPECIFIED": 0,
+		"MONDAY":              1,
+		"TUESDAY":             2,
+		"WEDNESDAY":           3,
+		"THURSDAY":            4,
+		"FRIDAY":              5,
+		"SATURDAY":            6,
+		"SUNDAY":              7,
+	}
+)
+
+func (x Weekday) Enum() *Weekday {
+	p := new(Weekday)
+	*p = x
+	return p
+}
+
+func (x Weekday) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Weekday) Descriptor() protoreflect.EnumDescriptor {
+	return file_securly_sync_ingest_v1_ingest_proto_enumTypes[0].Descriptor()
+}
+
+func (Weekday) Type() protoreflect.EnumType {
+	return &file_securly_sync_ingest_v1_ingest_proto_enumTypes[0]
+}
+
+func (x Weekday) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Weekday.Descriptor instead.
+func (Weekday) EnumDescriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{0}
+}
+
 // SyncState is where a sync is.
 type SyncState int32
 
@@ -88,11 +153,11 @@ func (x SyncState) String() string {
 }
 
 func (SyncState) Descriptor() protoreflect.EnumDescriptor {
-	return file_securly_sync_ingest_v1_ingest_proto_enumTypes[0].Descriptor()
+	return file_securly_sync_ingest_v1_ingest_proto_enumTypes[1].Descriptor()
 }
 
 func (SyncState) Type() protoreflect.EnumType {
-	return &file_securly_sync_ingest_v1_ingest_proto_enumTypes[0]
+	return &file_securly_sync_ingest_v1_ingest_proto_enumTypes[1]
 }
 
 func (x SyncState) Number() protoreflect.EnumNumber {
@@ -101,7 +166,7 @@ func (x SyncState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyncState.Descriptor instead.
 func (SyncState) EnumDescriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{0}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{1}
 }
 
 // District is a tenant.
@@ -990,7 +1055,24 @@ type Source struct {
 	// The names of the secrets that are kept; output only.
 	SecretsSet []string `protobuf:"bytes,11,rep,name=secrets_set,json=secretsSet,proto3" json:"secrets_set,omitempty"`
 	// Of a source whose files are dropped; output only.
-	Drop          *Drop `protobuf:"bytes,16,opt,name=drop,proto3" json:"drop,omitempty"`
+	Drop *Drop `protobuf:"bytes,16,opt,name=drop,proto3" json:"drop,omitempty"`
+	// When it is synced by itself; only of a source that fetches packages.
+	Schedule *Schedule `protobuf:"bytes,20,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// After how many hours without new input it counts as stale: 1 to 8784. 0
+	// means 48 for a source with a schedule, and never for another.
+	StaleAfterHours int32 `protobuf:"varint,21,opt,name=stale_after_hours,json=staleAfterHours,proto3" json:"stale_after_hours,omitempty"`
+	// Absent unless it is paused now; output only.
+	Pause *Pause `protobuf:"bytes,22,opt,name=pause,proto3" json:"pause,omitempty"`
+	// When the schedule starts the next sync; output only. Absent without a
+	// schedule, and when there is none within two years.
+	NextRunTime *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=next_run_time,json=nextRunTime,proto3" json:"next_run_time,omitempty"`
+	// What came of the last time of the schedule; output only.
+	LastScheduledRun *ScheduledRun `protobuf:"bytes,24,opt,name=last_scheduled_run,json=lastScheduledRun,proto3" json:"last_scheduled_run,omitempty"`
+	// When a sync last brought new input into the roster; output only.
+	LastInputTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=last_input_time,json=lastInputTime,proto3" json:"last_input_time,omitempty"`
+	// Since when it is stale; absent unless it is, never while it is paused;
+	// output only.
+	StaleSince    *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=stale_since,json=staleSince,proto3" json:"stale_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1109,6 +1191,515 @@ func (x *Source) GetDrop() *Drop {
 	return nil
 }
 
+func (x *Source) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+func (x *Source) GetStaleAfterHours() int32 {
+	if x != nil {
+		return x.StaleAfterHours
+	}
+	return 0
+}
+
+func (x *Source) GetPause() *Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+func (x *Source) GetNextRunTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextRunTime
+	}
+	return nil
+}
+
+func (x *Source) GetLastScheduledRun() *ScheduledRun {
+	if x != nil {
+		return x.LastScheduledRun
+	}
+	return nil
+}
+
+func (x *Source) GetLastInputTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastInputTime
+	}
+	return nil
+}
+
+func (x *Source) GetStaleSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StaleSince
+	}
+	return nil
+}
+
+// Schedule says when a source is synced by itself, by the clocks of the
+// district. A time that the clocks skip is made up for when they have been put
+// forward, one that they show twice counts the first time. Of what is missed
+// because the hub was down, the newest is made up for.
+type Schedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// HH:MM, from 00:00 to 23:59: 1 to 24 of them.
+	Times []string `protobuf:"bytes,1,rep,name=times,proto3" json:"times,omitempty"`
+	// None means every day.
+	Weekdays []Weekday `protobuf:"varint,2,rep,packed,name=weekdays,proto3,enum=securly.sync.ingest.v1.Weekday" json:"weekdays,omitempty"`
+	// Days without a run, 100 at most.
+	BlackoutDates []*BlackoutDates `protobuf:"bytes,3,rep,name=blackout_dates,json=blackoutDates,proto3" json:"blackout_dates,omitempty"`
+	// Hours of the week without a run, 100 at most.
+	BlackoutHours []*BlackoutHours `protobuf:"bytes,4,rep,name=blackout_hours,json=blackoutHours,proto3" json:"blackout_hours,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Schedule) Reset() {
+	*x = Schedule{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Schedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Schedule) ProtoMessage() {}
+
+func (x *Schedule) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
+func (*Schedule) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Schedule) GetTimes() []string {
+	if x != nil {
+		return x.Times
+	}
+	return nil
+}
+
+func (x *Schedule) GetWeekdays() []Weekday {
+	if x != nil {
+		return x.Weekdays
+	}
+	return nil
+}
+
+func (x *Schedule) GetBlackoutDates() []*BlackoutDates {
+	if x != nil {
+		return x.BlackoutDates
+	}
+	return nil
+}
+
+func (x *Schedule) GetBlackoutHours() []*BlackoutHours {
+	if x != nil {
+		return x.BlackoutHours
+	}
+	return nil
+}
+
+// BlackoutDates are days in a row, YYYY-MM-DD.
+type BlackoutDates struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	FirstDate string                 `protobuf:"bytes,1,opt,name=first_date,json=firstDate,proto3" json:"first_date,omitempty"`
+	// Included; empty means the first.
+	LastDate      string `protobuf:"bytes,2,opt,name=last_date,json=lastDate,proto3" json:"last_date,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlackoutDates) Reset() {
+	*x = BlackoutDates{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlackoutDates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlackoutDates) ProtoMessage() {}
+
+func (x *BlackoutDates) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlackoutDates.ProtoReflect.Descriptor instead.
+func (*BlackoutDates) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BlackoutDates) GetFirstDate() string {
+	if x != nil {
+		return x.FirstDate
+	}
+	return ""
+}
+
+func (x *BlackoutDates) GetLastDate() string {
+	if x != nil {
+		return x.LastDate
+	}
+	return ""
+}
+
+// BlackoutHours are hours of the day.
+type BlackoutHours struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// On which they begin; none means every day.
+	Weekdays []Weekday `protobuf:"varint,1,rep,packed,name=weekdays,proto3,enum=securly.sync.ingest.v1.Weekday" json:"weekdays,omitempty"`
+	// HH:MM.
+	StartTime string `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Not included; 24:00 is the end of the day. If it is not after the start it
+	// is on the next day.
+	EndTime       string `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlackoutHours) Reset() {
+	*x = BlackoutHours{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlackoutHours) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlackoutHours) ProtoMessage() {}
+
+func (x *BlackoutHours) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlackoutHours.ProtoReflect.Descriptor instead.
+func (*BlackoutHours) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BlackoutHours) GetWeekdays() []Weekday {
+	if x != nil {
+		return x.Weekdays
+	}
+	return nil
+}
+
+func (x *BlackoutHours) GetStartTime() string {
+	if x != nil {
+		return x.StartTime
+	}
+	return ""
+}
+
+func (x *BlackoutHours) GetEndTime() string {
+	if x != nil {
+		return x.EndTime
+	}
+	return ""
+}
+
+// Pause is why a source is not synced.
+type Pause struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it ends by itself; absent means not.
+	Until   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	Message string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// By an operator of the hub; nobody else can end it.
+	ByOperator    bool `protobuf:"varint,4,opt,name=by_operator,json=byOperator,proto3" json:"by_operator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pause) Reset() {
+	*x = Pause{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pause) ProtoMessage() {}
+
+func (x *Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pause.ProtoReflect.Descriptor instead.
+func (*Pause) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Pause) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Pause) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Pause) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Pause) GetByOperator() bool {
+	if x != nil {
+		return x.ByOperator
+	}
+	return false
+}
+
+// ScheduledRun is one time of a schedule.
+type ScheduledRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By the clocks of the district: 2026-11-01T02:30.
+	Slot string                 `protobuf:"bytes,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// The sync that was started; empty if it was skipped.
+	Sync string `protobuf:"bytes,3,opt,name=sync,proto3" json:"sync,omitempty"`
+	// Why it was skipped.
+	Skipped       string `protobuf:"bytes,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduledRun) Reset() {
+	*x = ScheduledRun{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduledRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduledRun) ProtoMessage() {}
+
+func (x *ScheduledRun) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduledRun.ProtoReflect.Descriptor instead.
+func (*ScheduledRun) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ScheduledRun) GetSlot() string {
+	if x != nil {
+		return x.Slot
+	}
+	return ""
+}
+
+func (x *ScheduledRun) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *ScheduledRun) GetSync() string {
+	if x != nil {
+		return x.Sync
+	}
+	return ""
+}
+
+func (x *ScheduledRun) GetSkipped() string {
+	if x != nil {
+		return x.Skipped
+	}
+	return ""
+}
+
+type PauseSourceRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Source   string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// When it ends by itself; absent means not.
+	Until *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	// For those who see the source.
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseSourceRequest) Reset() {
+	*x = PauseSourceRequest{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseSourceRequest) ProtoMessage() {}
+
+func (x *PauseSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseSourceRequest.ProtoReflect.Descriptor instead.
+func (*PauseSourceRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PauseSourceRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *PauseSourceRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *PauseSourceRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *PauseSourceRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type ResumeSourceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeSourceRequest) Reset() {
+	*x = ResumeSourceRequest{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeSourceRequest) ProtoMessage() {}
+
+func (x *ResumeSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeSourceRequest.ProtoReflect.Descriptor instead.
+func (*ResumeSourceRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ResumeSourceRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *ResumeSourceRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // Drop is how a district signs in to drop files.
 type Drop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1124,7 +1715,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1727,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1740,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{15}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Drop) GetUser() string {
@@ -1183,7 +1774,7 @@ type ResetDropPasswordRequest struct {
 
 func (x *ResetDropPasswordRequest) Reset() {
 	*x = ResetDropPasswordRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1786,7 @@ func (x *ResetDropPasswordRequest) String() string {
 func (*ResetDropPasswordRequest) ProtoMessage() {}
 
 func (x *ResetDropPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1799,7 @@ func (x *ResetDropPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetDropPasswordRequest.ProtoReflect.Descriptor instead.
 func (*ResetDropPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{16}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResetDropPasswordRequest) GetDistrict() string {
@@ -1236,7 +1827,7 @@ type ResetDropPasswordResponse struct {
 
 func (x *ResetDropPasswordResponse) Reset() {
 	*x = ResetDropPasswordResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1839,7 @@ func (x *ResetDropPasswordResponse) String() string {
 func (*ResetDropPasswordResponse) ProtoMessage() {}
 
 func (x *ResetDropPasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1852,7 @@ func (x *ResetDropPasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetDropPasswordResponse.ProtoReflect.Descriptor instead.
 func (*ResetDropPasswordResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{17}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResetDropPasswordResponse) GetDrop() *Drop {
@@ -1289,7 +1880,7 @@ type CreateSourceRequest struct {
 
 func (x *CreateSourceRequest) Reset() {
 	*x = CreateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1892,7 @@ func (x *CreateSourceRequest) String() string {
 func (*CreateSourceRequest) ProtoMessage() {}
 
 func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1905,7 @@ func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSourceRequest.ProtoReflect.Descriptor instead.
 func (*CreateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{18}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateSourceRequest) GetDistrict() string {
@@ -1350,7 +1941,7 @@ type ListSourcesRequest struct {
 
 func (x *ListSourcesRequest) Reset() {
 	*x = ListSourcesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1953,7 @@ func (x *ListSourcesRequest) String() string {
 func (*ListSourcesRequest) ProtoMessage() {}
 
 func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1966,7 @@ func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListSourcesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{19}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSourcesRequest) GetDistrict() string {
@@ -1409,7 +2000,7 @@ type ListSourcesResponse struct {
 
 func (x *ListSourcesResponse) Reset() {
 	*x = ListSourcesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +2012,7 @@ func (x *ListSourcesResponse) String() string {
 func (*ListSourcesResponse) ProtoMessage() {}
 
 func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +2025,7 @@ func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListSourcesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{20}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListSourcesResponse) GetSources() []*Source {
@@ -1461,7 +2052,7 @@ type GetSourceRequest struct {
 
 func (x *GetSourceRequest) Reset() {
 	*x = GetSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +2064,7 @@ func (x *GetSourceRequest) String() string {
 func (*GetSourceRequest) ProtoMessage() {}
 
 func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +2077,7 @@ func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSourceRequest.ProtoReflect.Descriptor instead.
 func (*GetSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{21}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetSourceRequest) GetDistrict() string {
@@ -1516,7 +2107,7 @@ type UpdateSourceRequest struct {
 
 func (x *UpdateSourceRequest) Reset() {
 	*x = UpdateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +2119,7 @@ func (x *UpdateSourceRequest) String() string {
 func (*UpdateSourceRequest) ProtoMessage() {}
 
 func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +2132,7 @@ func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSourceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{22}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UpdateSourceRequest) GetDistrict() string {
@@ -1582,7 +2173,7 @@ type DeleteSourceRequest struct {
 
 func (x *DeleteSourceRequest) Reset() {
 	*x = DeleteSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +2185,7 @@ func (x *DeleteSourceRequest) String() string {
 func (*DeleteSourceRequest) ProtoMessage() {}
 
 func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +2198,7 @@ func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{23}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteSourceRequest) GetDistrict() string {
@@ -1632,7 +2223,7 @@ type DeleteSourceResponse struct {
 
 func (x *DeleteSourceResponse) Reset() {
 	*x = DeleteSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +2235,7 @@ func (x *DeleteSourceResponse) String() string {
 func (*DeleteSourceResponse) ProtoMessage() {}
 
 func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +2248,7 @@ func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{24}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
 }
 
 type TestSourceRequest struct {
@@ -1672,7 +2263,7 @@ type TestSourceRequest struct {
 
 func (x *TestSourceRequest) Reset() {
 	*x = TestSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +2275,7 @@ func (x *TestSourceRequest) String() string {
 func (*TestSourceRequest) ProtoMessage() {}
 
 func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +2288,7 @@ func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSourceRequest.ProtoReflect.Descriptor instead.
 func (*TestSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{25}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TestSourceRequest) GetDistrict() string {
@@ -1742,7 +2333,7 @@ type TestSourceResponse struct {
 
 func (x *TestSourceResponse) Reset() {
 	*x = TestSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +2345,7 @@ func (x *TestSourceResponse) String() string {
 func (*TestSourceResponse) ProtoMessage() {}
 
 func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +2358,7 @@ func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSourceResponse.ProtoReflect.Descriptor instead.
 func (*TestSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TestSourceResponse) GetOk() bool {
@@ -1828,7 +2419,7 @@ type TestMessage struct {
 
 func (x *TestMessage) Reset() {
 	*x = TestMessage{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +2431,7 @@ func (x *TestMessage) String() string {
 func (*TestMessage) ProtoMessage() {}
 
 func (x *TestMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +2444,7 @@ func (x *TestMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestMessage.ProtoReflect.Descriptor instead.
 func (*TestMessage) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TestMessage) GetLevel() string {
@@ -1906,7 +2497,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2509,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2522,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UploadRequest) GetMessage() isUploadRequest_Message {
@@ -2018,7 +2609,7 @@ type UploadHeader struct {
 
 func (x *UploadHeader) Reset() {
 	*x = UploadHeader{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2621,7 @@ func (x *UploadHeader) String() string {
 func (*UploadHeader) ProtoMessage() {}
 
 func (x *UploadHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2634,7 @@ func (x *UploadHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadHeader.ProtoReflect.Descriptor instead.
 func (*UploadHeader) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UploadHeader) GetDistrict() string {
@@ -2070,7 +2661,7 @@ type UploadFile struct {
 
 func (x *UploadFile) Reset() {
 	*x = UploadFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2673,7 @@ func (x *UploadFile) String() string {
 func (*UploadFile) ProtoMessage() {}
 
 func (x *UploadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2686,7 @@ func (x *UploadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadFile.ProtoReflect.Descriptor instead.
 func (*UploadFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UploadFile) GetFilename() string {
@@ -2113,7 +2704,7 @@ type UploadEnd struct {
 
 func (x *UploadEnd) Reset() {
 	*x = UploadEnd{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2716,7 @@ func (x *UploadEnd) String() string {
 func (*UploadEnd) ProtoMessage() {}
 
 func (x *UploadEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2729,7 @@ func (x *UploadEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadEnd.ProtoReflect.Descriptor instead.
 func (*UploadEnd) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
 }
 
 type UploadResponse struct {
@@ -2151,7 +2742,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2754,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2767,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UploadResponse) GetUploadId() string {
@@ -2205,7 +2796,7 @@ type UploadedFile struct {
 
 func (x *UploadedFile) Reset() {
 	*x = UploadedFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2808,7 @@ func (x *UploadedFile) String() string {
 func (*UploadedFile) ProtoMessage() {}
 
 func (x *UploadedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2821,7 @@ func (x *UploadedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadedFile.ProtoReflect.Descriptor instead.
 func (*UploadedFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UploadedFile) GetName() string {
@@ -2290,7 +2881,7 @@ type Sync struct {
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2893,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2906,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Sync) GetName() string {
@@ -2483,7 +3074,7 @@ type SyncStep struct {
 
 func (x *SyncStep) Reset() {
 	*x = SyncStep{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +3086,7 @@ func (x *SyncStep) String() string {
 func (*SyncStep) ProtoMessage() {}
 
 func (x *SyncStep) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2508,7 +3099,7 @@ func (x *SyncStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncStep.ProtoReflect.Descriptor instead.
 func (*SyncStep) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SyncStep) GetState() SyncState {
@@ -2551,7 +3142,7 @@ type EntityCounts struct {
 
 func (x *EntityCounts) Reset() {
 	*x = EntityCounts{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +3154,7 @@ func (x *EntityCounts) String() string {
 func (*EntityCounts) ProtoMessage() {}
 
 func (x *EntityCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +3167,7 @@ func (x *EntityCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntityCounts.ProtoReflect.Descriptor instead.
 func (*EntityCounts) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *EntityCounts) GetReceived() int32 {
@@ -2647,7 +3238,7 @@ type HoldReason struct {
 
 func (x *HoldReason) Reset() {
 	*x = HoldReason{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +3250,7 @@ func (x *HoldReason) String() string {
 func (*HoldReason) ProtoMessage() {}
 
 func (x *HoldReason) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +3263,7 @@ func (x *HoldReason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldReason.ProtoReflect.Descriptor instead.
 func (*HoldReason) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *HoldReason) GetType() string {
@@ -2737,7 +3328,7 @@ type SchoolChanges struct {
 
 func (x *SchoolChanges) Reset() {
 	*x = SchoolChanges{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +3340,7 @@ func (x *SchoolChanges) String() string {
 func (*SchoolChanges) ProtoMessage() {}
 
 func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +3353,7 @@ func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchoolChanges.ProtoReflect.Descriptor instead.
 func (*SchoolChanges) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SchoolChanges) GetSchoolId() string {
@@ -2816,7 +3407,7 @@ type StartSyncRequest struct {
 
 func (x *StartSyncRequest) Reset() {
 	*x = StartSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2828,7 +3419,7 @@ func (x *StartSyncRequest) String() string {
 func (*StartSyncRequest) ProtoMessage() {}
 
 func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2841,7 +3432,7 @@ func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartSyncRequest.ProtoReflect.Descriptor instead.
 func (*StartSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StartSyncRequest) GetDistrict() string {
@@ -2893,7 +3484,7 @@ type ListSyncsRequest struct {
 
 func (x *ListSyncsRequest) Reset() {
 	*x = ListSyncsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3496,7 @@ func (x *ListSyncsRequest) String() string {
 func (*ListSyncsRequest) ProtoMessage() {}
 
 func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3509,7 @@ func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListSyncsRequest) GetDistrict() string {
@@ -2959,7 +3550,7 @@ type ListSyncsResponse struct {
 
 func (x *ListSyncsResponse) Reset() {
 	*x = ListSyncsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +3562,7 @@ func (x *ListSyncsResponse) String() string {
 func (*ListSyncsResponse) ProtoMessage() {}
 
 func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +3575,7 @@ func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListSyncsResponse) GetSyncs() []*Sync {
@@ -3011,7 +3602,7 @@ type GetSyncRequest struct {
 
 func (x *GetSyncRequest) Reset() {
 	*x = GetSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3614,7 @@ func (x *GetSyncRequest) String() string {
 func (*GetSyncRequest) ProtoMessage() {}
 
 func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3627,7 @@ func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSyncRequest.ProtoReflect.Descriptor instead.
 func (*GetSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetSyncRequest) GetDistrict() string {
@@ -3069,7 +3660,7 @@ type ListSyncChangesRequest struct {
 
 func (x *ListSyncChangesRequest) Reset() {
 	*x = ListSyncChangesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3672,7 @@ func (x *ListSyncChangesRequest) String() string {
 func (*ListSyncChangesRequest) ProtoMessage() {}
 
 func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3685,7 @@ func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListSyncChangesRequest) GetDistrict() string {
@@ -3150,7 +3741,7 @@ type ListSyncChangesResponse struct {
 
 func (x *ListSyncChangesResponse) Reset() {
 	*x = ListSyncChangesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3753,7 @@ func (x *ListSyncChangesResponse) String() string {
 func (*ListSyncChangesResponse) ProtoMessage() {}
 
 func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3766,7 @@ func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListSyncChangesResponse) GetChanges() []*SyncChange {
@@ -3211,7 +3802,7 @@ type SyncChange struct {
 
 func (x *SyncChange) Reset() {
 	*x = SyncChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3814,7 @@ func (x *SyncChange) String() string {
 func (*SyncChange) ProtoMessage() {}
 
 func (x *SyncChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3827,7 @@ func (x *SyncChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncChange.ProtoReflect.Descriptor instead.
 func (*SyncChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SyncChange) GetEntity() string {
@@ -3279,7 +3870,7 @@ type SyncFieldChange struct {
 
 func (x *SyncFieldChange) Reset() {
 	*x = SyncFieldChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3291,7 +3882,7 @@ func (x *SyncFieldChange) String() string {
 func (*SyncFieldChange) ProtoMessage() {}
 
 func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3304,7 +3895,7 @@ func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFieldChange.ProtoReflect.Descriptor instead.
 func (*SyncFieldChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SyncFieldChange) GetField() string {
@@ -3341,7 +3932,7 @@ type ListSyncFindingsRequest struct {
 
 func (x *ListSyncFindingsRequest) Reset() {
 	*x = ListSyncFindingsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3353,7 +3944,7 @@ func (x *ListSyncFindingsRequest) String() string {
 func (*ListSyncFindingsRequest) ProtoMessage() {}
 
 func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3366,7 +3957,7 @@ func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListSyncFindingsRequest) GetDistrict() string {
@@ -3408,7 +3999,7 @@ type ListSyncFindingsResponse struct {
 
 func (x *ListSyncFindingsResponse) Reset() {
 	*x = ListSyncFindingsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3420,7 +4011,7 @@ func (x *ListSyncFindingsResponse) String() string {
 func (*ListSyncFindingsResponse) ProtoMessage() {}
 
 func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3433,7 +4024,7 @@ func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListSyncFindingsResponse) GetFindings() []*SyncFinding {
@@ -3477,7 +4068,7 @@ type SyncFinding struct {
 
 func (x *SyncFinding) Reset() {
 	*x = SyncFinding{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3489,7 +4080,7 @@ func (x *SyncFinding) String() string {
 func (*SyncFinding) ProtoMessage() {}
 
 func (x *SyncFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3502,7 +4093,7 @@ func (x *SyncFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFinding.ProtoReflect.Descriptor instead.
 func (*SyncFinding) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SyncFinding) GetLevel() string {
@@ -3570,7 +4161,7 @@ type ApproveSyncRequest struct {
 
 func (x *ApproveSyncRequest) Reset() {
 	*x = ApproveSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3582,7 +4173,7 @@ func (x *ApproveSyncRequest) String() string {
 func (*ApproveSyncRequest) ProtoMessage() {}
 
 func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3595,7 +4186,7 @@ func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveSyncRequest.ProtoReflect.Descriptor instead.
 func (*ApproveSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ApproveSyncRequest) GetDistrict() string {
@@ -3644,7 +4235,7 @@ type RestoreRevisionRequest struct {
 
 func (x *RestoreRevisionRequest) Reset() {
 	*x = RestoreRevisionRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3656,7 +4247,7 @@ func (x *RestoreRevisionRequest) String() string {
 func (*RestoreRevisionRequest) ProtoMessage() {}
 
 func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3669,7 +4260,7 @@ func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRevisionRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRevisionRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RestoreRevisionRequest) GetDistrict() string {
@@ -3714,7 +4305,7 @@ type RestoreRevisionResponse struct {
 
 func (x *RestoreRevisionResponse) Reset() {
 	*x = RestoreRevisionResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3726,7 +4317,7 @@ func (x *RestoreRevisionResponse) String() string {
 func (*RestoreRevisionResponse) ProtoMessage() {}
 
 func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3739,7 +4330,7 @@ func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRevisionResponse.ProtoReflect.Descriptor instead.
 func (*RestoreRevisionResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{52}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RestoreRevisionResponse) GetRevision() int32 {
@@ -3773,7 +4364,7 @@ type DiscardSyncRequest struct {
 
 func (x *DiscardSyncRequest) Reset() {
 	*x = DiscardSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3785,7 +4376,7 @@ func (x *DiscardSyncRequest) String() string {
 func (*DiscardSyncRequest) ProtoMessage() {}
 
 func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3798,7 +4389,7 @@ func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardSyncRequest.ProtoReflect.Descriptor instead.
 func (*DiscardSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{53}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DiscardSyncRequest) GetDistrict() string {
@@ -3825,7 +4416,7 @@ type CancelSyncRequest struct {
 
 func (x *CancelSyncRequest) Reset() {
 	*x = CancelSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3837,7 +4428,7 @@ func (x *CancelSyncRequest) String() string {
 func (*CancelSyncRequest) ProtoMessage() {}
 
 func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3850,7 +4441,7 @@ func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSyncRequest.ProtoReflect.Descriptor instead.
 func (*CancelSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{54}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CancelSyncRequest) GetDistrict() string {
@@ -3936,7 +4527,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x0fDataRequirement\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xb5\x04\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe9\a\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsource_id\x18\x02 \x01(\tR\bsourceId\x12!\n" +
@@ -3953,10 +4544,52 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	" \x03(\v2+.securly.sync.ingest.v1.Source.SecretsEntryB\x03\x80\x01\x01R\asecrets\x12\x1f\n" +
 	"\vsecrets_set\x18\v \x03(\tR\n" +
 	"secretsSet\x120\n" +
-	"\x04drop\x18\x10 \x01(\v2\x1c.securly.sync.ingest.v1.DropR\x04drop\x1a:\n" +
+	"\x04drop\x18\x10 \x01(\v2\x1c.securly.sync.ingest.v1.DropR\x04drop\x12<\n" +
+	"\bschedule\x18\x14 \x01(\v2 .securly.sync.ingest.v1.ScheduleR\bschedule\x12*\n" +
+	"\x11stale_after_hours\x18\x15 \x01(\x05R\x0fstaleAfterHours\x123\n" +
+	"\x05pause\x18\x16 \x01(\v2\x1d.securly.sync.ingest.v1.PauseR\x05pause\x12>\n" +
+	"\rnext_run_time\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\vnextRunTime\x12R\n" +
+	"\x12last_scheduled_run\x18\x18 \x01(\v2$.securly.sync.ingest.v1.ScheduledRunR\x10lastScheduledRun\x12B\n" +
+	"\x0flast_input_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\rlastInputTime\x12;\n" +
+	"\vstale_since\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"staleSince\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf9\x01\n" +
+	"\bSchedule\x12\x14\n" +
+	"\x05times\x18\x01 \x03(\tR\x05times\x12;\n" +
+	"\bweekdays\x18\x02 \x03(\x0e2\x1f.securly.sync.ingest.v1.WeekdayR\bweekdays\x12L\n" +
+	"\x0eblackout_dates\x18\x03 \x03(\v2%.securly.sync.ingest.v1.BlackoutDatesR\rblackoutDates\x12L\n" +
+	"\x0eblackout_hours\x18\x04 \x03(\v2%.securly.sync.ingest.v1.BlackoutHoursR\rblackoutHours\"K\n" +
+	"\rBlackoutDates\x12\x1d\n" +
+	"\n" +
+	"first_date\x18\x01 \x01(\tR\tfirstDate\x12\x1b\n" +
+	"\tlast_date\x18\x02 \x01(\tR\blastDate\"\x86\x01\n" +
+	"\rBlackoutHours\x12;\n" +
+	"\bweekdays\x18\x01 \x03(\x0e2\x1f.securly.sync.ingest.v1.WeekdayR\bweekdays\x12\x1d\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\tR\tstartTime\x12\x19\n" +
+	"\bend_time\x18\x03 \x01(\tR\aendTime\"\xaf\x01\n" +
+	"\x05Pause\x129\n" +
+	"\n" +
+	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1f\n" +
+	"\vby_operator\x18\x04 \x01(\bR\n" +
+	"byOperator\"\x80\x01\n" +
+	"\fScheduledRun\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\tR\x04slot\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04sync\x18\x03 \x01(\tR\x04sync\x12\x18\n" +
+	"\askipped\x18\x04 \x01(\tR\askipped\"\x94\x01\n" +
+	"\x12PauseSourceRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"I\n" +
+	"\x13ResumeSourceRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\"X\n" +
 	"\x04Drop\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x19\n" +
 	"\bhost_key\x18\x02 \x01(\tR\ahostKey\x12!\n" +
@@ -4174,7 +4807,19 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x04sync\x18\x02 \x01(\tR\x04sync\"C\n" +
 	"\x11CancelSyncRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
-	"\x04sync\x18\x02 \x01(\tR\x04sync*\xc5\x01\n" +
+	"\x04sync\x18\x02 \x01(\tR\x04sync*~\n" +
+	"\aWeekday\x12\x17\n" +
+	"\x13WEEKDAY_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06MONDAY\x10\x01\x12\v\n" +
+	"\aTUESDAY\x10\x02\x12\r\n" +
+	"\tWEDNESDAY\x10\x03\x12\f\n" +
+	"\bTHURSDAY\x10\x04\x12\n" +
+	"\n" +
+	"\x06FRIDAY\x10\x05\x12\f\n" +
+	"\bSATURDAY\x10\x06\x12\n" +
+	"\n" +
+	"\x06SUNDAY\x10\a*\xc5\x01\n" +
 	"\tSyncState\x12\x1a\n" +
 	"\x16SYNC_STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -4198,7 +4843,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\rListDistricts\x12,.securly.sync.ingest.v1.ListDistrictsRequest\x1a-.securly.sync.ingest.v1.ListDistrictsResponse\"-\x8a\xb5\x18\x14\b\x02\x12\x0edistricts.read\x18\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/districts\x12\x95\x01\n" +
 	"\vGetDistrict\x12*.securly.sync.ingest.v1.GetDistrictRequest\x1a .securly.sync.ingest.v1.District\"8\x8a\xb5\x18\x14\b\x03\x12\x0edistricts.read\x18\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/districts/{district}\x12\xa4\x01\n" +
 	"\x0eUpdateDistrict\x12-.securly.sync.ingest.v1.UpdateDistrictRequest\x1a .securly.sync.ingest.v1.District\"A\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02$:\bsettings2\x18/v1/districts/{district}\x12\xa8\x01\n" +
-	"\x0eDeleteDistrict\x12-.securly.sync.ingest.v1.DeleteDistrictRequest\x1a..securly.sync.ingest.v1.DeleteDistrictResponse\"7\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/districts/{district}2\xf8\v\n" +
+	"\x0eDeleteDistrict\x12-.securly.sync.ingest.v1.DeleteDistrictRequest\x1a..securly.sync.ingest.v1.DeleteDistrictResponse\"7\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/districts/{district}2\xd5\x0e\n" +
 	"\rSourceService\x12\x9b\x01\n" +
 	"\x0eListConnectors\x12-.securly.sync.ingest.v1.ListConnectorsRequest\x1a..securly.sync.ingest.v1.ListConnectorsResponse\"*\x8a\xb5\x18\x10\b\x02\x12\fsources.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/connectors\x12\xa2\x01\n" +
 	"\fCreateSource\x12+.securly.sync.ingest.v1.CreateSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"E\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02*:\x06source\" /v1/districts/{district}/sources\x12\xa4\x01\n" +
@@ -4208,7 +4853,9 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\fDeleteSource\x12+.securly.sync.ingest.v1.DeleteSourceRequest\x1a,.securly.sync.ingest.v1.DeleteSourceResponse\"F\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02+*)/v1/districts/{district}/sources/{source}\x12\xb3\x01\n" +
 	"\n" +
 	"TestSource\x12).securly.sync.ingest.v1.TestSourceRequest\x1a*.securly.sync.ingest.v1.TestSourceResponse\"N\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x023:\x01*\"./v1/districts/{district}/sources/{source}:test\x12\xd5\x01\n" +
-	"\x11ResetDropPassword\x120.securly.sync.ingest.v1.ResetDropPasswordRequest\x1a1.securly.sync.ingest.v1.ResetDropPasswordResponse\"[\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02@:\x01*\";/v1/districts/{district}/sources/{source}:resetDropPassword\x12l\n" +
+	"\x11ResetDropPassword\x120.securly.sync.ingest.v1.ResetDropPasswordRequest\x1a1.securly.sync.ingest.v1.ResetDropPasswordResponse\"[\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02@:\x01*\";/v1/districts/{district}/sources/{source}:resetDropPassword\x12\xaa\x01\n" +
+	"\vPauseSource\x12*.securly.sync.ingest.v1.PauseSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"O\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x024:\x01*\"//v1/districts/{district}/sources/{source}:pause\x12\xad\x01\n" +
+	"\fResumeSource\x12+.securly.sync.ingest.v1.ResumeSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"P\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x025:\x01*\"0/v1/districts/{district}/sources/{source}:resume\x12l\n" +
 	"\x06Upload\x12%.securly.sync.ingest.v1.UploadRequest\x1a&.securly.sync.ingest.v1.UploadResponse\"\x11\x8a\xb5\x18\r\b\x03\x12\tsyncs.run(\x012\xd7\r\n" +
 	"\vSyncService\x12\x9f\x01\n" +
 	"\tStartSync\x12(.securly.sync.ingest.v1.StartSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"J\x8a\xb5\x18\r\b\x03\x12\tsyncs.run\x82\xd3\xe4\x93\x023:\x01*\"./v1/districts/{district}/sources/{source}:sync\x12\x9c\x01\n" +
@@ -4235,177 +4882,203 @@ func file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_ingest_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_securly_sync_ingest_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
-	(SyncState)(0),                    // 0: securly.sync.ingest.v1.SyncState
-	(*District)(nil),                  // 1: securly.sync.ingest.v1.District
-	(*CreateDistrictRequest)(nil),     // 2: securly.sync.ingest.v1.CreateDistrictRequest
-	(*ListDistrictsRequest)(nil),      // 3: securly.sync.ingest.v1.ListDistrictsRequest
-	(*ListDistrictsResponse)(nil),     // 4: securly.sync.ingest.v1.ListDistrictsResponse
-	(*GetDistrictRequest)(nil),        // 5: securly.sync.ingest.v1.GetDistrictRequest
-	(*UpdateDistrictRequest)(nil),     // 6: securly.sync.ingest.v1.UpdateDistrictRequest
-	(*DeleteDistrictRequest)(nil),     // 7: securly.sync.ingest.v1.DeleteDistrictRequest
-	(*DeleteDistrictResponse)(nil),    // 8: securly.sync.ingest.v1.DeleteDistrictResponse
-	(*ListConnectorsRequest)(nil),     // 9: securly.sync.ingest.v1.ListConnectorsRequest
-	(*ListConnectorsResponse)(nil),    // 10: securly.sync.ingest.v1.ListConnectorsResponse
-	(*Vendor)(nil),                    // 11: securly.sync.ingest.v1.Vendor
-	(*Connector)(nil),                 // 12: securly.sync.ingest.v1.Connector
-	(*SecretField)(nil),               // 13: securly.sync.ingest.v1.SecretField
-	(*DataRequirement)(nil),           // 14: securly.sync.ingest.v1.DataRequirement
-	(*Source)(nil),                    // 15: securly.sync.ingest.v1.Source
-	(*Drop)(nil),                      // 16: securly.sync.ingest.v1.Drop
-	(*ResetDropPasswordRequest)(nil),  // 17: securly.sync.ingest.v1.ResetDropPasswordRequest
-	(*ResetDropPasswordResponse)(nil), // 18: securly.sync.ingest.v1.ResetDropPasswordResponse
-	(*CreateSourceRequest)(nil),       // 19: securly.sync.ingest.v1.CreateSourceRequest
-	(*ListSourcesRequest)(nil),        // 20: securly.sync.ingest.v1.ListSourcesRequest
-	(*ListSourcesResponse)(nil),       // 21: securly.sync.ingest.v1.ListSourcesResponse
-	(*GetSourceRequest)(nil),          // 22: securly.sync.ingest.v1.GetSourceRequest
-	(*UpdateSourceRequest)(nil),       // 23: securly.sync.ingest.v1.UpdateSourceRequest
-	(*DeleteSourceRequest)(nil),       // 24: securly.sync.ingest.v1.DeleteSourceRequest
-	(*DeleteSourceResponse)(nil),      // 25: securly.sync.ingest.v1.DeleteSourceResponse
-	(*TestSourceRequest)(nil),         // 26: securly.sync.ingest.v1.TestSourceRequest
-	(*TestSourceResponse)(nil),        // 27: securly.sync.ingest.v1.TestSourceResponse
-	(*TestMessage)(nil),               // 28: securly.sync.ingest.v1.TestMessage
-	(*UploadRequest)(nil),             // 29: securly.sync.ingest.v1.UploadRequest
-	(*UploadHeader)(nil),              // 30: securly.sync.ingest.v1.UploadHeader
-	(*UploadFile)(nil),                // 31: securly.sync.ingest.v1.UploadFile
-	(*UploadEnd)(nil),                 // 32: securly.sync.ingest.v1.UploadEnd
-	(*UploadResponse)(nil),            // 33: securly.sync.ingest.v1.UploadResponse
-	(*UploadedFile)(nil),              // 34: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                      // 35: securly.sync.ingest.v1.Sync
-	(*SyncStep)(nil),                  // 36: securly.sync.ingest.v1.SyncStep
-	(*EntityCounts)(nil),              // 37: securly.sync.ingest.v1.EntityCounts
-	(*HoldReason)(nil),                // 38: securly.sync.ingest.v1.HoldReason
-	(*SchoolChanges)(nil),             // 39: securly.sync.ingest.v1.SchoolChanges
-	(*StartSyncRequest)(nil),          // 40: securly.sync.ingest.v1.StartSyncRequest
-	(*ListSyncsRequest)(nil),          // 41: securly.sync.ingest.v1.ListSyncsRequest
-	(*ListSyncsResponse)(nil),         // 42: securly.sync.ingest.v1.ListSyncsResponse
-	(*GetSyncRequest)(nil),            // 43: securly.sync.ingest.v1.GetSyncRequest
-	(*ListSyncChangesRequest)(nil),    // 44: securly.sync.ingest.v1.ListSyncChangesRequest
-	(*ListSyncChangesResponse)(nil),   // 45: securly.sync.ingest.v1.ListSyncChangesResponse
-	(*SyncChange)(nil),                // 46: securly.sync.ingest.v1.SyncChange
-	(*SyncFieldChange)(nil),           // 47: securly.sync.ingest.v1.SyncFieldChange
-	(*ListSyncFindingsRequest)(nil),   // 48: securly.sync.ingest.v1.ListSyncFindingsRequest
-	(*ListSyncFindingsResponse)(nil),  // 49: securly.sync.ingest.v1.ListSyncFindingsResponse
-	(*SyncFinding)(nil),               // 50: securly.sync.ingest.v1.SyncFinding
-	(*ApproveSyncRequest)(nil),        // 51: securly.sync.ingest.v1.ApproveSyncRequest
-	(*RestoreRevisionRequest)(nil),    // 52: securly.sync.ingest.v1.RestoreRevisionRequest
-	(*RestoreRevisionResponse)(nil),   // 53: securly.sync.ingest.v1.RestoreRevisionResponse
-	(*DiscardSyncRequest)(nil),        // 54: securly.sync.ingest.v1.DiscardSyncRequest
-	(*CancelSyncRequest)(nil),         // 55: securly.sync.ingest.v1.CancelSyncRequest
-	nil,                               // 56: securly.sync.ingest.v1.Source.SecretsEntry
-	nil,                               // 57: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	nil,                               // 58: securly.sync.ingest.v1.Sync.CountsEntry
-	nil,                               // 59: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	(*timestamppb.Timestamp)(nil),     // 60: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),     // 61: google.protobuf.FieldMask
-	(*structpb.Struct)(nil),           // 62: google.protobuf.Struct
-	(*httpbody.HttpBody)(nil),         // 63: google.api.HttpBody
+	(Weekday)(0),                      // 0: securly.sync.ingest.v1.Weekday
+	(SyncState)(0),                    // 1: securly.sync.ingest.v1.SyncState
+	(*District)(nil),                  // 2: securly.sync.ingest.v1.District
+	(*CreateDistrictRequest)(nil),     // 3: securly.sync.ingest.v1.CreateDistrictRequest
+	(*ListDistrictsRequest)(nil),      // 4: securly.sync.ingest.v1.ListDistrictsRequest
+	(*ListDistrictsResponse)(nil),     // 5: securly.sync.ingest.v1.ListDistrictsResponse
+	(*GetDistrictRequest)(nil),        // 6: securly.sync.ingest.v1.GetDistrictRequest
+	(*UpdateDistrictRequest)(nil),     // 7: securly.sync.ingest.v1.UpdateDistrictRequest
+	(*DeleteDistrictRequest)(nil),     // 8: securly.sync.ingest.v1.DeleteDistrictRequest
+	(*DeleteDistrictResponse)(nil),    // 9: securly.sync.ingest.v1.DeleteDistrictResponse
+	(*ListConnectorsRequest)(nil),     // 10: securly.sync.ingest.v1.ListConnectorsRequest
+	(*ListConnectorsResponse)(nil),    // 11: securly.sync.ingest.v1.ListConnectorsResponse
+	(*Vendor)(nil),                    // 12: securly.sync.ingest.v1.Vendor
+	(*Connector)(nil),                 // 13: securly.sync.ingest.v1.Connector
+	(*SecretField)(nil),               // 14: securly.sync.ingest.v1.SecretField
+	(*DataRequirement)(nil),           // 15: securly.sync.ingest.v1.DataRequirement
+	(*Source)(nil),                    // 16: securly.sync.ingest.v1.Source
+	(*Schedule)(nil),                  // 17: securly.sync.ingest.v1.Schedule
+	(*BlackoutDates)(nil),             // 18: securly.sync.ingest.v1.BlackoutDates
+	(*BlackoutHours)(nil),             // 19: securly.sync.ingest.v1.BlackoutHours
+	(*Pause)(nil),                     // 20: securly.sync.ingest.v1.Pause
+	(*ScheduledRun)(nil),              // 21: securly.sync.ingest.v1.ScheduledRun
+	(*PauseSourceRequest)(nil),        // 22: securly.sync.ingest.v1.PauseSourceRequest
+	(*ResumeSourceRequest)(nil),       // 23: securly.sync.ingest.v1.ResumeSourceRequest
+	(*Drop)(nil),                      // 24: securly.sync.ingest.v1.Drop
+	(*ResetDropPasswordRequest)(nil),  // 25: securly.sync.ingest.v1.ResetDropPasswordRequest
+	(*ResetDropPasswordResponse)(nil), // 26: securly.sync.ingest.v1.ResetDropPasswordResponse
+	(*CreateSourceRequest)(nil),       // 27: securly.sync.ingest.v1.CreateSourceRequest
+	(*ListSourcesRequest)(nil),        // 28: securly.sync.ingest.v1.ListSourcesRequest
+	(*ListSourcesResponse)(nil),       // 29: securly.sync.ingest.v1.ListSourcesResponse
+	(*GetSourceRequest)(nil),          // 30: securly.sync.ingest.v1.GetSourceRequest
+	(*UpdateSourceRequest)(nil),       // 31: securly.sync.ingest.v1.UpdateSourceRequest
+	(*DeleteSourceRequest)(nil),       // 32: securly.sync.ingest.v1.DeleteSourceRequest
+	(*DeleteSourceResponse)(nil),      // 33: securly.sync.ingest.v1.DeleteSourceResponse
+	(*TestSourceRequest)(nil),         // 34: securly.sync.ingest.v1.TestSourceRequest
+	(*TestSourceResponse)(nil),        // 35: securly.sync.ingest.v1.TestSourceResponse
+	(*TestMessage)(nil),               // 36: securly.sync.ingest.v1.TestMessage
+	(*UploadRequest)(nil),             // 37: securly.sync.ingest.v1.UploadRequest
+	(*UploadHeader)(nil),              // 38: securly.sync.ingest.v1.UploadHeader
+	(*UploadFile)(nil),                // 39: securly.sync.ingest.v1.UploadFile
+	(*UploadEnd)(nil),                 // 40: securly.sync.ingest.v1.UploadEnd
+	(*UploadResponse)(nil),            // 41: securly.sync.ingest.v1.UploadResponse
+	(*UploadedFile)(nil),              // 42: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                      // 43: securly.sync.ingest.v1.Sync
+	(*SyncStep)(nil),                  // 44: securly.sync.ingest.v1.SyncStep
+	(*EntityCounts)(nil),              // 45: securly.sync.ingest.v1.EntityCounts
+	(*HoldReason)(nil),                // 46: securly.sync.ingest.v1.HoldReason
+	(*SchoolChanges)(nil),             // 47: securly.sync.ingest.v1.SchoolChanges
+	(*StartSyncRequest)(nil),          // 48: securly.sync.ingest.v1.StartSyncRequest
+	(*ListSyncsRequest)(nil),          // 49: securly.sync.ingest.v1.ListSyncsRequest
+	(*ListSyncsResponse)(nil),         // 50: securly.sync.ingest.v1.ListSyncsResponse
+	(*GetSyncRequest)(nil),            // 51: securly.sync.ingest.v1.GetSyncRequest
+	(*ListSyncChangesRequest)(nil),    // 52: securly.sync.ingest.v1.ListSyncChangesRequest
+	(*ListSyncChangesResponse)(nil),   // 53: securly.sync.ingest.v1.ListSyncChangesResponse
+	(*SyncChange)(nil),                // 54: securly.sync.ingest.v1.SyncChange
+	(*SyncFieldChange)(nil),           // 55: securly.sync.ingest.v1.SyncFieldChange
+	(*ListSyncFindingsRequest)(nil),   // 56: securly.sync.ingest.v1.ListSyncFindingsRequest
+	(*ListSyncFindingsResponse)(nil),  // 57: securly.sync.ingest.v1.ListSyncFindingsResponse
+	(*SyncFinding)(nil),               // 58: securly.sync.ingest.v1.SyncFinding
+	(*ApproveSyncRequest)(nil),        // 59: securly.sync.ingest.v1.ApproveSyncRequest
+	(*RestoreRevisionRequest)(nil),    // 60: securly.sync.ingest.v1.RestoreRevisionRequest
+	(*RestoreRevisionResponse)(nil),   // 61: securly.sync.ingest.v1.RestoreRevisionResponse
+	(*DiscardSyncRequest)(nil),        // 62: securly.sync.ingest.v1.DiscardSyncRequest
+	(*CancelSyncRequest)(nil),         // 63: securly.sync.ingest.v1.CancelSyncRequest
+	nil,                               // 64: securly.sync.ingest.v1.Source.SecretsEntry
+	nil,                               // 65: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	nil,                               // 66: securly.sync.ingest.v1.Sync.CountsEntry
+	nil,                               // 67: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	(*timestamppb.Timestamp)(nil),     // 68: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),     // 69: google.protobuf.FieldMask
+	(*structpb.Struct)(nil),           // 70: google.protobuf.Struct
+	(*httpbody.HttpBody)(nil),         // 71: google.api.HttpBody
 }
 var file_securly_sync_ingest_v1_ingest_proto_depIdxs = []int32{
-	60, // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
-	60, // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
-	1,  // 2: securly.sync.ingest.v1.CreateDistrictRequest.district:type_name -> securly.sync.ingest.v1.District
-	1,  // 3: securly.sync.ingest.v1.ListDistrictsResponse.districts:type_name -> securly.sync.ingest.v1.District
-	1,  // 4: securly.sync.ingest.v1.UpdateDistrictRequest.settings:type_name -> securly.sync.ingest.v1.District
-	61, // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
-	12, // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
-	11, // 7: securly.sync.ingest.v1.ListConnectorsResponse.vendors:type_name -> securly.sync.ingest.v1.Vendor
-	62, // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
-	62, // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
-	14, // 10: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
-	14, // 11: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
-	13, // 12: securly.sync.ingest.v1.Connector.secrets:type_name -> securly.sync.ingest.v1.SecretField
-	62, // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
-	60, // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
-	60, // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
-	56, // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
-	16, // 17: securly.sync.ingest.v1.Source.drop:type_name -> securly.sync.ingest.v1.Drop
-	16, // 18: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
-	15, // 19: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
-	15, // 20: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
-	15, // 21: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
-	61, // 22: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	14, // 23: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
-	14, // 24: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
-	57, // 25: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	28, // 26: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
-	62, // 27: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
-	30, // 28: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
-	31, // 29: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
-	32, // 30: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
-	34, // 31: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	0,  // 32: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
-	60, // 33: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
-	60, // 34: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
-	36, // 35: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
-	58, // 36: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
-	38, // 37: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
-	39, // 38: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
-	0,  // 39: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
-	60, // 40: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
-	60, // 41: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
-	35, // 42: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
-	46, // 43: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
-	47, // 44: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
-	50, // 45: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
-	59, // 46: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	37, // 47: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	37, // 48: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	2,  // 49: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
-	3,  // 50: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
-	5,  // 51: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
-	6,  // 52: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
-	7,  // 53: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
-	9,  // 54: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
-	19, // 55: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
-	20, // 56: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
-	22, // 57: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
-	23, // 58: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
-	24, // 59: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
-	26, // 60: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
-	17, // 61: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
-	29, // 62: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
-	40, // 63: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
-	41, // 64: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
-	43, // 65: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
-	44, // 66: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	44, // 67: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	48, // 68: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
-	51, // 69: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
-	52, // 70: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
-	54, // 71: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
-	55, // 72: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
-	1,  // 73: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
-	4,  // 74: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
-	1,  // 75: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
-	1,  // 76: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
-	8,  // 77: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
-	10, // 78: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
-	15, // 79: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
-	21, // 80: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
-	15, // 81: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
-	15, // 82: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
-	25, // 83: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
-	27, // 84: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
-	18, // 85: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
-	33, // 86: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
-	35, // 87: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
-	42, // 88: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
-	35, // 89: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
-	45, // 90: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
-	63, // 91: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
-	49, // 92: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
-	35, // 93: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
-	53, // 94: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
-	35, // 95: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
-	35, // 96: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
-	73, // [73:97] is the sub-list for method output_type
-	49, // [49:73] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	68, // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
+	68, // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
+	2,  // 2: securly.sync.ingest.v1.CreateDistrictRequest.district:type_name -> securly.sync.ingest.v1.District
+	2,  // 3: securly.sync.ingest.v1.ListDistrictsResponse.districts:type_name -> securly.sync.ingest.v1.District
+	2,  // 4: securly.sync.ingest.v1.UpdateDistrictRequest.settings:type_name -> securly.sync.ingest.v1.District
+	69, // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
+	13, // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
+	12, // 7: securly.sync.ingest.v1.ListConnectorsResponse.vendors:type_name -> securly.sync.ingest.v1.Vendor
+	70, // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
+	70, // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
+	15, // 10: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	15, // 11: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	14, // 12: securly.sync.ingest.v1.Connector.secrets:type_name -> securly.sync.ingest.v1.SecretField
+	70, // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
+	68, // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
+	68, // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
+	64, // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
+	24, // 17: securly.sync.ingest.v1.Source.drop:type_name -> securly.sync.ingest.v1.Drop
+	17, // 18: securly.sync.ingest.v1.Source.schedule:type_name -> securly.sync.ingest.v1.Schedule
+	20, // 19: securly.sync.ingest.v1.Source.pause:type_name -> securly.sync.ingest.v1.Pause
+	68, // 20: securly.sync.ingest.v1.Source.next_run_time:type_name -> google.protobuf.Timestamp
+	21, // 21: securly.sync.ingest.v1.Source.last_scheduled_run:type_name -> securly.sync.ingest.v1.ScheduledRun
+	68, // 22: securly.sync.ingest.v1.Source.last_input_time:type_name -> google.protobuf.Timestamp
+	68, // 23: securly.sync.ingest.v1.Source.stale_since:type_name -> google.protobuf.Timestamp
+	0,  // 24: securly.sync.ingest.v1.Schedule.weekdays:type_name -> securly.sync.ingest.v1.Weekday
+	18, // 25: securly.sync.ingest.v1.Schedule.blackout_dates:type_name -> securly.sync.ingest.v1.BlackoutDates
+	19, // 26: securly.sync.ingest.v1.Schedule.blackout_hours:type_name -> securly.sync.ingest.v1.BlackoutHours
+	0,  // 27: securly.sync.ingest.v1.BlackoutHours.weekdays:type_name -> securly.sync.ingest.v1.Weekday
+	68, // 28: securly.sync.ingest.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
+	68, // 29: securly.sync.ingest.v1.Pause.until:type_name -> google.protobuf.Timestamp
+	68, // 30: securly.sync.ingest.v1.ScheduledRun.time:type_name -> google.protobuf.Timestamp
+	68, // 31: securly.sync.ingest.v1.PauseSourceRequest.until:type_name -> google.protobuf.Timestamp
+	24, // 32: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
+	16, // 33: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
+	16, // 34: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
+	16, // 35: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
+	69, // 36: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	15, // 37: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	15, // 38: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	65, // 39: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	36, // 40: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
+	70, // 41: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
+	38, // 42: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
+	39, // 43: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
+	40, // 44: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
+	42, // 45: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	1,  // 46: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
+	68, // 47: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
+	68, // 48: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
+	44, // 49: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
+	66, // 50: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
+	46, // 51: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
+	47, // 52: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
+	1,  // 53: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
+	68, // 54: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
+	68, // 55: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
+	43, // 56: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
+	54, // 57: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
+	55, // 58: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
+	58, // 59: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
+	67, // 60: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	45, // 61: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	45, // 62: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	3,  // 63: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
+	4,  // 64: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
+	6,  // 65: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
+	7,  // 66: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
+	8,  // 67: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
+	10, // 68: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
+	27, // 69: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
+	28, // 70: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
+	30, // 71: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
+	31, // 72: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
+	32, // 73: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
+	34, // 74: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
+	25, // 75: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
+	22, // 76: securly.sync.ingest.v1.SourceService.PauseSource:input_type -> securly.sync.ingest.v1.PauseSourceRequest
+	23, // 77: securly.sync.ingest.v1.SourceService.ResumeSource:input_type -> securly.sync.ingest.v1.ResumeSourceRequest
+	37, // 78: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
+	48, // 79: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
+	49, // 80: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
+	51, // 81: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
+	52, // 82: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	52, // 83: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	56, // 84: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
+	59, // 85: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
+	60, // 86: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
+	62, // 87: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
+	63, // 88: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
+	2,  // 89: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
+	5,  // 90: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
+	2,  // 91: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
+	2,  // 92: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
+	9,  // 93: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
+	11, // 94: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
+	16, // 95: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
+	29, // 96: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
+	16, // 97: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
+	16, // 98: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
+	33, // 99: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
+	35, // 100: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
+	26, // 101: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
+	16, // 102: securly.sync.ingest.v1.SourceService.PauseSource:output_type -> securly.sync.ingest.v1.Source
+	16, // 103: securly.sync.ingest.v1.SourceService.ResumeSource:output_type -> securly.sync.ingest.v1.Source
+	41, // 104: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
+	43, // 105: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
+	50, // 106: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
+	43, // 107: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
+	53, // 108: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
+	71, // 109: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
+	57, // 110: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
+	43, // 111: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
+	61, // 112: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
+	43, // 113: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
+	43, // 114: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
+	89, // [89:115] is the sub-list for method output_type
+	63, // [63:89] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_ingest_proto_init() }
@@ -4414,7 +5087,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 		return
 	}
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[0].OneofWrappers = []any{}
-	file_securly_sync_ingest_v1_ingest_proto_msgTypes[28].OneofWrappers = []any{
+	file_securly_sync_ingest_v1_ingest_proto_msgTypes[35].OneofWrappers = []any{
 		(*UploadRequest_Header)(nil),
 		(*UploadRequest_File)(nil),
 		(*UploadRequest_Chunk)(nil),
@@ -4425,8 +5098,8 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_ingest_proto_rawDesc), len(file_securly_sync_ingest_v1_ingest_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   59,
+			NumEnums:      2,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

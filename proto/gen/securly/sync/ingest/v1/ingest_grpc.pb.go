@@ -292,6 +292,8 @@ const (
 	SourceService_DeleteSource_FullMethodName      = "/securly.sync.ingest.v1.SourceService/DeleteSource"
 	SourceService_TestSource_FullMethodName        = "/securly.sync.ingest.v1.SourceService/TestSource"
 	SourceService_ResetDropPassword_FullMethodName = "/securly.sync.ingest.v1.SourceService/ResetDropPassword"
+	SourceService_PauseSource_FullMethodName       = "/securly.sync.ingest.v1.SourceService/PauseSource"
+	SourceService_ResumeSource_FullMethodName      = "/securly.sync.ingest.v1.SourceService/ResumeSource"
 	SourceService_Upload_FullMethodName            = "/securly.sync.ingest.v1.SourceService/Upload"
 )
 
@@ -314,6 +316,11 @@ type SourceServiceClient interface {
 	// Gives a source whose files are dropped a new password, and ends the sessions
 	// that were begun with the one before.
 	ResetDropPassword(ctx context.Context, in *ResetDropPasswordRequest, opts ...grpc.CallOption) (*ResetDropPasswordResponse, error)
+	// Stops syncs of a source from starting, by schedule and by hand, until it is
+	// resumed. Those that have started go on. A pause that is there is replaced.
+	PauseSource(ctx context.Context, in *PauseSourceRequest, opts ...grpc.CallOption) (*Source, error)
+	// Ends a pause. What the schedule has skipped meanwhile is not made up for.
+	ResumeSource(ctx context.Context, in *ResumeSourceRequest, opts ...grpc.CallOption) (*Source, error)
 	// Keeps a package for a later sync. Over HTTP as multipart/form-data under
 	// /v1/districts/{district}/sources/{source}:upload.
 	Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error)
@@ -407,6 +414,26 @@ func (c *sourceServiceClient) ResetDropPassword(ctx context.Context, in *ResetDr
 	return out, nil
 }
 
+func (c *sourceServiceClient) PauseSource(ctx context.Context, in *PauseSourceRequest, opts ...grpc.CallOption) (*Source, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Source)
+	err := c.cc.Invoke(ctx, SourceService_PauseSource_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sourceServiceClient) ResumeSource(ctx context.Context, in *ResumeSourceRequest, opts ...grpc.CallOption) (*Source, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Source)
+	err := c.cc.Invoke(ctx, SourceService_ResumeSource_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *sourceServiceClient) Upload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadRequest, UploadResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &SourceService_ServiceDesc.Streams[0], SourceService_Upload_FullMethodName, cOpts...)
@@ -439,6 +466,11 @@ type SourceServiceServer interface {
 	// Gives a source whose files are dropped a new password, and ends the sessions
 	// that were begun with the one before.
 	ResetDropPassword(context.Context, *ResetDropPasswordRequest) (*ResetDropPasswordResponse, error)
+	// Stops syncs of a source from starting, by schedule and by hand, until it is
+	// resumed. Those that have started go on. A pause that is there is replaced.
+	PauseSource(context.Context, *PauseSourceRequest) (*Source, error)
+	// Ends a pause. What the schedule has skipped meanwhile is not made up for.
+	ResumeSource(context.Context, *ResumeSourceRequest) (*Source, error)
 	// Keeps a package for a later sync. Over HTTP as multipart/form-data under
 	// /v1/districts/{district}/sources/{source}:upload.
 	Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error
@@ -475,6 +507,12 @@ func (UnimplementedSourceServiceServer) TestSource(context.Context, *TestSourceR
 }
 func (UnimplementedSourceServiceServer) ResetDropPassword(context.Context, *ResetDropPasswordRequest) (*ResetDropPasswordResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResetDropPassword not implemented")
+}
+func (UnimplementedSourceServiceServer) PauseSource(context.Context, *PauseSourceRequest) (*Source, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseSource not implemented")
+}
+func (UnimplementedSourceServiceServer) ResumeSource(context.Context, *ResumeSourceRequest) (*Source, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeSource not implemented")
 }
 func (UnimplementedSourceServiceServer) Upload(grpc.ClientStreamingServer[UploadRequest, UploadResponse]) error {
 	return status.Error(codes.Unimplemented, "method Upload not implemented")
@@ -644,6 +682,42 @@ func _SourceService_ResetDropPassword_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SourceService_PauseSource_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseSourceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SourceServiceServer).PauseSource(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SourceService_PauseSource_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SourceServiceServer).PauseSource(ctx, req.(*PauseSourceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SourceService_ResumeSource_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeSourceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SourceServiceServer).ResumeSource(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SourceService_ResumeSource_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SourceServiceServer).ResumeSource(ctx, req.(*ResumeSourceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SourceService_Upload_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(SourceServiceServer).Upload(&grpc.GenericServerStream[UploadRequest, UploadResponse]{ServerStream: stream})
 }
@@ -689,6 +763,14 @@ var SourceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResetDropPassword",
 			Handler:    _SourceService_ResetDropPassword_Handler,
+		},
+		{
+			MethodName: "PauseSource",
+			Handler:    _SourceService_PauseSource_Handler,
+		},
+		{
+			MethodName: "ResumeSource",
+			Handler:    _SourceService_ResumeSource_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -86,7 +86,10 @@ type SourceDocument struct {
 	DryRun  string         `protobuf:"bytes,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	Secrets *SealedSecrets `protobuf:"bytes,4,opt,name=secrets,proto3" json:"secrets,omitempty"`
 	// The bcrypt hash of the password with which files are dropped.
-	DropPassword  []byte `protobuf:"bytes,8,opt,name=drop_password,json=dropPassword,proto3" json:"drop_password,omitempty"`
+	DropPassword []byte `protobuf:"bytes,8,opt,name=drop_password,json=dropPassword,proto3" json:"drop_password,omitempty"`
+	// What the schedule had before is not made up for, and input is not missed:
+	// when the source was made, its schedule changed or it was resumed.
+	ScheduledFrom *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=scheduled_from,json=scheduledFrom,proto3" json:"scheduled_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -156,6 +159,85 @@ func (x *SourceDocument) GetDropPassword() []byte {
 	return nil
 }
 
+func (x *SourceDocument) GetScheduledFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ScheduledFrom
+	}
+	return nil
+}
+
+// SlotDocument is one time of a source's schedule. Its id is made of the source
+// and the time by the district's clocks, so that claiming it is a unique insert.
+type SlotDocument struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Source   string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// With the sync that is to be started, unless it is skipped.
+	Run *ScheduledRun `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	// All was done for it.
+	Done          bool `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlotDocument) Reset() {
+	*x = SlotDocument{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlotDocument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlotDocument) ProtoMessage() {}
+
+func (x *SlotDocument) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlotDocument.ProtoReflect.Descriptor instead.
+func (*SlotDocument) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SlotDocument) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *SlotDocument) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SlotDocument) GetRun() *ScheduledRun {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *SlotDocument) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 // SealedSecrets are the secrets of a source: a SecretValues message encrypted
 // with a key of its own, and that key encrypted with the hub's.
 type SealedSecrets struct {
@@ -170,7 +252,7 @@ type SealedSecrets struct {
 
 func (x *SealedSecrets) Reset() {
 	*x = SealedSecrets{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[2]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -182,7 +264,7 @@ func (x *SealedSecrets) String() string {
 func (*SealedSecrets) ProtoMessage() {}
 
 func (x *SealedSecrets) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[2]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -195,7 +277,7 @@ func (x *SealedSecrets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedSecrets.ProtoReflect.Descriptor instead.
 func (*SealedSecrets) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SealedSecrets) GetKey() []byte {
@@ -231,7 +313,7 @@ type SecretValues struct {
 
 func (x *SecretValues) Reset() {
 	*x = SecretValues{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +325,7 @@ func (x *SecretValues) String() string {
 func (*SecretValues) ProtoMessage() {}
 
 func (x *SecretValues) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +338,7 @@ func (x *SecretValues) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretValues.ProtoReflect.Descriptor instead.
 func (*SecretValues) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SecretValues) GetOwner() string {
@@ -294,7 +376,7 @@ type LayerDocument struct {
 
 func (x *LayerDocument) Reset() {
 	*x = LayerDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +388,7 @@ func (x *LayerDocument) String() string {
 func (*LayerDocument) ProtoMessage() {}
 
 func (x *LayerDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +401,7 @@ func (x *LayerDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerDocument.ProtoReflect.Descriptor instead.
 func (*LayerDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LayerDocument) GetDistrict() string {
@@ -392,7 +474,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +486,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +499,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Candidate) GetLayers() string {
@@ -472,7 +554,7 @@ type LayerFile struct {
 
 func (x *LayerFile) Reset() {
 	*x = LayerFile{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +566,7 @@ func (x *LayerFile) String() string {
 func (*LayerFile) ProtoMessage() {}
 
 func (x *LayerFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +579,7 @@ func (x *LayerFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerFile.ProtoReflect.Descriptor instead.
 func (*LayerFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LayerFile) GetKey() string {
@@ -556,7 +638,7 @@ type UploadDocument struct {
 
 func (x *UploadDocument) Reset() {
 	*x = UploadDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +650,7 @@ func (x *UploadDocument) String() string {
 func (*UploadDocument) ProtoMessage() {}
 
 func (x *UploadDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +663,7 @@ func (x *UploadDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadDocument.ProtoReflect.Descriptor instead.
 func (*UploadDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UploadDocument) GetDistrict() string {
@@ -681,14 +763,16 @@ type SyncDocument struct {
 	// The last_undo of the plan.
 	Undo int32 `protobuf:"varint,20,opt,name=undo,proto3" json:"undo,omitempty"`
 	// What a person has chosen of the plan; absent for all of it.
-	Selection     *Selection `protobuf:"bytes,21,opt,name=selection,proto3" json:"selection,omitempty"`
+	Selection *Selection `protobuf:"bytes,21,opt,name=selection,proto3" json:"selection,omitempty"`
+	// The package was delivered anew, with what it had before.
+	Redelivered   bool `protobuf:"varint,30,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncDocument) Reset() {
 	*x = SyncDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +784,7 @@ func (x *SyncDocument) String() string {
 func (*SyncDocument) ProtoMessage() {}
 
 func (x *SyncDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +797,7 @@ func (x *SyncDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDocument.ProtoReflect.Descriptor instead.
 func (*SyncDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SyncDocument) GetDistrict() string {
@@ -842,6 +926,13 @@ func (x *SyncDocument) GetSelection() *Selection {
 	return nil
 }
 
+func (x *SyncDocument) GetRedelivered() bool {
+	if x != nil {
+		return x.Redelivered
+	}
+	return false
+}
+
 // Selection is the part of a plan that is approved.
 type Selection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -855,7 +946,7 @@ type Selection struct {
 
 func (x *Selection) Reset() {
 	*x = Selection{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +958,7 @@ func (x *Selection) String() string {
 func (*Selection) ProtoMessage() {}
 
 func (x *Selection) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +971,7 @@ func (x *Selection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selection.ProtoReflect.Descriptor instead.
 func (*Selection) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Selection) GetPlan() string {
@@ -916,7 +1007,7 @@ type RetentionDocument struct {
 
 func (x *RetentionDocument) Reset() {
 	*x = RetentionDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1019,7 @@ func (x *RetentionDocument) String() string {
 func (*RetentionDocument) ProtoMessage() {}
 
 func (x *RetentionDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1032,7 @@ func (x *RetentionDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionDocument.ProtoReflect.Descriptor instead.
 func (*RetentionDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RetentionDocument) GetDistrict() string {
@@ -971,7 +1062,7 @@ type OpenSyncDocument struct {
 
 func (x *OpenSyncDocument) Reset() {
 	*x = OpenSyncDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1074,7 @@ func (x *OpenSyncDocument) String() string {
 func (*OpenSyncDocument) ProtoMessage() {}
 
 func (x *OpenSyncDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1087,7 @@ func (x *OpenSyncDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSyncDocument.ProtoReflect.Descriptor instead.
 func (*OpenSyncDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OpenSyncDocument) GetDistrict() string {
@@ -1041,7 +1132,7 @@ type LeaseDocument struct {
 
 func (x *LeaseDocument) Reset() {
 	*x = LeaseDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1144,7 @@ func (x *LeaseDocument) String() string {
 func (*LeaseDocument) ProtoMessage() {}
 
 func (x *LeaseDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1157,7 @@ func (x *LeaseDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseDocument.ProtoReflect.Descriptor instead.
 func (*LeaseDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LeaseDocument) GetLease() string {
@@ -1112,7 +1203,7 @@ type DropDocument struct {
 
 func (x *DropDocument) Reset() {
 	*x = DropDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1215,7 @@ func (x *DropDocument) String() string {
 func (*DropDocument) ProtoMessage() {}
 
 func (x *DropDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1228,7 @@ func (x *DropDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropDocument.ProtoReflect.Descriptor instead.
 func (*DropDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DropDocument) GetDistrict() string {
@@ -1189,7 +1280,7 @@ type DroppedFile struct {
 
 func (x *DroppedFile) Reset() {
 	*x = DroppedFile{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1292,7 @@ func (x *DroppedFile) String() string {
 func (*DroppedFile) ProtoMessage() {}
 
 func (x *DroppedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1305,7 @@ func (x *DroppedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DroppedFile.ProtoReflect.Descriptor instead.
 func (*DroppedFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DroppedFile) GetName() string {
@@ -1252,13 +1343,19 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\"securly/sync/ingest/v1/state.proto\x12\x16securly.sync.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#securly/sync/ingest/v1/ingest.proto\"l\n" +
 	"\x10DistrictDocument\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1a\n" +
-	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\xe3\x01\n" +
+	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\xa6\x02\n" +
 	"\x0eSourceDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x126\n" +
 	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\tR\x06dryRun\x12?\n" +
 	"\asecrets\x18\x04 \x01(\v2%.securly.sync.ingest.v1.SealedSecretsR\asecrets\x12#\n" +
-	"\rdrop_password\x18\b \x01(\fR\fdropPassword\"O\n" +
+	"\rdrop_password\x18\b \x01(\fR\fdropPassword\x12A\n" +
+	"\x0escheduled_from\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\rscheduledFrom\"\x8e\x01\n" +
+	"\fSlotDocument\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x126\n" +
+	"\x03run\x18\x03 \x01(\v2$.securly.sync.ingest.v1.ScheduledRunR\x03run\x12\x12\n" +
+	"\x04done\x18\x04 \x01(\bR\x04done\"O\n" +
 	"\rSealedSecrets\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
 	"\x06values\x18\x02 \x01(\fR\x06values\x12\x14\n" +
@@ -1312,7 +1409,7 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x12\n" +
 	"\x04mark\x18\b \x01(\tR\x04mark\x12\x16\n" +
-	"\x06digest\x18\t \x01(\fR\x06digest\"\xb4\x06\n" +
+	"\x06digest\x18\t \x01(\fR\x06digest\"\xd6\x06\n" +
 	"\fSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x120\n" +
 	"\x04sync\x18\x02 \x01(\v2\x1c.securly.sync.ingest.v1.SyncR\x04sync\x12\x1d\n" +
@@ -1334,7 +1431,8 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"pull_after\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tpullAfter\x12\x12\n" +
 	"\x04undo\x18\x14 \x01(\x05R\x04undo\x12?\n" +
-	"\tselection\x18\x15 \x01(\v2!.securly.sync.ingest.v1.SelectionR\tselection\x1a[\n" +
+	"\tselection\x18\x15 \x01(\v2!.securly.sync.ingest.v1.SelectionR\tselection\x12 \n" +
+	"\vredelivered\x18\x1e \x01(\bR\vredelivered\x1a[\n" +
 	"\n" +
 	"LayerEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
@@ -1383,66 +1481,70 @@ func file_securly_sync_ingest_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*DistrictDocument)(nil),      // 0: securly.sync.ingest.v1.DistrictDocument
 	(*SourceDocument)(nil),        // 1: securly.sync.ingest.v1.SourceDocument
-	(*SealedSecrets)(nil),         // 2: securly.sync.ingest.v1.SealedSecrets
-	(*SecretValues)(nil),          // 3: securly.sync.ingest.v1.SecretValues
-	(*LayerDocument)(nil),         // 4: securly.sync.ingest.v1.LayerDocument
-	(*Candidate)(nil),             // 5: securly.sync.ingest.v1.Candidate
-	(*LayerFile)(nil),             // 6: securly.sync.ingest.v1.LayerFile
-	(*UploadDocument)(nil),        // 7: securly.sync.ingest.v1.UploadDocument
-	(*SyncDocument)(nil),          // 8: securly.sync.ingest.v1.SyncDocument
-	(*Selection)(nil),             // 9: securly.sync.ingest.v1.Selection
-	(*RetentionDocument)(nil),     // 10: securly.sync.ingest.v1.RetentionDocument
-	(*OpenSyncDocument)(nil),      // 11: securly.sync.ingest.v1.OpenSyncDocument
-	(*LeaseDocument)(nil),         // 12: securly.sync.ingest.v1.LeaseDocument
-	(*DropDocument)(nil),          // 13: securly.sync.ingest.v1.DropDocument
-	(*DroppedFile)(nil),           // 14: securly.sync.ingest.v1.DroppedFile
-	nil,                           // 15: securly.sync.ingest.v1.SecretValues.ValuesEntry
-	nil,                           // 16: securly.sync.ingest.v1.LayerDocument.FilesEntry
-	nil,                           // 17: securly.sync.ingest.v1.Candidate.RecordsEntry
-	nil,                           // 18: securly.sync.ingest.v1.Candidate.SyncsEntry
-	nil,                           // 19: securly.sync.ingest.v1.SyncDocument.LayerEntry
-	(*District)(nil),              // 20: securly.sync.ingest.v1.District
-	(*Source)(nil),                // 21: securly.sync.ingest.v1.Source
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*UploadedFile)(nil),          // 23: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                  // 24: securly.sync.ingest.v1.Sync
-	(SyncState)(0),                // 25: securly.sync.ingest.v1.SyncState
+	(*SlotDocument)(nil),          // 2: securly.sync.ingest.v1.SlotDocument
+	(*SealedSecrets)(nil),         // 3: securly.sync.ingest.v1.SealedSecrets
+	(*SecretValues)(nil),          // 4: securly.sync.ingest.v1.SecretValues
+	(*LayerDocument)(nil),         // 5: securly.sync.ingest.v1.LayerDocument
+	(*Candidate)(nil),             // 6: securly.sync.ingest.v1.Candidate
+	(*LayerFile)(nil),             // 7: securly.sync.ingest.v1.LayerFile
+	(*UploadDocument)(nil),        // 8: securly.sync.ingest.v1.UploadDocument
+	(*SyncDocument)(nil),          // 9: securly.sync.ingest.v1.SyncDocument
+	(*Selection)(nil),             // 10: securly.sync.ingest.v1.Selection
+	(*RetentionDocument)(nil),     // 11: securly.sync.ingest.v1.RetentionDocument
+	(*OpenSyncDocument)(nil),      // 12: securly.sync.ingest.v1.OpenSyncDocument
+	(*LeaseDocument)(nil),         // 13: securly.sync.ingest.v1.LeaseDocument
+	(*DropDocument)(nil),          // 14: securly.sync.ingest.v1.DropDocument
+	(*DroppedFile)(nil),           // 15: securly.sync.ingest.v1.DroppedFile
+	nil,                           // 16: securly.sync.ingest.v1.SecretValues.ValuesEntry
+	nil,                           // 17: securly.sync.ingest.v1.LayerDocument.FilesEntry
+	nil,                           // 18: securly.sync.ingest.v1.Candidate.RecordsEntry
+	nil,                           // 19: securly.sync.ingest.v1.Candidate.SyncsEntry
+	nil,                           // 20: securly.sync.ingest.v1.SyncDocument.LayerEntry
+	(*District)(nil),              // 21: securly.sync.ingest.v1.District
+	(*Source)(nil),                // 22: securly.sync.ingest.v1.Source
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*ScheduledRun)(nil),          // 24: securly.sync.ingest.v1.ScheduledRun
+	(*UploadedFile)(nil),          // 25: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                  // 26: securly.sync.ingest.v1.Sync
+	(SyncState)(0),                // 27: securly.sync.ingest.v1.SyncState
 }
 var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
-	20, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
-	21, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
-	2,  // 2: securly.sync.ingest.v1.SourceDocument.secrets:type_name -> securly.sync.ingest.v1.SealedSecrets
-	15, // 3: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
-	16, // 4: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
-	22, // 5: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
-	5,  // 6: securly.sync.ingest.v1.LayerDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	17, // 7: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
-	22, // 8: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
-	18, // 9: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
-	23, // 10: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	22, // 11: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
-	24, // 12: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
-	19, // 13: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
-	25, // 14: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
-	5,  // 15: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	22, // 16: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
-	9,  // 17: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
-	22, // 18: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
-	22, // 19: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
-	22, // 20: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
-	14, // 21: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
-	22, // 22: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
-	6,  // 23: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	6,  // 24: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	21, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
+	22, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
+	3,  // 2: securly.sync.ingest.v1.SourceDocument.secrets:type_name -> securly.sync.ingest.v1.SealedSecrets
+	23, // 3: securly.sync.ingest.v1.SourceDocument.scheduled_from:type_name -> google.protobuf.Timestamp
+	24, // 4: securly.sync.ingest.v1.SlotDocument.run:type_name -> securly.sync.ingest.v1.ScheduledRun
+	16, // 5: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
+	17, // 6: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
+	23, // 7: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
+	6,  // 8: securly.sync.ingest.v1.LayerDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	18, // 9: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
+	23, // 10: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
+	19, // 11: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
+	25, // 12: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	23, // 13: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
+	26, // 14: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
+	20, // 15: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
+	27, // 16: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
+	6,  // 17: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	23, // 18: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
+	10, // 19: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
+	23, // 20: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
+	23, // 21: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
+	23, // 22: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
+	15, // 23: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
+	23, // 24: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
+	7,  // 25: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	7,  // 26: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_state_proto_init() }
@@ -1457,7 +1559,7 @@ func file_securly_sync_ingest_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_state_proto_rawDesc), len(file_securly_sync_ingest_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
