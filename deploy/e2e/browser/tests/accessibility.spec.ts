@@ -85,6 +85,7 @@ const screens: Screen[] = [
 
 for (const screen of screens) {
   test(`${screen.name} is accessible and fits`, async ({ page, hub }) => {
+    test.slow();
     await screen.open(page, hub);
     await expectSound(page, screen.name);
   });

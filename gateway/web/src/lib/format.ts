@@ -40,6 +40,13 @@ export function formatDateTime(time: string | undefined, timeZone: string): stri
   }
 }
 
+/** A day without a time, "2026-09-30", which is the same day everywhere. */
+export function formatDate(day: string | undefined): string {
+  const date = new Date(`${day ?? ''}T00:00:00Z`);
+  if (Number.isNaN(date.getTime())) return day ?? '';
+  return new Intl.DateTimeFormat('en-US', { dateStyle: 'medium', timeZone: 'UTC' }).format(date);
+}
+
 /**
  * A message of the hub as a sentence of its own. One that begins with a name, a file's for example,
  * keeps its beginning.

@@ -9,6 +9,7 @@ import { ErrorState, LoadingLines } from '../../components/States';
 import { TableScroll } from '../../components/TableScroll';
 import { modeOf, modes, withMode } from '../../lib/checks';
 import { useDistrict } from '../../lib/district';
+import { formatDate } from '../../lib/format';
 import { screens } from '../../lib/urls';
 import { Exceptions } from './Exceptions';
 
@@ -166,7 +167,7 @@ function Windows({ windows, onChange }: WindowsProps) {
           {windows.map((window, index) => (
             <li key={index}>
               <span>
-                {window.startDate} to {window.endDate}
+                {formatDate(window.startDate)} to {formatDate(window.endDate)}
               </span>
               <Button
                 variant="default"
