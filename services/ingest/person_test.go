@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -298,4 +299,42 @@ func TestErasingAPersonWaitsForASync(t *testing.T) {
 	h.completed(h.wait(id))
 	require.Empty(t, h.user("u1").GetGivenName())
 	require.Empty(t, h.holding("", "Mueller", "Müller", "Zoé"))
+}
+
+// Whoever waits for one source keeps nobody from the others, and whoever erases
+// has all of them until the end.
+func TestErasingAPersonHoldsAllOrNothing(t *testing.T) {
+	h := newHub(t)
+	h.newSource("other", nil)
+	h.completed(h.sync("sis", sound()))
+	others := &state.Leases{Store: state.New(h.docs), Holder: "other", Life: time.Hour, Now: time.Now}
+	pulling, err := others.Acquire(t.Context(), state.SourceLease("d", "other"))
+	require.NoError(t, err)
+	var held []error
+	h.roster.Fail = func(method string) error {
+		if method == "ErasePersonRecords done" {
+			for _, lease := range []string{state.SourceLease("d", "other"), state.SourceLease("d", "sis"), state.CommitLease("d")} {
+				_, err := others.Acquire(context.WithoutCancel(t.Context()), lease)
+				held = append(held, err)
+			}
+		}
+		return nil
+	}
+	erased := make(chan error, 1)
+	go func() {
+		_, err := h.erase("u1")
+		erased <- err
+	}()
+	require.Eventually(t, func() bool {
+		_, err := state.New(h.docs).Erasures.Get(t.Context(), "d/u1")
+		return err == nil
+	}, testkit.Wait, time.Millisecond)
+	h.completed(h.sync("sis", altered("users.csv", "Tom,Tree", "Tom,Forest")))
+	require.NoError(t, pulling.Release(t.Context()))
+	require.NoError(t, <-erased)
+	require.Len(t, held, 3)
+	for _, err := range held {
+		require.ErrorIs(t, err, state.ErrBusy)
+	}
+	require.Empty(t, h.holding("", "Müller", "Zoé"))
 }

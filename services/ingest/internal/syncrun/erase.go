@@ -53,24 +53,34 @@ func (r *Runner) ErasePerson(ctx context.Context, district, user string) (*inges
 	if err != nil {
 		return nil, err
 	}
-	done, err := r.erasePerson(ctx, district, user)
+	done, err := r.erasePerson(ctx, district, user, r.cfg.Patience)
 	if errors.Is(err, state.ErrBusy) {
 		return nil, errErasureWaits.Because(err)
 	}
 	return done, err
 }
 
-// Erasures goes on with what was broken off, until ctx ends.
+// Erasures goes on with what was broken off, until ctx ends. What fails is tried
+// again later and later: each try may write all files of a district anew.
 func (r *Runner) Erasures(ctx context.Context) error {
 	tick := time.NewTicker(r.cfg.Sweep)
 	defer tick.Stop()
+	waits := waits{}
 	for {
 		for doc, err := range r.deps.Store.Erasures.All(ctx, state.Within(state.ErasurePending)) {
-			if err == nil {
-				_, err = r.erasePerson(ctx, doc.Value.GetDistrict(), doc.Value.GetUser())
+			key := state.Key(doc.Value.GetDistrict(), doc.Value.GetUser())
+			if err == nil && !waits.over(key, r.deps.Now()) {
+				continue
 			}
-			if err != nil && ctx.Err() == nil && !errors.Is(err, state.ErrBusy) && !errors.Is(err, errRecordUnknown) {
+			if err == nil {
+				_, err = r.erasePerson(ctx, doc.Value.GetDistrict(), doc.Value.GetUser(), r.cfg.Sweep)
+			}
+			switch {
+			case err == nil, errors.Is(err, errRecordUnknown):
+				delete(waits, key)
+			case ctx.Err() == nil && !errors.Is(err, state.ErrBusy):
 				r.deps.Log.WarnContext(ctx, "erase person", "district", doc.Value.GetDistrict(), "error", err)
+				waits.longer(key, r.deps.Now(), r.cfg.Sweep)
 			}
 		}
 		select {
@@ -81,18 +91,43 @@ func (r *Runner) Erasures(ctx context.Context) error {
 	}
 }
 
+// waits are erasures that have failed, and when to try them again.
+type waits map[string]struct {
+	until time.Time
+	wait  time.Duration
+}
+
+// longestWait is how long a failed erasure waits at most.
+const longestWait = 10 * time.Minute
+
+func (w waits) over(key string, now time.Time) bool { return !now.Before(w[key].until) }
+
+// longer waits twice as long as before, and at first as long as it is told.
+func (w waits) longer(key string, now time.Time, first time.Duration) {
+	next := w[key]
+	next.wait = min(max(2*next.wait, first), longestWait)
+	next.until = now.Add(next.wait)
+	w[key] = next
+}
+
 // erasePerson holds all leases of a district while it erases, so that no sync
-// reads, plans or commits what is being erased.
-func (r *Runner) erasePerson(ctx context.Context, district, user string) (_ *ingestv1.ErasePersonResponse, err error) {
-	lease, err := r.hold(ctx, state.CommitLease(district))
+// reads, plans or commits what is being erased. For these it waits as long as
+// patience says.
+func (r *Runner) erasePerson(ctx context.Context, district, user string, patience time.Duration) (_ *ingestv1.ErasePersonResponse, err error) {
+	sources, leases, err := r.holdAll(ctx, district, patience)
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := lease.Keep(ctx)
-	defer func() {
-		stop()
-		err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
-	}()
+	released := context.WithoutCancel(ctx)
+	for _, lease := range leases {
+		var stop func()
+		ctx, stop = lease.Keep(ctx)
+		defer func() {
+			stop()
+			err = errors.Join(err, lease.Release(released))
+		}()
+	}
+	fence := leases[len(leases)-1].Fence
 	ctx, cancel := context.WithTimeout(ctx, eraseTime)
 	defer cancel()
 	key := state.Key(district, user)
@@ -105,11 +140,8 @@ func (r *Runner) erasePerson(ctx context.Context, district, user string) (_ *ing
 	case doc.Value.GetEndTime() != nil:
 		return doc.Value.GetDone(), nil // somebody else has done it
 	}
-	for source, err := range r.deps.Store.Sources.All(ctx, state.Within(district)) {
-		if err == nil {
-			err = r.eraseFromSource(ctx, district, source.Value.GetSource().GetSourceId(), user)
-		}
-		if err != nil {
+	for _, source := range sources {
+		if err := r.eraseFromSource(ctx, district, source, user); err != nil {
 			return nil, err
 		}
 	}
@@ -118,7 +150,7 @@ func (r *Runner) erasePerson(ctx context.Context, district, user string) (_ *ing
 	if err != nil && !unknown {
 		return nil, fmt.Errorf("erase from the roster: %w", err)
 	}
-	revision, err := r.tell(ctx, district, user, lease.Fence)
+	revision, err := r.tell(ctx, district, user, fence)
 	if err != nil {
 		return nil, fmt.Errorf("tell products of the erasure: %w", err)
 	}
@@ -160,38 +192,64 @@ func (r *Runner) done(ctx context.Context, key string, change func(*ingestv1.Era
 	})
 }
 
-// hold acquires a lease as soon as it is free. It fails with state.ErrBusy when
-// that takes longer than a caller waits.
-func (r *Runner) hold(ctx context.Context, name string) (*state.Lease, error) {
-	patience := time.NewTimer(r.cfg.Patience)
-	defer patience.Stop()
+// holdAll acquires the leases of all sources of a district, and that of its
+// commits as the last. A runner may hold one for hours: nothing is held while one
+// is waited for. It fails with state.ErrBusy when patience is at an end.
+func (r *Runner) holdAll(ctx context.Context, district string, patience time.Duration) (sources []string, leases []*state.Lease, err error) {
+	end := time.NewTimer(patience)
+	defer end.Stop()
 	tick := time.NewTicker(leasePoll)
 	defer tick.Stop()
-	for {
-		lease, err := r.deps.Leases.Acquire(ctx, name)
+	for busy := ""; ; {
+		sources, leases, busy, err = r.tryAll(ctx, district, busy)
 		if !errors.Is(err, state.ErrBusy) {
-			return lease, err
+			return sources, leases, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-patience.C:
-			return nil, err
+			return nil, nil, context.Cause(ctx)
+		case <-end.C:
+			return nil, nil, err
 		case <-tick.C:
 		}
 	}
 }
 
-func (r *Runner) eraseFromSource(ctx context.Context, district, source, user string) (err error) {
-	lease, err := r.hold(ctx, state.SourceLease(district, source))
-	if err != nil {
-		return err
+// tryAll acquires all leases of a district or none, and says which was busy. That
+// one is looked at first the next time, so that the others are left alone.
+func (r *Runner) tryAll(ctx context.Context, district, busy string) (sources []string, leases []*state.Lease, at string, err error) {
+	if busy != "" {
+		lease, err := r.deps.Leases.Acquire(ctx, busy)
+		if err == nil {
+			err = lease.Release(context.WithoutCancel(ctx))
+		}
+		if err != nil {
+			return nil, nil, busy, err
+		}
 	}
-	ctx, stop := lease.Keep(ctx)
-	defer func() {
-		stop()
-		err = errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
-	}()
+	var names []string
+	for doc, err := range r.deps.Store.Sources.All(ctx, state.Within(district)) {
+		if err != nil {
+			return nil, nil, "", err
+		}
+		sources = append(sources, doc.Value.GetSource().GetSourceId())
+		names = append(names, state.SourceLease(district, doc.Value.GetSource().GetSourceId()))
+	}
+	for _, name := range append(names, state.CommitLease(district)) {
+		lease, err := r.deps.Leases.Acquire(ctx, name)
+		if err != nil {
+			for _, l := range leases {
+				err = errors.Join(err, l.Release(context.WithoutCancel(ctx)))
+			}
+			return nil, nil, name, err
+		}
+		leases = append(leases, lease)
+	}
+	return sources, leases, "", nil
+}
+
+// eraseFromSource erases what a source has delivered. The caller holds the source.
+func (r *Runner) eraseFromSource(ctx context.Context, district, source, user string) error {
 	if err := r.blankLayers(ctx, district, source, user); err != nil {
 		return fmt.Errorf("erase from the layer of source %s: %w", source, err)
 	}
