@@ -49,10 +49,14 @@ func TestHourByHour(t *testing.T) {
 		times = append(times, fmt.Sprintf("%02d:30", h))
 	}
 	days := []struct{ zone, day string }{
-		{"America/Chicago", "2026-03-08"}, {"America/Chicago", "2026-11-01"},
-		{"America/Phoenix", "2026-03-08"}, {"America/Phoenix", "2026-11-01"},
-		{"Europe/London", "2026-03-29"}, {"Europe/London", "2026-10-25"},
-		{"Pacific/Chatham", "2026-04-05"}, {"Pacific/Chatham", "2026-09-27"},
+		{"America/Chicago", "2026-03-08"},
+		{"America/Chicago", "2026-11-01"},
+		{"America/Phoenix", "2026-03-08"},
+		{"America/Phoenix", "2026-11-01"},
+		{"Europe/London", "2026-03-29"},
+		{"Europe/London", "2026-10-25"},
+		{"Pacific/Chatham", "2026-04-05"},
+		{"Pacific/Chatham", "2026-09-27"},
 	}
 	var table strings.Builder
 	for _, d := range days {

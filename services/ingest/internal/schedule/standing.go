@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
-	"google.golang.org/grpc/codes"
-
 	"github.com/securly/sync/services/platform/errs"
 )
 
