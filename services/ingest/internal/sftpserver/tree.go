@@ -71,13 +71,13 @@ func (t *tree) answer(err error, what, name string) error {
 	case errors.As(err, &known) && gone(err) == nil:
 		return os.ErrPermission // the account is being closed
 	}
-	t.session.log.WarnContext(t.ctx, "sftp: "+what, "file", name, "error", err)
+	t.session.log.WarnContext(t.ctx, "sftp: a request failed", "request", what, "file", name, "error", err)
 	return errors.New("the hub could not do that: try again")
 }
 
 // audit says who did what to which file.
 func (t *tree) audit(what, name string, more ...any) {
-	t.session.log.InfoContext(t.ctx, "sftp: "+what, append([]any{"file", name}, more...)...)
+	t.session.log.InfoContext(t.ctx, "sftp: request", append([]any{"did", what, "file", name}, more...)...)
 }
 
 // Filewrite begins a file.

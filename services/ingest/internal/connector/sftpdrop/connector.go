@@ -92,11 +92,10 @@ func Ready(from connector.Settings, files []connector.Dropped, now time.Time) (m
 	if err != nil {
 		return "", nil, err
 	}
-	set := s.choose(files)
-	if set == nil || s.ready(set, now) != nil {
-		return "", nil, nil
+	if set := s.choose(files); set != nil && s.ready(set, now) == nil {
+		return set.Mark(), s.used(files, set), nil
 	}
-	return set.Mark(), s.used(files, set), nil
+	return "", nil, nil
 }
 
 func refused(reason, format string, args ...any) error {

@@ -84,7 +84,9 @@ func (s *site) names(t *testing.T) (out []string) {
 }
 
 func TestWhenAPackageIsComplete(t *testing.T) {
-	pull := func(req connector.Request) (*connector.Package, error) { return sftpdrop.Connector{}.Pull(t.Context(), req) }
+	pull := func(req connector.Request) (*connector.Package, error) {
+		return sftpdrop.Connector{}.Pull(t.Context(), req)
+	}
 	waits := func(t *testing.T, req connector.Request, until time.Time) {
 		t.Helper()
 		_, err := pull(req)
