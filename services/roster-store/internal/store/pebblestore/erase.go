@@ -34,6 +34,10 @@ func (s *Store) ErasePerson(ctx context.Context, id store.DistrictID, userID str
 	defer release()
 	s.erasing(id, 1)
 	removed, err := s.erasePerson(ctx, d, userID)
+	if err == nil && removed == nil {
+		s.erasing(id, -1)
+		return nil
+	}
 	if err != nil {
 		s.erasing(id, -1)
 		return fmt.Errorf("erase a person of %s: %w", id, err)
@@ -50,8 +54,14 @@ func (s *Store) ErasePerson(ctx context.Context, id store.DistrictID, userID str
 	return nil
 }
 
+// erasePerson returns no channel if the person is in no file any more: to copy a
+// district takes long, and whoever is not sure that it was done asks again.
 func (s *Store) erasePerson(ctx context.Context, d *district, userID string) (removed <-chan error, err error) {
 	if err := d.blankPerson(ctx, userID, s.erasingFile(d.id)); err != nil {
+		return nil, err
+	}
+	left, err := some(d.db, span(metaKey(metaErase)))
+	if err != nil || !left && s.copied(d.id) {
 		return nil, err
 	}
 	next, err := s.copyDistrict(ctx, d)
@@ -71,6 +81,18 @@ func (s *Store) erasing(id store.DistrictID, more int) int {
 	defer s.mu.Unlock()
 	s.slots[id].erasing += more
 	return s.slots[id].erasing
+}
+
+func (s *Store) copied(id store.DistrictID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.slots[id].copied
+}
+
+func (s *Store) setCopied(id store.DistrictID, is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots[id].copied = is
 }
 
 // resumeErasing opens the districts whose persons a process has not finished to
@@ -111,27 +133,30 @@ func (d *district) blankPerson(ctx context.Context, id, markFile string) (err er
 	}
 	c := &change{d: d, out: batchSink{d.db.NewBatch()}, edits: listEdits{d: d}}
 	defer func() { err = errors.Join(err, c.out.close()) }()
-	known := false
+	known, blanked := false, false
 	for _, e := range personal {
-		n, err := c.blankVersions(e, id)
+		has, more, err := c.blankVersions(e, id)
 		if err != nil {
 			return err
 		}
-		known = known || n > 0
+		known, blanked = known || has, blanked || more
 	}
 	plans, err := d.openPlans()
 	if err != nil {
 		return err
 	}
 	for _, doc := range plans {
-		staged, err := c.blankStaged(ctx, doc, id)
+		has, more, err := c.blankStaged(ctx, doc, id)
 		if err != nil {
 			return err
 		}
-		known = known || staged
+		known, blanked = known || has, blanked || more
 	}
 	if !known {
 		return store.ErrRecordUnknown
+	}
+	if !blanked {
+		return nil
 	}
 	if err := errors.Join(c.writeLists(ctx), c.out.Set(metaKey(metaErase+id), nil, nil), mark(markFile)); err != nil {
 		return err
@@ -139,112 +164,133 @@ func (d *district) blankPerson(ctx context.Context, id, markFile string) (err er
 	return c.out.commit(ctx)
 }
 
-// blankVersions blanks all versions of a record and says how many they are.
-func (c *change) blankVersions(e store.Entity, id string) (n int, err error) {
+// blankVersions blanks all versions of a record, and says whether there are any
+// and whether they held more than what is kept.
+func (c *change) blankVersions(e store.Entity, id string) (has, blanked bool, err error) {
 	live, err := get(c.d.db, recordKey(spaceLive, e, id))
 	if err != nil || live == nil {
-		return 0, err
+		return false, false, err
 	}
 	from, flags, body, err := revFlags(live)
 	if err != nil {
-		return 0, err
+		return false, false, err
 	}
 	before, err := search.Read(e, id, body)
 	if err != nil {
-		return 0, err
+		return false, false, err
 	}
-	if body, err = blankBody(e, id, body); err != nil {
-		return 0, err
+	if body, blanked, err = blankBody(e, id, body); err != nil {
+		return false, false, err
 	}
 	now, err := search.Read(e, id, body)
 	if err != nil {
-		return 0, err
+		return false, false, err
 	}
-	hash, err := get(c.d.db, recordKey(spaceHash, e, id))
-	if err != nil {
-		return 0, err
-	}
-	_, _, hash, err = revFlags(hash)
-	if err != nil {
-		return 0, err
-	}
-	if err := errors.Join(
-		c.move(e, id, before.Terms, now.Terms),
-		c.out.Set(recordKey(spaceLive, e, id), appendVersion(nil, from, flags|flagErased, body), nil),
-		c.out.Set(recordKey(spaceHash, e, id), appendVersion(nil, from, flags|flagErased, hash), nil),
-	); err != nil {
-		return 0, err
+	if blanked {
+		hash, err := get(c.d.db, recordKey(spaceHash, e, id))
+		if err == nil {
+			_, _, hash, err = revFlags(hash)
+		}
+		if err := errors.Join(err,
+			c.move(e, id, before.Terms, now.Terms),
+			c.out.Set(recordKey(spaceLive, e, id), appendVersion(nil, from, flags|flagErased, body), nil),
+			c.out.Set(recordKey(spaceHash, e, id), appendVersion(nil, from, flags|flagErased, hash), nil),
+		); err != nil {
+			return false, false, err
+		}
 	}
 	it, err := c.d.db.NewIter(span(escape([]byte{spaceOld, byte(e)}, id)))
 	if err != nil {
-		return 0, err
+		return false, false, err
 	}
-	n = 1
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		n++
 		var v []byte
+		more := false
 		if v, err = it.ValueAndErr(); err == nil {
 			from, flags, body, err = revFlags(v) // from is to here
 		}
 		if err == nil {
-			body, err = blankBody(e, id, body)
+			body, more, err = blankBody(e, id, body)
 		}
-		if err == nil {
+		if err == nil && more {
+			blanked = true
 			err = c.out.Set(it.Key(), appendVersion(nil, from, flags|flagErased, body), nil)
 		}
 	}
-	return n, errors.Join(err, it.Error(), it.Close())
+	return true, blanked, errors.Join(err, it.Error(), it.Close())
 }
 
 // blankStaged blanks what a plan would write of a person, and says whether it
-// would write anything. Staged tables are only looked at: they are written anew
-// when they are copied.
-func (c *change) blankStaged(ctx context.Context, doc *planDoc, id string) (found bool, err error) {
-	if doc.Bulk {
-		for _, e := range personal {
-			it, err := c.d.openTables(ctx, doc.ID, "live", spaceLive, e)
-			if err != nil {
-				return false, err
-			}
-			key := recordKey(spaceLive, e, id)
-			found = found || it.SeekGE(key) && bytes.Equal(it.Key(), key)
-			if err := errors.Join(it.Error(), it.Close()); err != nil {
-				return false, err
-			}
-		}
-		return found, nil
-	}
+// would write anything and whether that held more than what is kept. Staged
+// tables are only looked at: they are written anew when they are copied.
+func (c *change) blankStaged(ctx context.Context, doc *planDoc, id string) (has, blanked bool, err error) {
 	for _, e := range personal {
-		key := stagedKey(doc.ID, e, id)
-		v, err := get(c.d.db, key)
+		var found, more bool
+		if doc.Bulk {
+			found, more, err = c.d.bulkHas(ctx, doc.ID, e, id)
+		} else {
+			found, more, err = c.blankChange(doc.ID, e, id)
+		}
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
-		if v == nil {
-			continue
-		}
-		found = true
-		st, err := stagedOf(v)
-		if err == nil {
-			st.body, err = blankBody(e, id, st.body)
-		}
-		st.flags |= flagErased
-		if err := errors.Join(err, c.out.Set(key, st.append(nil), nil)); err != nil {
-			return false, err
-		}
+		has, blanked = has || found, blanked || more
 	}
-	return found, nil
+	return has, blanked, nil
 }
 
-func blankBody(e store.Entity, id string, body []byte) ([]byte, error) {
+func (c *change) blankChange(plan store.PlanID, e store.Entity, id string) (found, blanked bool, err error) {
+	key := stagedKey(plan, e, id)
+	v, err := get(c.d.db, key)
+	if err != nil || v == nil {
+		return false, false, err
+	}
+	st, err := stagedOf(v)
+	if err == nil {
+		st.body, blanked, err = blankBody(e, id, st.body)
+	}
+	if err == nil && blanked {
+		st.flags |= flagErased
+		err = c.out.Set(key, st.append(nil), nil)
+	}
+	return true, blanked, err
+}
+
+func (d *district) bulkHas(ctx context.Context, plan store.PlanID, e store.Entity, id string) (found, more bool, err error) {
+	it, err := d.openTables(ctx, plan, "live", spaceLive, e)
+	if err != nil {
+		return false, false, err
+	}
+	defer func() { err = errors.Join(err, it.Error(), it.Close()) }()
+	key := recordKey(spaceLive, e, id)
+	if !it.SeekGE(key) || !bytes.Equal(it.Key(), key) {
+		return false, false, nil
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return true, false, err
+	}
+	_, _, body, err := revFlags(v)
+	if err == nil {
+		_, more, err = blankBody(e, id, body)
+	}
+	return true, more, err
+}
+
+// blankBody returns what is kept of an erased person, and whether there was more.
+func blankBody(e store.Entity, id string, body []byte) (_ []byte, more bool, err error) {
 	rec, err := search.Decode(e, id, body)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if body, err = proto.Marshal(record.Blank(rec)); err != nil {
-		return nil, fmt.Errorf("blank %s %q: %w", record.EntityName(e), id, err)
+	blank := record.Blank(rec)
+	if proto.Equal(rec, blank) {
+		return body, false, nil
 	}
-	return body, nil
+	if body, err = proto.Marshal(blank); err != nil {
+		return nil, false, fmt.Errorf("blank %s %q: %w", record.EntityName(e), id, err)
+	}
+	return body, true, nil
 }
 
 // copyDistrict copies what can be read of a district to a fresh database.
@@ -360,9 +406,12 @@ func (d *district) restage(ctx context.Context, to *district, doc *planDoc, eras
 		}
 		if err := d.stagedRecords(ctx, doc.ID, e, func(r bulkRecord) (err error) {
 			if erased[r.id] && slices.Contains(personal, e) {
-				r.flags |= flagErased
-				if r.body, err = blankBody(e, r.id, r.body); err != nil {
+				more := false
+				if r.body, more, err = blankBody(e, r.id, r.body); err != nil {
 					return err
+				}
+				if more {
+					r.flags |= flagErased
 				}
 			}
 			if r.facts, err = search.Read(e, r.id, r.body); err != nil {
@@ -418,7 +467,7 @@ func (s *Store) replace(d, next *district) (removed <-chan error, err error) {
 		cancel(cause)
 		d.cancel(cause)
 	}
-	s.slots[d.id].d = next
+	s.slots[d.id].d, s.slots[d.id].copied = next, true
 	return done, nil
 }
 

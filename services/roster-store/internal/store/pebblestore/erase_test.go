@@ -202,3 +202,32 @@ func TestFailedErasureLosesNothing(t *testing.T) {
 	require.Empty(t, stored(t, dir, words...))
 	require.NoError(t, s.Close())
 }
+
+// TestErasedPersonIsNotErasedAgain: to copy a district takes long, and who erases
+// may have to ask more than once.
+func TestErasedPersonIsNotErasedAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := openPlain(t, dir)
+	fillWithPerson(t, s)
+	copies := func(id store.DistrictID) int {
+		d, release, err := s.use(t.Context(), id)
+		require.NoError(t, err)
+		defer release()
+		return d.copy
+	}
+	for _, id := range []store.DistrictID{"d", "e"} {
+		first := copies(id)
+		for range 3 {
+			require.NoError(t, s.ErasePerson(t.Context(), id, "p"))
+			require.Equal(t, first+1, copies(id))
+		}
+	}
+	// What was staged since may be in files though nobody can read it.
+	importRecords(t, s, "d", "back", false, person("p", "back"))
+	require.NoError(t, s.Discard(t.Context(), "d", "back"))
+	before := copies("d")
+	require.NoError(t, s.ErasePerson(t.Context(), "d", "p"))
+	require.Equal(t, before+1, copies("d"))
+	require.Empty(t, stored(t, dir, "Gback"))
+	require.NoError(t, s.Close())
+}

@@ -23,6 +23,9 @@ type slot struct {
 	busy chan struct{}
 	// erasing is how many persons are being erased.
 	erasing int
+	// copied says that nothing was staged since a person was erased, so that the
+	// files have nothing but what can be read.
+	copied bool
 }
 
 // await waits without the lock.

@@ -39,6 +39,7 @@ func (s *Store) Import(ctx context.Context, h store.PlanHeader, records iter.Seq
 		return store.Plan{}, err
 	}
 	defer release()
+	s.setCopied(d.id, false)
 	if h.Plan == "" {
 		return store.Plan{}, fmt.Errorf("import into %s: the plan has no id: %w", d.id, store.ErrInvalid)
 	}
