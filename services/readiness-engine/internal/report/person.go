@@ -41,11 +41,17 @@ func (r *Reports) ErasePerson(ctx context.Context, cache *replica.Cache, distric
 			}
 			continue
 		}
-		if next[key], err = r.findings.without(ctx, district, stored, user); err != nil {
+		blanked, err := r.findings.without(ctx, district, stored, user)
+		if errors.Is(err, errDamaged) {
+			// Nobody can tell whom they name. Whoever asks for them is told that
+			// they are not there.
+			err = r.findings.delete(ctx, key)
+		}
+		if err != nil {
 			return 0, err
 		}
-		if next[key] == nil {
-			delete(next, key)
+		if blanked != nil {
+			next[key] = blanked
 		}
 	}
 	if len(next) == 0 {

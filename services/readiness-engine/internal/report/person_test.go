@@ -91,6 +91,38 @@ func TestErasingAPersonFromReports(t *testing.T) {
 	}
 }
 
+// Findings that nobody can read are erased as a whole, and others none the less.
+func TestErasingAPersonFromDamagedFindings(t *testing.T) {
+	bucket := memblob.OpenBucket(nil)
+	defer func() { require.NoError(t, bucket.Close()) }()
+	r := Open(testkit.Docs(t), bucket)
+	gone := &readinessv1.ReadinessFinding{Entity: "users", SourcedId: "gone", DisplayName: "Gone Person"}
+	damaged, err := r.findings.store(t.Context(), "d", "1", "a", of(gone))
+	require.NoError(t, err)
+	sound, err := r.findings.store(t.Context(), "d", "1", "b", of(gone))
+	require.NoError(t, err)
+	require.NoError(t, bucket.WriteAll(t.Context(), damaged.GetBlob(), []byte("Gone Person"), nil))
+	_, err = r.reports.Create(t.Context(), documentID("d", "1"), &readinessv1.StoredReport{
+		District: "d", Findings: []*readinessv1.StoredFindings{damaged, sound},
+		Report: &readinessv1.ReadinessReport{ReportId: "1", State: readinessv1.ReportState_COMPLETED},
+	})
+	require.NoError(t, err)
+	for _, want := range []int{1, 0} {
+		n, err := r.ErasePerson(t.Context(), replica.NewCache(nil, 1<<20, testkit.Log(t)), "d", "gone")
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	there, err := bucket.Exists(t.Context(), damaged.GetBlob())
+	require.NoError(t, err)
+	require.False(t, there)
+	s, err := r.Get(t.Context(), "d", "1")
+	require.NoError(t, err)
+	for f, err := range r.findings.read(t.Context(), s.GetFindings()[1], 0) {
+		require.NoError(t, err)
+		require.Empty(t, f.GetDisplayName())
+	}
+}
+
 // Whoever made a report of data from before an erasure makes it again.
 func TestAReportThatAnErasureOvertakes(t *testing.T) {
 	bucket := memblob.OpenBucket(nil)
