@@ -204,6 +204,19 @@ func TestAnErasedPersonUnderNewRules(t *testing.T) {
 	require.Equal(t, "Mueller", h.user("u1").GetFamilyName(), "other data are other data again")
 }
 
+// A package that names a person in a list only has it all the same.
+func TestAPackageThatListsAnErasedPerson(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	for _, list := range []string{`"x,u1"`, `"u1; x"`, `"xu1,u1x,u 1"`} {
+		h.upload("sis", map[string]string{"users.csv": "sourcedId,agentSourcedIds\nx," + list + "\n"})
+	}
+	done, err := h.erase("u1")
+	require.NoError(t, err)
+	require.EqualValues(t, 3, done.GetPackages())
+	require.Len(t, h.stored("uploads"), 1)
+}
+
 func TestErasingAPersonOfNoDistrict(t *testing.T) {
 	h := newHub(t)
 	h.completed(h.sync("sis", sound()))
@@ -265,6 +278,7 @@ func TestAnErasureThatIsBrokenOff(t *testing.T) {
 			}, testkit.Wait, 5*time.Millisecond)
 			require.Empty(t, h.user("u1").GetGivenName())
 			require.Empty(t, h.holding("", "Zoé"))
+			require.EqualValues(t, 2, h.roster.Revision("d"), "products are told once")
 		})
 	}
 }

@@ -265,7 +265,7 @@ func (r *Runner) dropPackages(ctx context.Context, district, source, user string
 	return err
 }
 
-// packageHas tells whether any cell of any file of a package is an id.
+// packageHas tells whether any cell of any file of a package is an id, or lists it.
 func (r *Runner) packageHas(ctx context.Context, key, id string) (_ bool, err error) {
 	in, err := r.deps.Blobs.NewReader(ctx, key, nil)
 	if gcerrors.Code(err) == gcerrors.NotFound {
@@ -336,11 +336,23 @@ func fileHas(f *zip.File, id string) (_ bool, err error) {
 			if row.Fault != csvtext.FaultNone || err != nil {
 				return true, err // nobody can tell whose row it is
 			}
-			for _, cell := range fields {
-				if strings.TrimSpace(cell) == strings.TrimSpace(id) {
-					return true, nil
-				}
+			if slices.ContainsFunc(fields, func(cell string) bool { return names(cell, id) }) {
+				return true, nil
 			}
 		}
 	}
+}
+
+// names tells whether a cell is an id or a list that has it.
+func names(cell, id string) bool {
+	id = strings.TrimSpace(id)
+	if strings.TrimSpace(cell) == id {
+		return true
+	}
+	for item := range strings.FieldsFuncSeq(cell, func(r rune) bool { return r == ',' || r == ';' }) {
+		if strings.TrimSpace(item) == id {
+			return true
+		}
+	}
+	return false
 }

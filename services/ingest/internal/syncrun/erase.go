@@ -150,7 +150,10 @@ func (r *Runner) erasePerson(ctx context.Context, district, user string, patienc
 	if err != nil && !unknown {
 		return nil, fmt.Errorf("erase from the roster: %w", err)
 	}
-	revision, err := r.tell(ctx, district, user, fence)
+	revision, err := r.tell(ctx, district, user, fence, doc.Value.GetDone().GetRevision())
+	if err == nil && revision > 0 {
+		_, err = r.done(ctx, key, func(d *ingestv1.ErasePersonResponse) { d.Revision = revision }, false)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("tell products of the erasure: %w", err)
 	}
@@ -167,10 +170,7 @@ func (r *Runner) erasePerson(ctx context.Context, district, user string, patienc
 		}
 		return nil, neverHad(district)
 	}
-	doc, err = r.done(ctx, key, func(d *ingestv1.ErasePersonResponse) {
-		d.FindingsFiles += findings.GetFindingsFiles()
-		d.Revision = max(d.GetRevision(), revision)
-	}, true)
+	doc, err = r.done(ctx, key, func(d *ingestv1.ErasePersonResponse) { d.FindingsFiles += findings.GetFindingsFiles() }, true)
 	return doc.Value.GetDone(), err
 }
 
@@ -271,8 +271,9 @@ func (r *Runner) eraseFromSource(ctx context.Context, district, source, user str
 
 // tell makes a revision in which an erased person is updated to what is kept of
 // it, so that products replace it in their copies; 0 if there is nothing to
-// replace. The caller holds the district's commits.
-func (r *Runner) tell(ctx context.Context, district, user string, fence int64) (revision int32, err error) {
+// replace. told is the one that an earlier try has made. The caller holds the
+// district's commits.
+func (r *Runner) tell(ctx context.Context, district, user string, fence int64, told int32) (revision int32, err error) {
 	kept := map[typev1.Entity][]layer.Entry{}
 	for _, name := range personal {
 		got, err := r.deps.Roster.GetRecord(ctx, &rosterv1.GetRecordRequest{District: district, Entity: name, SourcedId: user})
@@ -284,8 +285,8 @@ func (r *Runner) tell(ctx context.Context, district, user string, fence int64) (
 		}
 		rec := got.GetRecord()
 		e, base := record.Of(rec)
-		if base.GetStatus() == record.StatusToBeDeleted {
-			continue // products were told that it is gone
+		if base.GetStatus() == record.StatusToBeDeleted || got.GetFromRevision() <= told {
+			continue // products know
 		}
 		body, err := proto.Marshal(rec)
 		if err != nil {
