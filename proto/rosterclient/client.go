@@ -22,6 +22,11 @@
 //   - Follow asks the Store for its revision when it starts, and goes on there.
 //   - A record that is gone comes as a record with the status "tobedeleted". So
 //     does one that leaves the schools that the product's client is limited to.
+//   - A person that was erased at the hub comes as an update to what is kept of
+//     it: id, status, roles and the ids of relatives. To put that in the place of
+//     the record erases the person from the copy. Older records and whatever else
+//     was made of it, the product has to erase itself; so has one that only
+//     exports.
 //
 // A store without transactions keeps the promise too if it writes the number of
 // the revision last: applying a revision again over a part of itself does no

@@ -144,17 +144,28 @@ func eraseCommand() *cobra.Command {
 version of the roster, in what the sources have delivered and in the findings
 of readiness reports, and drop kept packages that have the person. Ids stay.
 
-A source that goes on to deliver the same data does not bring the person back;
-one that delivers other data of the person does. So remove the person from the
-source first. Backups are left as they are.`,
+A source that goes on to deliver the same data does not bring the person back,
+but the package that is kept of each delivery has it; one that delivers other
+data of the person brings that. So remove the person from the source first.
+
+Products that follow the district get a revision that takes the person out of
+their copies. Products that do not, and what products keep elsewhere, have to be
+told to erase it. Backups are left as they are.`,
 		Example: `  securly-sync erase --district lakeside --user 4711`,
 	}, func(ctx context.Context, o *standalone.Operator, out io.Writer) error {
 		done, err := o.ErasePerson(ctx, district, user)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(out, "erased from the roster, %d layer files, %d kept packages and %d files of findings\n",
-			done.GetLayerFiles(), done.GetPackages(), done.GetFindingsFiles())
+		if _, err := fmt.Fprintf(out, "erased from the roster, %d layer files, %d kept packages and %d files of findings\n",
+			done.GetLayerFiles(), done.GetPackages(), done.GetFindingsFiles()); err != nil {
+			return err
+		}
+		told := "No revision tells products of it"
+		if rev := done.GetRevision(); rev > 0 {
+			told = fmt.Sprintf("Revision %d takes the person out of the copies of products that follow the district", rev)
+		}
+		_, err = fmt.Fprintf(out, "%s. Tell the others to erase it, and all to erase what they keep elsewhere.\n", told)
 		return err
 	})
 	cmd.Flags().StringVar(&district, "district", "", "`id` of the district")
