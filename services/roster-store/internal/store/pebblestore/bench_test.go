@@ -67,8 +67,9 @@ func (r *roster) all() iter.Seq2[store.ImportRecord, error] {
 	}
 }
 
-// makeRoster changes one record in changeEvery, none if it is 0.
-func makeRoster(students, changeEvery int) *roster {
+// makeRoster is the roster after so many nights, each of which has changed
+// one record in a hundred.
+func makeRoster(students, nights int) *roster {
 	r := &roster{data: make([]byte, 0, students*3200)}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	schools := students/800 + 1
@@ -76,8 +77,13 @@ func makeRoster(students, changeEvery int) *roster {
 	seen := 0
 	mark := func() map[string]string {
 		m := map[string]string{"sisKey": strconv.FormatUint(rnd.Uint64(), 16)}
-		if seen++; changeEvery > 0 && seen%changeEvery == 0 {
-			m["changed"] = "yes"
+		// Night 1 changes those with numbers 100, 200, …, night 2 others.
+		seen++
+		for n := nights; n > 0; n-- {
+			if (seen+37*(n-1))%100 == 0 {
+				m["changed"] = strconv.Itoa(n)
+				break
+			}
 		}
 		return m
 	}
@@ -182,7 +188,7 @@ func BenchmarkFirstLoad(b *testing.B) {
 // BenchmarkNextDay imports the roster again, without a change and with one
 // record in a hundred changed, and commits.
 func BenchmarkNextDay(b *testing.B) {
-	days := []*roster{makeRoster(benchStudents(), 0), makeRoster(benchStudents(), 100)}
+	days := []*roster{makeRoster(benchStudents(), 0), makeRoster(benchStudents(), 1)}
 	s := open(b, b.TempDir())
 	defer s.Close()
 	require.NoError(b, s.OpenDistrict(b.Context(), "d"))

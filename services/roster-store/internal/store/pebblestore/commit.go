@@ -26,6 +26,9 @@ func (s *Store) Commit(ctx context.Context, id store.DistrictID, planID store.Pl
 	if err != nil {
 		return store.Outcome{}, fmt.Errorf("commit plan %q of %s: %w", planID, id, err)
 	}
+	if out.Committed {
+		s.gather(d)
+	}
 	return out, nil
 }
 

@@ -108,9 +108,11 @@ func (s *Store) options() *pebble.Options {
 		Cache:              s.cache,
 		FileCache:          s.files,
 		FormatMajorVersion: pebble.FormatNewest,
-		MemTableSize:       8 << 20,
+		MemTableSize:       4 << 20, // two of them come off the cache
 		Logger:             pebbleLog{s.cfg.Log},
 	}
+	// Reading does not make the database compact: see gather.
+	o.Experimental.ReadSamplingMultiplier = -1
 	o.EnsureDefaults()
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 16 << 10

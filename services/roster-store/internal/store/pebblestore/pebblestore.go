@@ -28,7 +28,7 @@ type Config struct {
 	// MaxOpen is how many idle districts stay open (64). Each holds about ten
 	// files of its own; data files are shared up to MaxFiles (512).
 	MaxOpen, MaxFiles int
-	// CacheBytes is for data blocks of all districts together (64 MiB).
+	// CacheBytes is for data blocks and memtables of all districts together (80 MiB).
 	CacheBytes int64
 	// Now tells the commit time (time.Now).
 	Now func() time.Time
@@ -113,7 +113,7 @@ func (c *Config) setDefaults() {
 		c.MaxFiles = 512
 	}
 	if c.CacheBytes == 0 {
-		c.CacheBytes = 64 << 20
+		c.CacheBytes = 80 << 20
 	}
 	if c.runRecords == 0 {
 		c.runRecords = 2_000_000
