@@ -36,7 +36,9 @@ test('a check is informational at one school, and off everywhere', async ({ page
 
   await page.getByRole('button', { name: 'Add exception' }).click();
   await expect(page.getByText('Choose a product or a school.')).toBeVisible();
-  await page.getByRole('combobox', { name: 'School', exact: true }).selectOption({ label: 'North School' });
+  await page
+    .getByRole('combobox', { name: 'School', exact: true })
+    .selectOption({ label: 'North School' });
   await page.getByRole('button', { name: 'Add exception' }).click();
   await expect(page.getByText(/at North School: Informational/)).toBeVisible();
   await page.getByRole('textbox', { name: 'First day' }).fill('2030-07-01');
