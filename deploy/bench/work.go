@@ -13,7 +13,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/metadata"
 
 	"github.com/securly/sync/deploy/hubtest"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
@@ -90,9 +89,10 @@ func export(ctx context.Context, hub *hubtest.Hub, c *hubtest.Client) (records i
 		return 0, err
 	}
 	defer conn.Close()
-	stream, err := rosterv1.NewRosterServiceClient(conn).Export(
-		metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.Token()),
-		&rosterv1.ExportRequest{District: district}, grpc.MaxCallRecvMsgSize(16<<20))
+	if ctx, err = c.Authorize(ctx); err != nil {
+		return 0, err
+	}
+	stream, err := rosterv1.NewRosterServiceClient(conn).Export(ctx, &rosterv1.ExportRequest{District: district}, grpc.MaxCallRecvMsgSize(16<<20))
 	if err != nil {
 		return 0, err
 	}
@@ -184,9 +184,10 @@ func (t *table) watch(ctx context.Context, hub *hubtest.Hub, c *hubtest.Client, 
 	if err := c.Call(ctx, http.MethodGet, "/v1/districts/"+district+"/revisions", nil, &head); err != nil {
 		return err
 	}
-	stream, err := rosterv1.NewRosterServiceClient(conn).Watch(
-		metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.Token()),
-		&rosterv1.WatchRequest{District: district, After: head.Revisions[0].Revision}, grpc.MaxCallRecvMsgSize(16<<20))
+	if ctx, err = c.Authorize(ctx); err != nil {
+		return err
+	}
+	stream, err := rosterv1.NewRosterServiceClient(conn).Watch(ctx, &rosterv1.WatchRequest{District: district, After: head.Revisions[0].Revision}, grpc.MaxCallRecvMsgSize(16<<20))
 	if err != nil {
 		return err
 	}

@@ -8,15 +8,18 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+	"google.golang.org/grpc/metadata"
 )
 
-// Client calls a hub over HTTP with a token of one client.
+// Client calls a hub over HTTP with tokens of one client.
 type Client struct {
-	base, token string
+	base   string
+	tokens oauth2.TokenSource
 }
 
 // Client returns a caller with every scope on all districts.
@@ -26,30 +29,24 @@ func (h *Hub) Client(ctx context.Context) (*Client, error) {
 
 // ClientAs signs in as the given client.
 func (h *Hub) ClientAs(ctx context.Context, id, secret string) (*Client, error) {
-	form := url.Values{"grant_type": {"client_credentials"}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.HTTPURL+"/oauth2/token", strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
+	cfg := clientcredentials.Config{
+		ClientID: id, ClientSecret: secret, TokenURL: h.HTTPURL + "/oauth2/token", AuthStyle: oauth2.AuthStyleInHeader,
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(id, secret)
-	res, err := http.DefaultClient.Do(req)
+	c := &Client{base: h.HTTPURL, tokens: cfg.TokenSource(context.WithoutCancel(ctx))}
+	if _, err := c.tokens.Token(); err != nil {
+		return nil, fmt.Errorf("get a token: %w", err)
+	}
+	return c, nil
+}
+
+// Authorize returns a context for gRPC calls.
+func (c *Client) Authorize(ctx context.Context) (context.Context, error) {
+	token, err := c.tokens.Token()
 	if err != nil {
 		return nil, fmt.Errorf("get a token: %w", err)
 	}
-	defer res.Body.Close()
-	var answer struct {
-		AccessToken string `json:"access_token"`
-		Error       string `json:"error"`
-	}
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.AccessToken == "" {
-		return nil, fmt.Errorf("get a token: status %d, error %q: %w", res.StatusCode, answer.Error, err)
-	}
-	return &Client{base: h.HTTPURL, token: answer.AccessToken}, nil
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token.AccessToken), nil
 }
-
-// Token is the access token, for gRPC calls.
-func (c *Client) Token() string { return c.token }
 
 // Answer is a reply of the hub.
 type Answer struct {
@@ -84,9 +81,11 @@ func (c *Client) Do(ctx context.Context, method, path string, in any, header ...
 	if err != nil {
 		return nil, err
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	token, err := c.tokens.Token()
+	if err != nil {
+		return nil, fmt.Errorf("get a token: %w", err)
 	}
+	token.SetAuthHeader(req)
 	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
