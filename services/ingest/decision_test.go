@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -217,6 +218,35 @@ func TestRestoreIsRefused(t *testing.T) {
 		require.Equal(t, test.field, known.Detail("field"))
 	}
 	require.EqualValues(t, 1, h.roster.Revision("d"))
+}
+
+// A restore that ends half way leaves no plan.
+func TestABrokenOffRestoreLeavesNothing(t *testing.T) {
+	for _, why := range []string{"the commit fails", "the caller leaves"} {
+		t.Run(why, func(t *testing.T) {
+			h := newHub(t)
+			h.completed(h.sync("sis", sound()))
+			h.completed(h.sync("sis", with(map[string]string{"users.csv": strings.Replace(sound()["users.csv"], "Zoé", "Wrong", 1)})))
+			ctx, leave := context.WithCancel(h.ctx)
+			defer leave()
+			h.roster.Fail = func(method string) error {
+				if method != "CommitPlan" {
+					return nil
+				}
+				if why == "the caller leaves" {
+					leave()
+				}
+				return errs.New(codes.Unavailable, "", "not now")
+			}
+			_, err := h.syncs.RestoreRevision(ctx, &ingestv1.RestoreRevisionRequest{District: "d", Revision: 1})
+			require.Error(t, err)
+			require.Eventually(t, func() bool { return h.roster.Plans("d") == 0 }, testkit.Wait, 5*time.Millisecond, "no plan is left over")
+			h.roster.Fail = nil
+			done, err := h.syncs.RestoreRevision(h.ctx, &ingestv1.RestoreRevisionRequest{District: "d", Revision: 1})
+			require.NoError(t, err)
+			require.True(t, done.GetCommitted())
+		})
+	}
 }
 
 func TestHistoryIsForgottenOncePerDay(t *testing.T) {

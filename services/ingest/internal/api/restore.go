@@ -19,6 +19,9 @@ import (
 const (
 	// restoreWait is how long a restore waits for syncs to plan or commit.
 	restoreWait = 30 * time.Second
+	// restoreTime is how long one may take: all records of the largest district
+	// are compared and written.
+	restoreTime = time.Hour
 	// restorePoll is how often it looks whether they have.
 	restorePoll = 100 * time.Millisecond
 )
@@ -26,7 +29,9 @@ const (
 var (
 	errRestoreBusy = errs.New(codes.Unavailable, "DISTRICT_BUSY",
 		"a sync is planning or committing changes: try again when it has ended")
-	errHeadMoved = errs.New(codes.Aborted, "REVISION_MOVED",
+	// An answer of the roster store: the commit has come through after all.
+	errPlanCommitted = errs.New(codes.FailedPrecondition, "PLAN_COMMITTED", "")
+	errHeadMoved     = errs.New(codes.Aborted, "REVISION_MOVED",
 		"head: the roster has changed since it was looked at: look at the changes again and repeat the restore").With("field", "head")
 )
 
@@ -144,6 +149,19 @@ func (s *syncs) restore(ctx context.Context, req *ingestv1.RestoreRevisionReques
 	}
 	// The same name for the same restore: what a crash has left is used again.
 	name := fmt.Sprintf("restore-%d-at-%d", req.GetRevision(), head)
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		// Also when the caller has left.
+		_, err := s.Roster.DiscardPlan(context.WithoutCancel(ctx), &rosterv1.DiscardPlanRequest{District: req.GetDistrict(), Plan: name})
+		if err != nil && !errors.Is(err, errPlanCommitted) {
+			s.Log.WarnContext(ctx, "the plan of a restore is left over", "district", req.GetDistrict(), "plan", name, "error", err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, restoreTime)
+	defer cancel()
 	plan, err := s.Roster.StageRestore(ctx, &rosterv1.StageRestoreRequest{
 		District: req.GetDistrict(), Revision: req.GetRevision(), Plan: name, Fence: fence,
 	})
@@ -152,13 +170,13 @@ func (s *syncs) restore(ctx context.Context, req *ingestv1.RestoreRevisionReques
 	}
 	out := &ingestv1.RestoreRevisionResponse{Revision: head, Counts: changed(plan.GetCounts())}
 	if len(out.GetCounts()) == 0 {
-		_, err := s.Roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: req.GetDistrict(), Plan: name})
-		return out, err
+		return out, nil
 	}
 	done, err := s.Roster.CommitPlan(ctx, &rosterv1.CommitPlanRequest{District: req.GetDistrict(), Plan: name, Fence: fence})
 	if err != nil {
 		return nil, err
 	}
+	committed = done.GetCommitted()
 	s.Log.InfoContext(ctx, "revision restored", "district", req.GetDistrict(), "restored", req.GetRevision(),
 		"revision", done.GetRevision(), "by", authn.FromContext(ctx).Subject)
 	out.Revision, out.Committed = done.GetRevision(), done.GetCommitted()
