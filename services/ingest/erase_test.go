@@ -128,9 +128,14 @@ func TestASyncThatOutlivesItsDistrict(t *testing.T) {
 		h := newHub(t)
 		docs := h.interruptable()
 		h.upload("sis", sound())
-		done := make(chan struct{})
-		docs.on("get", "layers", func() { defer close(done); h.recreate() })
+		started, done := make(chan struct{}), make(chan struct{})
+		docs.on("get", "layers", func() {
+			defer close(done)
+			<-started // the worker may have found the mark before the sync was written
+			h.recreate()
+		})
 		id := h.startSync("sis").GetSyncId()
+		close(started)
 		<-done
 		docs.on("", "", nil)
 		// One worker looks after a source: the next sync begins when it has let go.
