@@ -67,6 +67,11 @@ type Request struct {
 	Inbox Inbox
 	// Last is the mark of the package that was pulled last; empty for none.
 	Last string
+	// Synced is the mark of the package that the roster is from; empty if it was
+	// not pulled.
+	Synced string
+	// InOrder asks for the package behind Synced instead of the newest one.
+	InOrder bool
 	// Trial is for a connection test: take what is there, even if it may still be
 	// incomplete, and say so in Package.Notes.
 	Trial bool
@@ -84,7 +89,10 @@ type Package struct {
 	Mark string
 	// Unchanged tells that Mark is Request.Last; there are no Files then.
 	Unchanged bool
-	Files     []File
+	// Skipped is how many packages there are between Request.Synced and this one,
+	// as far as the connector can tell. There are Files then.
+	Skipped int
+	Files   []File
 	// Notes are what a person should know about it.
 	Notes []string
 	// Kept, if there is one, is called once the hub keeps the package.

@@ -15,7 +15,9 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/dropbox"
+	"github.com/securly/sync/services/ingest/internal/normalise"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/upload"
 	"github.com/securly/sync/services/platform/docstore"
@@ -49,7 +51,11 @@ func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
 	if err != nil {
 		return err
 	}
-	pulled, err := r.callPuller(ctx, s, source.Value, last.GetMark())
+	req := connector.Request{Last: last.GetMark(), Synced: from.GetMark(), Dir: r.pullDir(s)}
+	pulled, err := r.callPuller(ctx, s, source.Value, req)
+	if err == nil && !pulled.Unchanged && pulled.Skipped > 0 {
+		pulled, err = r.inOrder(ctx, s, source.Value, req, pulled)
+	}
 	var wait *connector.NotReady
 	if errors.As(err, &wait) {
 		return errors.Join(errLater, r.note(ctx, s, func(d *ingestv1.SyncDocument) {
@@ -66,7 +72,7 @@ func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
 		}
 	}
 	err = r.note(ctx, s, func(d *ingestv1.SyncDocument) {
-		d.UploadKey, d.Sync.UploadId, d.Sync.UnchangedInput = kept.GetKey(), kept.GetUploadId(), kept.GetUploadId() == from
+		d.UploadKey, d.Sync.UploadId, d.Sync.UnchangedInput = kept.GetKey(), kept.GetUploadId(), kept.GetUploadId() == from.GetUploadId()
 		d.PullAfter, d.Sync.WaitingFor, d.Redelivered = nil, "", !pulled.Unchanged
 	})
 	if err != nil {
@@ -90,7 +96,7 @@ func (r *Runner) inbox(district, source string) *dropbox.Box {
 }
 
 // callPuller pulls, with progress written and cancelling noticed meanwhile.
-func (r *Runner) callPuller(ctx context.Context, s *ingestv1.SyncDocument, source *ingestv1.SourceDocument, mark string) (*connector.Package, error) {
+func (r *Runner) callPuller(ctx context.Context, s *ingestv1.SyncDocument, source *ingestv1.SourceDocument, req connector.Request) (*connector.Package, error) {
 	puller, ok := catalogue.Puller(source.GetSource().GetConnector())
 	if !ok {
 		return nil, errs.Errorf(codes.InvalidArgument, "UPLOAD_NEEDED", "the sync has no package, and its source fetches none: upload one")
@@ -99,8 +105,7 @@ func (r *Runner) callPuller(ctx context.Context, s *ingestv1.SyncDocument, sourc
 	if err != nil {
 		return nil, err
 	}
-	dir := r.pullDir(s)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(req.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make a folder to pull to: %w", err)
 	}
 	var done, total atomic.Int64
@@ -108,11 +113,10 @@ func (r *Runner) callPuller(ctx context.Context, s *ingestv1.SyncDocument, sourc
 		sync.BytesPulled, sync.BytesToPull = float64(done.Load()), float64(total.Load())
 	})
 	defer stop()
-	out, err := puller.Pull(work, connector.Request{
-		Settings: connector.Settings{Struct: source.GetSource().GetSettings()}, Secrets: secrets, Dir: dir, Last: mark,
-		Inbox:    r.inbox(source.GetDistrict(), source.GetSource().GetSourceId()),
-		MaxBytes: r.cfg.MaxPackage, Progress: func(d, t int64) { done.Store(d); total.Store(t) }, Now: r.deps.Now,
-	})
+	req.Settings, req.Secrets = connector.Settings{Struct: source.GetSource().GetSettings()}, secrets
+	req.Inbox = r.inbox(source.GetDistrict(), source.GetSource().GetSourceId())
+	req.MaxBytes, req.Progress, req.Now = r.cfg.MaxPackage, func(d, t int64) { done.Store(d); total.Store(t) }, r.deps.Now
+	out, err := puller.Pull(work, req)
 	if err != nil && work.Err() != nil && ctx.Err() == nil {
 		return nil, errMoved
 	}
@@ -133,18 +137,57 @@ func (r *Runner) lastPackage(ctx context.Context, s *ingestv1.SyncDocument) (*in
 	return docs[0].Value, nil
 }
 
-// syncedFrom returns the package that the source's layer is from; empty if there
-// is none.
-func (r *Runner) syncedFrom(ctx context.Context, s *ingestv1.SyncDocument) (upload string, err error) {
+// inOrder has a package pulled that was skipped, if the one behind says only what
+// has changed since. The syncs that follow take the others.
+func (r *Runner) inOrder(ctx context.Context, s *ingestv1.SyncDocument, source *ingestv1.SourceDocument, req connector.Request, newest *connector.Package) (*connector.Package, error) {
+	partial, err := r.partial(source.GetSource(), newest)
+	if err != nil || !partial {
+		return newest, err
+	}
+	r.deps.Log.InfoContext(ctx, "packages of changes are taken in their order", "district", s.GetDistrict(), "source", s.GetSync().GetSource(), "waiting", newest.Skipped)
+	req.InOrder, req.Dir = true, filepath.Join(req.Dir, "in-order") // each with a checkpoint of its own
+	next, err := r.callPuller(ctx, s, source, req)
+	if err == nil && next.Skipped > 0 {
+		return nil, errs.Errorf(codes.FailedPrecondition, "SFTP_PACKAGE_SKIPPED", "the newest package has only changes, and %d packages before it were not read: send a complete package", next.Skipped)
+	}
+	return next, err
+}
+
+// partial tells whether a package says only what has changed.
+func (r *Runner) partial(source *ingestv1.Source, pulled *connector.Package) (_ bool, err error) {
+	p, err := upload.Pack(r.cfg.TempDir, r.cfg.MaxPackage, pulled.Files)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	plan, err := p.Contents.Plan(onerostercsv.SettingOf(source.GetSettings()), source.GetSourceId(), func(normalise.Kind) bool { return true })
+	var faults onerostercsv.Faults
+	if errors.As(err, &faults) {
+		err = nil // that is said when it is read
+	}
+	return plan != nil && plan.Partial, err
+}
+
+// syncedFrom returns the package that the source's layer is from; an empty
+// document if there is none.
+func (r *Runner) syncedFrom(ctx context.Context, s *ingestv1.SyncDocument) (*ingestv1.UploadDocument, error) {
+	none := &ingestv1.UploadDocument{}
 	layer, err := r.deps.Store.Layer(ctx, s.GetDistrict(), s.GetSync().GetSource())
 	if err != nil || layer.GetSync() == "" {
-		return "", err
+		return none, err
 	}
 	before, err := r.deps.Store.Sync(ctx, s.GetDistrict(), layer.GetSync())
-	if errors.Is(err, state.ErrSyncNotFound) {
-		return "", nil
+	if errors.Is(err, state.ErrSyncNotFound) || err == nil && before.Value.GetSync().GetUploadId() == "" {
+		return none, nil
 	}
-	return before.Value.GetSync().GetUploadId(), err
+	if err != nil {
+		return nil, err
+	}
+	upload, err := r.deps.Store.Upload(ctx, s.GetDistrict(), s.GetSync().GetSource(), before.Value.GetSync().GetUploadId())
+	if errors.Is(err, state.ErrUploadNotFound) {
+		return none, nil
+	}
+	return upload, err
 }
 
 // keep packs what was pulled and keeps it, unless it is the same as last.

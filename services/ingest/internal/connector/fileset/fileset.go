@@ -37,10 +37,38 @@ type Set struct {
 	Sentinel bool
 	// Mixed tells that there are two packages, and no setting to tell which.
 	Mixed bool
+	// Older are the zips that were in the folder before, each a package too.
+	Older []*Set
 }
 
-// Mark stands for the files of the package.
-func (s *Set) Mark() string { return sum(s.Files) }
+// Mark stands for the files of the package. It tells their time too, for Unseen.
+func (s *Set) Mark() string {
+	last := s.newest()
+	return fmt.Sprintf("%s %d %q", sum(s.Files), last.Modified, last.Path)
+}
+
+// Unseen returns those of some packages that are newer than the one with a mark
+// and older than s, the oldest first; none if the mark is of no package.
+func (s *Set) Unseen(mark string, others []*Set) (out []*Set) {
+	var hash string
+	var seen File
+	if _, err := fmt.Sscanf(mark, "%s %d %q", &hash, &seen.Modified, &seen.Path); err != nil {
+		return nil
+	}
+	for _, o := range others {
+		if order(seen, o.newest()) < 0 && order(o.newest(), s.newest()) < 0 {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Set) int { return order(a.newest(), b.newest()) })
+	return out
+}
+
+func (s *Set) newest() File { return slices.MaxFunc(s.Files, order) }
+
+func order(a, b File) int {
+	return cmp.Or(cmp.Compare(a.Modified, b.Modified), cmp.Compare(a.Path, b.Path))
+}
 
 // Observed stands for everything that must not change.
 func (s *Set) Observed() string { return sum(s.all()) }
@@ -96,9 +124,14 @@ func Choose(folder string, entries []File, which, sentinel string) *Set {
 	}
 	switch {
 	case len(zips) > 0:
-		s.Files = []File{slices.MaxFunc(zips, func(a, b File) int {
+		slices.SortFunc(zips, func(a, b File) int {
 			return cmp.Or(cmp.Compare(a.Modified, b.Modified), cmp.Compare(a.Name, b.Name))
-		})}
+		})
+		n := len(zips) - 1
+		s.Files = zips[n:]
+		for i, zip := range zips[:n] {
+			s.Older = append(s.Older, &Set{Folder: folder, Files: zips[i : i+1], Sentinel: said >= zip.Modified})
+		}
 	case len(loose) > 0:
 		s.Files = loose
 	default:

@@ -77,6 +77,8 @@ type pull struct {
 	// received counts the bytes that came in, and whole the files that were.
 	received int64
 	whole    int
+	// skipped counts the packages between the one before and the one that was found.
+	skipped int
 }
 
 // Pull fetches the newest complete package.
@@ -139,8 +141,8 @@ func (p *pull) try(ctx context.Context) (_ *connector.Package, err error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &connector.Package{Mark: found.Mark()}
-	if out.Mark == p.Last && !p.Trial {
+	out := &connector.Package{Mark: found.Mark(), Skipped: p.skipped}
+	if out.Mark == p.Last && !p.Trial && p.skipped == 0 {
 		out.Unchanged = true
 		return out, nil
 	}

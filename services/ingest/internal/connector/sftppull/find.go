@@ -16,10 +16,11 @@ const (
 	maxEntries = 100_000
 )
 
-// find looks for the newest package.
+// find looks for the newest package, or the next one that is to be taken.
 func (p *pull) find(ctx context.Context, s *session) (*fileset.Set, error) {
 	s.conn.allow(listBytes)
 	var best *fileset.Set
+	var older []*fileset.Set
 	seen := 0
 	folders := []string{p.Folder}
 	for depth := 0; depth <= maxDepth && len(folders) > 0; depth++ {
@@ -33,8 +34,14 @@ func (p *pull) find(ctx context.Context, s *session) (*fileset.Set, error) {
 				return nil, refused("SFTP_TOO_MANY", "there are more than %d files in %s: give the hub a folder of its own", maxEntries, p.Folder)
 			}
 			f := fileset.Choose(folder, entries, p.Files, p.Sentinel)
+			if f != nil {
+				older = append(older, f.Older...)
+			}
 			if f != nil && (best == nil || cmp.Or(cmp.Compare(f.Modified(), best.Modified()), cmp.Compare(f.Folder, best.Folder)) > 0) {
-				best = f
+				f, best = best, f
+			}
+			if f != nil {
+				older = append(older, f)
 			}
 			below = append(below, subfolders...)
 		}
@@ -43,6 +50,13 @@ func (p *pull) find(ctx context.Context, s *session) (*fileset.Set, error) {
 		}
 		if len(folders) > maxFolders {
 			return nil, refused("SFTP_TOO_MANY", "there are more than %d folders in %s: give the hub a folder of its own", maxFolders, p.Folder)
+		}
+	}
+	p.skipped = 0
+	if best != nil {
+		unseen := best.Unseen(p.Synced, older)
+		if p.skipped = len(unseen); p.skipped > 0 && p.InOrder {
+			best, p.skipped = unseen[0], 0
 		}
 	}
 	switch {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -79,6 +80,61 @@ func TestFiles(t *testing.T) {
 	t.Run("no such folder", func(t *testing.T) {
 		refused(t, "SFTP_NOT_FOUND", s.request(t, map[string]any{"folder": s.dir + "/elsewhere"}))
 	})
+}
+
+// Packages between the one that the roster is from and the newest one are
+// counted, and pulled in their order if that is asked for.
+func TestSkippedPackages(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  map[string]any
+		file func(day string) string
+	}{
+		"zips":               {nil, func(day string) string { return day + ".zip" }},
+		"zips in folders":    {map[string]any{"subfolders": true}, func(day string) string { return day + "/roster.zip" }},
+		"files in folders":   {map[string]any{"subfolders": true}, func(day string) string { return day + "/users.csv" }},
+		"an odd file name":   {nil, func(day string) string { return "a \"b\" \xff" + day + ".zip" }},
+		"names not in order": {nil, func(day string) string { return string('z'-day[0]+'0') + ".zip" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			ask := func(synced string, inOrder bool) (*connector.Package, string) {
+				t.Helper()
+				req := s.request(t, c.set)
+				req.Last, req.Synced, req.InOrder = synced, synced, inOrder
+				p, err := hurried.Pull(t.Context(), req)
+				require.NoError(t, err)
+				if p.Unchanged {
+					return p, ""
+				}
+				text, err := os.ReadFile(p.Files[0].Path)
+				require.NoError(t, err)
+				return p, string(text)
+			}
+			for i, day := range []string{"1", "2"} {
+				s.write(t, c.file(day), day, time.Duration(20-i)*time.Hour)
+			}
+			first, text := ask("", false)
+			require.Equal(t, "2", text, "what was there before the first is not missed")
+			require.Zero(t, first.Skipped)
+			require.True(t, utf8.ValidString(first.Mark))
+			for i, day := range []string{"3", "4", "5"} {
+				s.write(t, c.file(day), day, time.Duration(10-i)*time.Hour)
+			}
+			newest, text := ask(first.Mark, false)
+			require.Equal(t, "5", text)
+			require.Equal(t, 2, newest.Skipped)
+			mark := first.Mark
+			for _, day := range []string{"3", "4", "5"} {
+				next, text := ask(mark, true)
+				require.Equal(t, day, text)
+				require.Zero(t, next.Skipped)
+				mark = next.Mark
+			}
+			require.Equal(t, newest.Mark, mark)
+			last, _ := ask(mark, false)
+			require.True(t, last.Unchanged)
+		})
+	}
 }
 
 // tree describes all files below a folder.
