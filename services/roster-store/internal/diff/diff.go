@@ -23,8 +23,8 @@ import (
 // revision from, by entity and id, after a position; from may be the later one.
 // A record that is not there and one that is removed are the same, and
 // dateLastModified does not count. What was there and is not gets the status
-// tobedeleted. Memory grows with the number of revisions between, not with that
-// of records.
+// tobedeleted. Memory does not grow with the number of records or revisions: at
+// most maxStreams batches of the engine are held, and one of batchRecords.
 func Changes(ctx context.Context, s store.Reads, d store.DistrictID, from, to store.Revision, after store.Position) iter.Seq2[store.Change, error] {
 	return func(yield func(store.Change, error) bool) {
 		if err := changes(ctx, s, d, from, to, after, func(c store.Change) bool { return yield(c, nil) }); err != nil {
@@ -117,18 +117,37 @@ func readable(ctx context.Context, s store.Reads, d store.DistrictID, rev store.
 	return err
 }
 
+// maxStreams is how many revisions are read at once. Beyond it the later
+// snapshot is gone through, which takes one stream and begins at a position.
+const maxStreams = 8
+
 // Touched yields the records that revisions after old and up to late have
 // brought, as they are at late, each once, by entity and id, after a position.
 // Bodies are valid until the next step.
 func Touched(ctx context.Context, s store.Reads, d store.DistrictID, old, late store.Revision, after store.Position) iter.Seq2[store.Record, error] {
-	if old == 0 && late > 0 {
-		return s.Snapshot(d, late, store.Scope{All: true}).Scan(ctx, after)
+	if old == 0 && late > 0 || late-old > maxStreams {
+		return newer(s.Snapshot(d, late, store.Scope{All: true}).Scan(ctx, after), old)
 	}
 	var revisions []iter.Seq2[store.Record, error]
 	for rev := late; rev > old; rev-- {
 		revisions = append(revisions, brought(ctx, s, d, rev, after))
 	}
 	return merge(revisions)
+}
+
+// newer yields the records whose version came after a revision. None are missed,
+// since a record that is removed is a version too.
+func newer(records iter.Seq2[store.Record, error], old store.Revision) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		for r, err := range records {
+			if err == nil && r.From <= old {
+				continue
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // brought yields the records of one revision after a position.

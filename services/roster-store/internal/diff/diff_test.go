@@ -138,7 +138,7 @@ func history(t *testing.T, s store.Store, rng *rand.Rand, revisions int) store.R
 func TestChangesAreWhatDiffers(t *testing.T) {
 	s := open(t)
 	rng := rand.New(rand.NewPCG(1, 2))
-	head := history(t, s, rng, 9)
+	head := history(t, s, rng, 12) // some are so far apart that snapshots are compared
 	states := map[store.Revision]map[store.Position]record.Hash{}
 	for rev := range head + 1 {
 		states[rev] = state(t, s, rev)
@@ -154,6 +154,24 @@ func TestChangesAreWhatDiffers(t *testing.T) {
 			require.Empty(t, cmp.Diff(all, changes(t.Context(), t, s, from, to, after)), "%d to %d after %v", from, to, after)
 		}
 	}
+}
+
+// streams counts the revisions that are read.
+type streams struct {
+	store.Store
+	n int
+}
+
+func (s *streams) Changes(ctx context.Context, d store.DistrictID, after, last store.Revision) iter.Seq2[store.Event, error] {
+	s.n++
+	return s.Store.Changes(ctx, d, after, last)
+}
+
+func TestFewStreamsAreOpen(t *testing.T) {
+	s := &streams{Store: open(t)}
+	head := history(t, s, rand.New(rand.NewPCG(9, 10)), 12)
+	changes(t.Context(), t, s, 1, head, store.Position{})
+	require.LessOrEqual(t, s.n, 8)
 }
 
 func TestRestoreTakesBack(t *testing.T) {
