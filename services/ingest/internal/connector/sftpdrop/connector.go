@@ -122,7 +122,7 @@ func (Connector) Pull(ctx context.Context, req connector.Request) (*connector.Pa
 	case set == nil:
 		return nil, refused("DROP_EMPTY", "incoming holds %s: have the export drop its files there", fileset.Nothing(s.Files))
 	}
-	out := &connector.Package{Mark: set.Mark(), Kept: func(ctx context.Context) error { return req.Inbox.Take(ctx, s.used(files, set)) }}
+	out := &connector.Package{Mark: set.Mark(), Skipped: len(set.Older), Kept: func(ctx context.Context) error { return req.Inbox.Take(ctx, s.used(files, set)) }}
 	if out.Mark == req.Last && !req.Trial {
 		out.Unchanged = true
 		return out, nil
