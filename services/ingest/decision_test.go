@@ -50,7 +50,7 @@ func TestRunnerDiesInPartialApproval(t *testing.T) {
 			require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
 			var once sync.Once
 			reached := make(chan struct{})
-			h.roster.Fail = func(method string) error {
+			h.roster.FailWith(func(method string) error {
 				if method != at {
 					return nil
 				}
@@ -60,7 +60,7 @@ func TestRunnerDiesInPartialApproval(t *testing.T) {
 					err = errs.New(codes.Unavailable, "", "the process is gone")
 				})
 				return err
-			}
+			})
 			require.NoError(t, h.approvePart(&ingestv1.ApproveSyncRequest{Sync: held.GetSyncId(), WithoutRemovals: true}))
 			if at != "" {
 				<-reached
@@ -175,13 +175,13 @@ func TestRestoreWaitsForACommit(t *testing.T) {
 	h.completed(h.sync("sis", sound()))
 	reached, broken := make(chan struct{}, 100), atomic.Bool{}
 	broken.Store(true)
-	h.roster.Fail = func(method string) error {
+	h.roster.FailWith(func(method string) error {
 		if method != "CommitPlan done" || !broken.Load() {
 			return nil
 		}
 		reached <- struct{}{}
 		return errs.New(codes.Unavailable, "", "the answer is lost")
-	}
+	})
 	changed := sound()
 	changed["users.csv"] = strings.Replace(changed["users.csv"], "Zoé", "Wrong", 1)
 	h.upload("sis", changed)
@@ -229,7 +229,7 @@ func TestABrokenOffRestoreLeavesNothing(t *testing.T) {
 			h.completed(h.sync("sis", with(map[string]string{"users.csv": strings.Replace(sound()["users.csv"], "Zoé", "Wrong", 1)})))
 			ctx, leave := context.WithCancel(h.ctx)
 			defer leave()
-			h.roster.Fail = func(method string) error {
+			h.roster.FailWith(func(method string) error {
 				if method != "CommitPlan" {
 					return nil
 				}
@@ -237,11 +237,11 @@ func TestABrokenOffRestoreLeavesNothing(t *testing.T) {
 					leave()
 				}
 				return errs.New(codes.Unavailable, "", "not now")
-			}
+			})
 			_, err := h.syncs.RestoreRevision(ctx, &ingestv1.RestoreRevisionRequest{District: "d", Revision: 1})
 			require.Error(t, err)
 			require.Eventually(t, func() bool { return h.roster.Plans("d") == 0 }, testkit.Wait, 5*time.Millisecond, "no plan is left over")
-			h.roster.Fail = nil
+			h.roster.FailWith(nil)
 			done, err := h.syncs.RestoreRevision(h.ctx, &ingestv1.RestoreRevisionRequest{District: "d", Revision: 1})
 			require.NoError(t, err)
 			require.True(t, done.GetCommitted())
@@ -274,19 +274,19 @@ func TestHistoryIsForgottenOncePerDay(t *testing.T) {
 
 	tried := make(chan struct{}, 100)
 	h.stop()
-	h.roster.Fail = func(method string) error {
+	h.roster.FailWith(func(method string) error {
 		if method != "PruneHistory" {
 			return nil
 		}
 		tried <- struct{}{}
 		return errs.New(codes.Unavailable, "", "not now")
-	}
+	})
 	h.clock.Store(int64(day + time.Minute))
 	h.start()
 	<-tried
 	h.stop()
 	require.Empty(t, tried, "what has failed is tried again later")
-	h.roster.Fail = nil
+	h.roster.FailWith(nil)
 	h.start()
 	h.clock.Store(int64(day + 2*time.Hour))
 	pruned(2)

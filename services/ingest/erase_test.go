@@ -197,12 +197,12 @@ func TestDeletingADistrictThatIsWorkedOn(t *testing.T) {
 			h := newHub(t)
 			reached, release := make(chan struct{}), make(chan struct{})
 			var once sync.Once
-			h.roster.Fail = func(method string) error {
+			h.roster.FailWith(func(method string) error {
 				if method == at {
 					once.Do(func() { close(reached); <-release })
 				}
 				return nil
-			}
+			})
 			h.upload("sis", sound())
 			h.startSync("sis")
 			h.startSync("sis")

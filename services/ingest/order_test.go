@@ -47,12 +47,12 @@ func TestApprovalWhileANewerSyncIsPlanned(t *testing.T) {
 	held := h.sync("sis", large(200))
 	require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
 	var once sync.Once
-	h.roster.Fail = func(method string) error {
+	h.roster.FailWith(func(method string) error {
 		if method == "Import done" {
 			once.Do(func() { h.approve(held.GetSyncId()) })
 		}
 		return nil
-	}
+	})
 	newer := h.completed(h.sync("sis", large(310)))
 	held = h.completed(h.get(held.GetSyncId()))
 	require.Equal(t, []int32{2, 3}, []int32{held.GetRevision(), newer.GetRevision()})
@@ -132,7 +132,7 @@ func TestABrokenOffCommitIsNotPlannedAgain(t *testing.T) {
 	h.completed(h.sync("second", schools("s")))
 	var once sync.Once
 	reached := make(chan struct{})
-	h.roster.Fail = func(method string) (err error) {
+	h.roster.FailWith(func(method string) (err error) {
 		if method == "CommitPlan done" {
 			once.Do(func() {
 				close(reached)
@@ -140,7 +140,7 @@ func TestABrokenOffCommitIsNotPlannedAgain(t *testing.T) {
 			})
 		}
 		return err
-	}
+	})
 	h.upload("sis", schools("s", "other"))
 	id := h.startSync("sis").GetSyncId()
 	<-reached

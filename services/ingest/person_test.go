@@ -261,16 +261,16 @@ func TestAnErasureThatIsBrokenOff(t *testing.T) {
 			h := newHub(t)
 			h.completed(h.sync("sis", sound()))
 			down := errs.New(codes.Unavailable, "DOWN", "down")
-			h.roster.Fail = func(method string) error {
+			h.roster.FailWith(func(method string) error {
 				if method == at {
 					return down
 				}
 				return nil
-			}
+			})
 			_, err := h.erase("u1")
 			require.ErrorIs(t, err, down)
 			h.stop()
-			h.roster.Fail = nil
+			h.roster.FailWith(nil)
 			h.start()
 			require.Eventually(t, func() bool {
 				doc, err := state.New(h.docs).Erasures.Get(t.Context(), "d/u1")
@@ -288,14 +288,14 @@ func TestErasingAPersonWaitsForASync(t *testing.T) {
 	h := newHub(t)
 	h.completed(h.sync("sis", sound()))
 	reached, release := make(chan struct{}), make(chan struct{})
-	h.roster.Fail = func(method string) error {
+	h.roster.FailWith(func(method string) error {
 		if method == "Import" {
 			close(reached)
 			<-release
-			h.roster.Fail = nil
+			h.roster.FailWith(nil)
 		}
 		return nil
-	}
+	})
 	h.upload("sis", altered("users.csv", "Müller", "Mueller"))
 	id := h.startSync("sis").GetSyncId()
 	<-reached
@@ -325,7 +325,7 @@ func TestErasingAPersonHoldsAllOrNothing(t *testing.T) {
 	pulling, err := others.Acquire(t.Context(), state.SourceLease("d", "other"))
 	require.NoError(t, err)
 	var held []error
-	h.roster.Fail = func(method string) error {
+	h.roster.FailWith(func(method string) error {
 		if method == "ErasePersonRecords done" {
 			for _, lease := range []string{state.SourceLease("d", "other"), state.SourceLease("d", "sis"), state.CommitLease("d")} {
 				_, err := others.Acquire(context.WithoutCancel(t.Context()), lease)
@@ -333,7 +333,7 @@ func TestErasingAPersonHoldsAllOrNothing(t *testing.T) {
 			}
 		}
 		return nil
-	}
+	})
 	erased := make(chan error, 1)
 	go func() {
 		_, err := h.erase("u1")

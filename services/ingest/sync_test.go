@@ -282,7 +282,7 @@ func TestRunnerDies(t *testing.T) {
 			h := newHub(t)
 			var once sync.Once
 			reached := make(chan struct{})
-			h.roster.Fail = func(method string) error {
+			h.roster.FailWith(func(method string) error {
 				if method != at {
 					return nil
 				}
@@ -292,7 +292,7 @@ func TestRunnerDies(t *testing.T) {
 					err = errs.New(codes.Unavailable, "", "the process is gone")
 				})
 				return err
-			}
+			})
 			h.upload("sis", large(50))
 			id := h.startSync("sis").GetSyncId()
 			<-reached
@@ -342,7 +342,7 @@ func TestOneSyncOfASourceAtATime(t *testing.T) {
 	h := newHub(t)
 	var mu sync.Mutex
 	running, most := 0, 0
-	h.roster.Fail = func(method string) error {
+	h.roster.FailWith(func(method string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		switch method {
@@ -353,7 +353,7 @@ func TestOneSyncOfASourceAtATime(t *testing.T) {
 			running--
 		}
 		return nil
-	}
+	})
 	h.upload("sis", large(20))
 	var ids []string
 	for range 5 {
@@ -377,13 +377,13 @@ func TestCancel(t *testing.T) {
 	h := newHub(t)
 	block, entered := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	h.roster.Fail = func(method string) error {
+	h.roster.FailWith(func(method string) error {
 		if method == "Import" {
 			once.Do(func() { close(entered) })
 			<-block
 		}
 		return nil
-	}
+	})
 	h.upload("sis", sound())
 	running, queued := h.startSync("sis").GetSyncId(), h.startSync("sis").GetSyncId()
 	<-entered

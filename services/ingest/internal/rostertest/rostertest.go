@@ -31,10 +31,8 @@ type Store struct {
 	districts map[string]*district
 	pruned    []*rosterv1.PruneHistoryRequest
 
-	// Fail is asked before each call of a method ("Import", "CommitPlan"), and
-	// again after it has had its effect ("Import done"). An error it returns is
-	// the caller's answer.
-	Fail func(method string) error
+	failing  sync.Mutex
+	failWith func(method string) error
 
 	// Complete refuses all differences; Differences counts the plans that were
 	// made of one.
@@ -82,11 +80,23 @@ func (s *Store) Register(r grpc.ServiceRegistrar) {
 	rosterv1.RegisterUpkeepServiceServer(r, upkeep{s: s})
 }
 
+// FailWith has f asked before each call of a method ("Import", "CommitPlan"), and
+// again after it has had its effect ("Import done"). An error it returns is the
+// caller's answer. Nil ends that.
+func (s *Store) FailWith(f func(method string) error) {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	s.failWith = f
+}
+
 func (s *Store) fail(method string) error {
-	if s.Fail == nil {
+	s.failing.Lock()
+	fail := s.failWith
+	s.failing.Unlock()
+	if fail == nil {
 		return nil
 	}
-	return s.Fail(method)
+	return fail(method)
 }
 
 func (s *Store) get(name string) (*district, error) {
