@@ -67,6 +67,6 @@ func TestDifferenceFromTheHead(t *testing.T) {
 	p, err := difference(&rosterv1.PlanHeader{BaseRevision: 1, BaseCommitTime: committed, Unsent: map[string]int32{"users": 1, "orgs": 1}})
 	require.NoError(t, err)
 	users := p.GetCounts()["users"]
-	require.EqualValues(t, []int32{2, 0, 1, 1, 1}, []int32{users.GetReceived(), users.GetCreated(), users.GetUpdated(), users.GetRemoved(), users.GetUnchanged()})
+	require.Equal(t, []int32{2, 0, 1, 1, 1}, []int32{users.GetReceived(), users.GetCreated(), users.GetUpdated(), users.GetRemoved(), users.GetUnchanged()})
 	require.EqualValues(t, 1, p.GetCounts()["orgs"].GetUnchanged())
 }
