@@ -23,5 +23,9 @@ export function MadeBy({ revision }: { revision: Schema['Revision'] }) {
       </span>
     );
   }
-  return revision.sync ? <Link to={screens.sync(district, revision.sync)}>A sync</Link> : null;
+  return revision.sync ? (
+    <Link to={screens.sync(district, revision.sync)}>A sync</Link>
+  ) : (
+    <>A person was erased</>
+  );
 }
