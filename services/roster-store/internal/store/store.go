@@ -87,8 +87,10 @@ type Plans interface {
 	// ErrInvalid and names it. An error from records is returned and leaves no
 	// plan. The same plan id again starts over an unfinished staging; a
 	// finished plan is immutable and is returned as it is, without a record
-	// being read. Memory does not grow with the number of records. A record in
-	// records is not kept after the next one is taken.
+	// being read. Memory does not grow with the number of records, but in the
+	// first plan of an empty district, which is indexed as it is read: there an
+	// engine may hold ids and terms, below 400 bytes for each record. A record
+	// in records is not kept after the next one is taken.
 	Import(ctx context.Context, h PlanHeader, records iter.Seq2[ImportRecord, error]) (Plan, error)
 	// Plan returns a finished plan, ErrPlanUnknown if there is none. It is
 	// kept after its commit until its revision is pruned.
