@@ -95,6 +95,22 @@ func (s *Server) RetryReadinessReport(ctx context.Context, req *readinessv1.Retr
 // binding ties a page token to the list that it continues.
 func binding(parts ...string) []byte { return []byte(strings.Join(parts, "\x00")) }
 
+// pageRequest asks for a page of a list of a district.
+type pageRequest interface {
+	GetDistrict() string
+	GetPageToken() string
+}
+
+// after returns where a list goes on: at its beginning, of a district that
+// exists, if there is no page token.
+func (s *Server) after(ctx context.Context, req pageRequest, list []byte) (string, error) {
+	if req.GetPageToken() == "" {
+		return "", s.known(ctx, req.GetDistrict())
+	}
+	position, err := s.tokens.Open(req.GetPageToken(), list)
+	return string(position), err
+}
+
 // ListReadinessReports lists reports, newest first.
 func (s *Server) ListReadinessReports(ctx context.Context, req *readinessv1.ListReadinessReportsRequest) (*readinessv1.ListReadinessReportsResponse, error) {
 	size, err := pagetoken.Size(req.GetPageSize())
@@ -102,14 +118,8 @@ func (s *Server) ListReadinessReports(ctx context.Context, req *readinessv1.List
 		return nil, err
 	}
 	list := binding("reports", req.GetDistrict())
-	after := ""
-	if req.GetPageToken() != "" {
-		position, err := s.tokens.Open(req.GetPageToken(), list)
-		if err != nil {
-			return nil, err
-		}
-		after = string(position)
-	} else if err := s.known(ctx, req.GetDistrict()); err != nil {
+	after, err := s.after(ctx, req, list)
+	if err != nil {
 		return nil, err
 	}
 	reports, next, err := s.reports.List(ctx, req.GetDistrict(), after, size)

@@ -134,14 +134,8 @@ func (s *Server) GetReadinessTrend(ctx context.Context, req *readinessv1.GetRead
 		return nil, err
 	}
 	list := binding("trend", req.GetDistrict(), req.GetCheckId(), req.GetProduct())
-	after := ""
-	if req.GetPageToken() != "" {
-		position, err := s.tokens.Open(req.GetPageToken(), list)
-		if err != nil {
-			return nil, err
-		}
-		after = string(position)
-	} else if err := s.known(ctx, req.GetDistrict()); err != nil {
+	after, err := s.after(ctx, req, list)
+	if err != nil {
 		return nil, err
 	}
 	points, next, err := s.reports.Trend(ctx, req.GetDistrict(), lens, after, size)
