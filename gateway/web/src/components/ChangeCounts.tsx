@@ -4,6 +4,7 @@ import { changeKinds, sumOf } from '../lib/changes';
 import { entities } from '../lib/entities';
 import { formatNumber } from '../lib/format';
 import { queryString } from '../lib/urls';
+import { KindHeadings } from './KindHeadings';
 import { TableScroll } from './TableScroll';
 
 interface ChangeCountsProps {
@@ -23,11 +24,7 @@ export function ChangeCounts({ counts, address = {} }: ChangeCountsProps) {
         <thead>
           <tr>
             <th scope="col">Entity</th>
-            {changeKinds.map((kind) => (
-              <th key={kind.id} scope="col" className="number">
-                {kind.label}
-              </th>
-            ))}
+            <KindHeadings />
           </tr>
         </thead>
         <tbody>

@@ -139,12 +139,12 @@ function ChangesTable({
       </TableScroll>
       <Pager
         label="Pages of changes"
-        page={trail.page}
+        paging={trail}
         pageSize={changesPerPage}
         shown={rows.length}
         total={changes.data.totalSize ?? 0}
         busy={changes.isPlaceholderData}
-        {...trail.controls(changes.data.nextPageToken)}
+        next={changes.data.nextPageToken}
       />
     </>
   );

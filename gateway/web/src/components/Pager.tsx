@@ -2,43 +2,52 @@ import { Button } from '@mantine/core';
 import { useState } from 'react';
 import { formatRange } from '../lib/format';
 
-interface PagerProps {
-  label: string;
+/** A way through a list whose pages are known by tokens. */
+interface Paging {
+  /** Counted from 1. */
   page: number;
-  pageSize: number;
-  shown: number;
-  /** Undefined where the server does not count. */
-  total?: number;
-  busy?: boolean;
-  onFirst?: () => void;
-  onPrevious?: () => void;
-  onNext?: () => void;
+  controls: (next: string | undefined) => Controls;
 }
 
-/** Paging controls; a control without a handler leads nowhere and is off. */
-export function Pager(props: PagerProps) {
-  const { label, page, pageSize, shown, total, busy } = props;
-  const range =
-    total === undefined ? `Page ${String(page)}` : formatRange(page, pageSize, shown, total);
+/** A control without a handler leads nowhere and is off. */
+interface Controls {
+  onFirst: () => void;
+  onPrevious: (() => void) | undefined;
+  onNext: (() => void) | undefined;
+}
+
+interface PagerProps {
+  label: string;
+  paging: Paging;
+  /** The token of the next page. */
+  next: string | undefined;
+  pageSize: number;
+  shown: number;
+  /** Undefined where the server does not count; then a single page needs no controls. */
+  total?: number;
+  busy: boolean;
+}
+
+/** Paging controls. */
+export function Pager({ label, paging, next, pageSize, shown, total, busy }: PagerProps) {
+  const { page } = paging;
+  if (total === undefined && page === 1 && !next) return null;
+  const { onFirst, onPrevious, onNext } = paging.controls(next);
   return (
     <nav className="pager" aria-label={label}>
       <span className="pager-range" role="status">
-        {range}
+        {total === undefined ? `Page ${String(page)}` : formatRange(page, pageSize, shown, total)}
       </span>
       <div className="pager-buttons">
-        {page > 2 && <Step name="First" onClick={props.onFirst} busy={busy} />}
-        <Step name="Previous" onClick={props.onPrevious} busy={busy} />
-        <Step name="Next" onClick={props.onNext} busy={busy} />
+        {page > 2 && <Step name="First" onClick={onFirst} busy={busy} />}
+        <Step name="Previous" onClick={onPrevious} busy={busy} />
+        <Step name="Next" onClick={onNext} busy={busy} />
       </div>
     </nav>
   );
 }
 
-function Step(props: {
-  name: string;
-  onClick: (() => void) | undefined;
-  busy: boolean | undefined;
-}) {
+function Step(props: { name: string; onClick: (() => void) | undefined; busy: boolean }) {
   return (
     <Button
       variant="default"
@@ -56,13 +65,13 @@ function Step(props: {
 }
 
 /** The way through a list whose pages are known by tokens: the one on screen is the last. */
-export function useTrail() {
+export function useTrail(): Paging & { token: string } {
   const [trail, setTrail] = useState(['']);
   const page = trail.length;
   return {
     token: trail.at(-1) ?? '',
     page,
-    controls: (nextToken: string | undefined) => ({
+    controls: (next) => ({
       onFirst: () => {
         setTrail(['']);
       },
@@ -72,9 +81,9 @@ export function useTrail() {
               setTrail(trail.slice(0, -1));
             }
           : undefined,
-      onNext: nextToken
+      onNext: next
         ? () => {
-            setTrail([...trail, nextToken]);
+            setTrail([...trail, next]);
           }
         : undefined,
     }),

@@ -3,6 +3,7 @@ import { useState } from 'react';
 import { Link, useNavigate } from 'react-router';
 import type { Schema } from '../../api/client';
 import { revisionsPerPage, useRevisions } from '../../api/revisions';
+import { KindHeadings } from '../../components/KindHeadings';
 import { Page } from '../../components/Page';
 import { Pager, useTrail } from '../../components/Pager';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
@@ -82,7 +83,6 @@ function RevisionsTable() {
     return <ErrorState error={revisions.error} onRetry={() => void revisions.refetch()} />;
   }
   const rows = revisions.data.revisions ?? [];
-  const next = revisions.data.nextPageToken;
   if (rows.length === 0) {
     return (
       <EmptyState title="No revisions yet">
@@ -99,11 +99,7 @@ function RevisionsTable() {
               <th scope="col">Revision</th>
               <th scope="col">Saved</th>
               <th scope="col">Made by</th>
-              {changeKinds.map((kind) => (
-                <th key={kind.id} scope="col" className="number">
-                  {kind.label}
-                </th>
-              ))}
+              <KindHeadings />
             </tr>
           </thead>
           <tbody>
@@ -117,16 +113,14 @@ function RevisionsTable() {
           </tbody>
         </table>
       </TableScroll>
-      {(trail.page > 1 || next) && (
-        <Pager
-          label="Pages of revisions"
-          page={trail.page}
-          pageSize={revisionsPerPage}
-          shown={rows.length}
-          busy={revisions.isPlaceholderData}
-          {...trail.controls(next)}
-        />
-      )}
+      <Pager
+        label="Pages of revisions"
+        paging={trail}
+        pageSize={revisionsPerPage}
+        shown={rows.length}
+        busy={revisions.isPlaceholderData}
+        next={revisions.data.nextPageToken}
+      />
     </>
   );
 }

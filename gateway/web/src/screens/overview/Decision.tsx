@@ -3,6 +3,7 @@ import { type FormEvent, useId, useState } from 'react';
 import type { Schema } from '../../api/client';
 import { useMe } from '../../api/queries';
 import { useDecide } from '../../api/syncs';
+import { KindHeadings } from '../../components/KindHeadings';
 import { ErrorState } from '../../components/States';
 import { TableScroll } from '../../components/TableScroll';
 import { changeKinds, changesIn, changesInWords, sumOf } from '../../lib/changes';
@@ -202,11 +203,7 @@ function SchoolChoice({ schools, chosen, error, onChoose }: SchoolChoiceProps) {
                   All schools
                 </label>
               </th>
-              {changeKinds.map((kind) => (
-                <th key={kind.id} scope="col" className="number">
-                  {kind.label}
-                </th>
-              ))}
+              <KindHeadings />
             </tr>
           </thead>
           <tbody>

@@ -5,6 +5,7 @@ import type { Schema } from '../../api/client';
 import { findingsPerPage, useSync, useSyncFindings } from '../../api/queries';
 import { syncChanges } from '../../api/revisions';
 import { ChangesBrowser } from '../../components/ChangesBrowser';
+import { KindHeadings } from '../../components/KindHeadings';
 import { Page } from '../../components/Page';
 import { Pager, useTrail } from '../../components/Pager';
 import { EmptyState, ErrorState, Loading, LoadingLines } from '../../components/States';
@@ -190,11 +191,7 @@ function Counts({ counts }: { counts: Record<string, Schema['EntityCounts']> }) 
           <thead>
             <tr>
               <th scope="col">Entity</th>
-              {kinds.map((kind) => (
-                <th key={kind.id} scope="col" className="number">
-                  {kind.label}
-                </th>
-              ))}
+              <KindHeadings kinds={kinds} />
             </tr>
           </thead>
           <tbody>
@@ -258,12 +255,12 @@ function SyncFindings({ sync }: { sync: string }) {
       </TableScroll>
       <Pager
         label="Pages of faults"
-        page={trail.page}
+        paging={trail}
         pageSize={findingsPerPage}
         shown={rows.length}
         total={findings.data.totalSize ?? 0}
         busy={findings.isPlaceholderData}
-        {...trail.controls(findings.data.nextPageToken)}
+        next={findings.data.nextPageToken}
       />
     </>
   );

@@ -1,10 +1,11 @@
 import { Link } from 'react-router';
 import { syncsPerPage, useSyncs } from '../../api/queries';
+import { KindHeadings } from '../../components/KindHeadings';
 import { Pager, useTrail } from '../../components/Pager';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
 import { TableScroll } from '../../components/TableScroll';
 import { Tag } from '../../components/Tag';
-import { sumOf } from '../../lib/changes';
+import { changeKinds, sumOf } from '../../lib/changes';
 import { useDistrict } from '../../lib/district';
 import { formatDateTime, formatNumber, sentence } from '../../lib/format';
 import { syncState } from '../../lib/states';
@@ -20,7 +21,6 @@ export function SyncsTable() {
     return <ErrorState error={syncs.error} onRetry={() => void syncs.refetch()} />;
   }
   const rows = syncs.data.syncs ?? [];
-  const next = syncs.data.nextPageToken;
   if (rows.length === 0) return <EmptyState title="No syncs yet" />;
   return (
     <>
@@ -31,15 +31,7 @@ export function SyncsTable() {
               <th scope="col">Started</th>
               <th scope="col">Source</th>
               <th scope="col">Status</th>
-              <th scope="col" className="number">
-                Created
-              </th>
-              <th scope="col" className="number">
-                Updated
-              </th>
-              <th scope="col" className="number">
-                Removed
-              </th>
+              <KindHeadings />
               <th scope="col" className="number">
                 Findings
               </th>
@@ -63,9 +55,11 @@ export function SyncsTable() {
                       <span className="soft table-note">{sentence(sync.waitingFor)}</span>
                     )}
                   </td>
-                  <td className="number">{formatNumber(sumOf(sync.counts, 'created'))}</td>
-                  <td className="number">{formatNumber(sumOf(sync.counts, 'updated'))}</td>
-                  <td className="number">{formatNumber(sumOf(sync.counts, 'removed'))}</td>
+                  {changeKinds.map((kind) => (
+                    <td key={kind.id} className="number">
+                      {formatNumber(sumOf(sync.counts, kind.id))}
+                    </td>
+                  ))}
                   <td className="number">{formatNumber(sync.findingsCount)}</td>
                 </tr>
               );
@@ -73,16 +67,14 @@ export function SyncsTable() {
           </tbody>
         </table>
       </TableScroll>
-      {(trail.page > 1 || next) && (
-        <Pager
-          label="Pages of syncs"
-          page={trail.page}
-          pageSize={syncsPerPage}
-          shown={rows.length}
-          busy={syncs.isPlaceholderData}
-          {...trail.controls(next)}
-        />
-      )}
+      <Pager
+        label="Pages of syncs"
+        paging={trail}
+        pageSize={syncsPerPage}
+        shown={rows.length}
+        busy={syncs.isPlaceholderData}
+        next={syncs.data.nextPageToken}
+      />
     </>
   );
 }

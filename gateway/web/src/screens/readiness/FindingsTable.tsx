@@ -92,12 +92,12 @@ export function FindingsTable({ report, product, line }: FindingsTableProps) {
       </TableScroll>
       <Pager
         label="Pages of findings"
-        page={trail.page}
+        paging={trail}
         pageSize={findingsPerPage}
         shown={rows.length}
         total={findings.data.totalSize ?? 0}
         busy={findings.isPlaceholderData}
-        {...trail.controls(findings.data.nextPageToken)}
+        next={findings.data.nextPageToken}
       />
     </>
   );

@@ -25,7 +25,6 @@ export function ReportsTable({ product }: { product: string }) {
     return <ErrorState error={reports.error} onRetry={() => void reports.refetch()} />;
   }
   const rows = reports.data.readinessReports ?? [];
-  const next = reports.data.nextPageToken;
 
   if (rows.length === 0) {
     return (
@@ -84,16 +83,14 @@ export function ReportsTable({ product }: { product: string }) {
           })}
         </tbody>
       </table>
-      {(trail.page > 1 || next) && (
-        <Pager
-          label="Pages of reports"
-          page={trail.page}
-          pageSize={reportsPerPage}
-          shown={rows.length}
-          busy={reports.isPlaceholderData}
-          {...trail.controls(next)}
-        />
-      )}
+      <Pager
+        label="Pages of reports"
+        paging={trail}
+        pageSize={reportsPerPage}
+        shown={rows.length}
+        busy={reports.isPlaceholderData}
+        next={reports.data.nextPageToken}
+      />
     </>
   );
 }

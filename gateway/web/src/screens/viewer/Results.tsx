@@ -32,12 +32,12 @@ export function Results({ entity, search }: { entity: Entity; search: Search }) 
   const pager = (place: string) => (
     <Pager
       label={`Pages of records, ${place} the table`}
-      page={paging.page}
+      paging={paging}
       pageSize={recordsPerPage}
       shown={records.length}
       total={total}
       busy={page.isPlaceholderData}
-      {...paging.controls(nextPageToken)}
+      next={nextPageToken}
     />
   );
   return (
@@ -117,7 +117,7 @@ function usePaging() {
   return {
     token,
     page,
-    controls: (nextToken: string) => ({
+    controls: (next: string | undefined) => ({
       onFirst: () => {
         open(1, '', []);
       },
@@ -127,9 +127,9 @@ function usePaging() {
               open(page - 1, before.at(-1) ?? '', before.slice(0, -1));
             }
           : undefined,
-      onNext: nextToken
+      onNext: next
         ? () => {
-            open(page + 1, nextToken, [...before, token]);
+            open(page + 1, next, [...before, token]);
           }
         : undefined,
     }),
