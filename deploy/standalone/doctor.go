@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -47,12 +46,7 @@ func (o *Operator) Check(ctx context.Context, repair bool, tell func(*typev1.Pro
 	return checked, nil
 }
 
-// eraseTime is how long erasing a person from a large district may take.
-const eraseTime = time.Hour
-
 // ErasePerson erases a person from a district.
 func (o *Operator) ErasePerson(ctx context.Context, district, user string) (*ingestv1.ErasePersonResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, eraseTime)
-	defer cancel()
 	return o.ingest.ErasePerson(ctx, &ingestv1.ErasePersonRequest{District: district, SourcedId: user})
 }

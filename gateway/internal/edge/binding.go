@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -74,12 +72,6 @@ func (a *API) checked(next runtime.HandlerFunc) runtime.HandlerFunc {
 		if err := a.checkParameters(r, params); err != nil {
 			problem.Write(w, r, a.log, err)
 			return
-		}
-		// Restoring follows the size of the district; calls without a deadline get a short one.
-		if pattern, ok := runtime.HTTPPattern(r.Context()); ok && strings.HasSuffix(pattern.String(), ":restore") {
-			ctx, cancel := context.WithTimeout(r.Context(), time.Hour)
-			defer cancel()
-			r = r.WithContext(ctx)
 		}
 		next(w, r, params)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -11,12 +12,19 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/test/bufconn" //nolint:depguard // Here is the one place for it.
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/errs"
 )
 
-// callTimeout ends a unary call whose caller has set no deadline.
-const callTimeout = 2 * time.Minute
+// What ends a unary call whose caller has set no deadline.
+const (
+	callTimeout          = 2 * time.Minute
+	districtSizedTimeout = time.Hour
+)
 
 // Dial returns a connection whose errors are *errs.Error. It connects on first
 // use, spreads calls over all addresses of a dns:/// target, and retries
@@ -41,10 +49,19 @@ func Dial(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 func unmapUnary(ctx context.Context, method string, request, response any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		ctx, cancel = context.WithTimeout(ctx, timeout(method))
 		defer cancel()
 	}
 	return errs.FromStatus(invoke(ctx, method, request, response, conn, opts...))
+}
+
+// timeout follows from what the method declares in its proto.
+func timeout(method string) time.Duration {
+	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
+	if d, err := protoregistry.GlobalFiles.FindDescriptorByName(name); err == nil && proto.GetExtension(d.Options(), typev1.E_DistrictSized).(bool) {
+		return districtSizedTimeout
+	}
+	return callTimeout
 }
 
 func unmapStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {

@@ -22,6 +22,7 @@ import (
 
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/rpc"
@@ -202,6 +203,26 @@ func TestCallsHaveADeadline(t *testing.T) {
 	defer cancel()
 	require.NoError(t, h.getKeys(ctx))
 	require.LessOrEqual(t, left, 10*time.Second, "the caller's own counts")
+}
+
+func TestCallsThatFollowTheDistrictsSizeHaveMoreTime(t *testing.T) {
+	var left time.Duration
+	conn, err := rpc.NewInMemory().Dial(grpc.WithChainUnaryInterceptor(
+		func(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ grpc.UnaryInvoker, _ ...grpc.CallOption) error {
+			deadline, ok := ctx.Deadline()
+			require.True(t, ok)
+			left = time.Until(deadline)
+			return nil
+		}))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	roster := rosterv1.NewRosterServiceClient(conn)
+	_, err = roster.GetPlan(t.Context(), &rosterv1.GetPlanRequest{})
+	require.NoError(t, err)
+	require.Less(t, left, 10*time.Minute)
+	_, err = roster.CommitPlan(t.Context(), &rosterv1.CommitPlanRequest{})
+	require.NoError(t, err)
+	require.Greater(t, left, 30*time.Minute)
 }
 
 func TestMessageLimit(t *testing.T) {

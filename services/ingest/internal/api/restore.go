@@ -19,9 +19,6 @@ import (
 const (
 	// restoreWait is how long a restore waits for syncs to plan or commit.
 	restoreWait = 30 * time.Second
-	// restoreTime is how long one may take: all records of the largest district
-	// are compared and written.
-	restoreTime = time.Hour
 	// restorePoll is how often it looks whether they have.
 	restorePoll = 100 * time.Millisecond
 )
@@ -160,8 +157,6 @@ func (s *syncs) restore(ctx context.Context, req *ingestv1.RestoreRevisionReques
 			s.Log.WarnContext(ctx, "the plan of a restore is left over", "district", req.GetDistrict(), "plan", name, "error", err)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, restoreTime)
-	defer cancel()
 	plan, err := s.Roster.StageRestore(ctx, &rosterv1.StageRestoreRequest{
 		District: req.GetDistrict(), Revision: req.GetRevision(), Plan: name, Fence: fence,
 	})

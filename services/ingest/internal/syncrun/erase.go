@@ -27,13 +27,8 @@ var (
 	errErasureWaits  = errs.New(codes.Unavailable, "ERASURE_WAITS", "a sync of the district is under way: the person is erased as soon as that has ended, and there is nothing more to do")
 )
 
-const (
-	// leasePoll is how often a lease is tried that somebody else holds.
-	leasePoll = 50 * time.Millisecond
-	// eraseTime is how long one person may take: all files of the largest
-	// district are written anew.
-	eraseTime = time.Hour
-)
+// leasePoll is how often a lease is tried that somebody else holds.
+const leasePoll = 50 * time.Millisecond
 
 // ErasePerson erases a person wherever it is, or fails with RECORD_NOT_FOUND if
 // it is nowhere. It waits for syncs that are under way. What is broken off is
@@ -128,8 +123,6 @@ func (r *Runner) erasePerson(ctx context.Context, district, user string, patienc
 		}()
 	}
 	fence := leases[len(leases)-1].Fence
-	ctx, cancel := context.WithTimeout(ctx, eraseTime)
-	defer cancel()
 	key := state.Key(district, user)
 	doc, err := r.deps.Store.Erasures.Get(ctx, key)
 	switch {

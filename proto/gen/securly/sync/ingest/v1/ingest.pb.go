@@ -4837,13 +4837,13 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\tDISCARDED\x10\n" +
 	"\x12\x0e\n" +
 	"\n" +
-	"SUPERSEDED\x10\v2\xb5\x06\n" +
+	"SUPERSEDED\x10\v2\xb9\x06\n" +
 	"\x0fDistrictService\x12\x99\x01\n" +
 	"\x0eCreateDistrict\x12-.securly.sync.ingest.v1.CreateDistrictRequest\x1a .securly.sync.ingest.v1.District\"6\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02\x19:\bdistrict\"\r/v1/districts\x12\x9b\x01\n" +
 	"\rListDistricts\x12,.securly.sync.ingest.v1.ListDistrictsRequest\x1a-.securly.sync.ingest.v1.ListDistrictsResponse\"-\x8a\xb5\x18\x14\b\x02\x12\x0edistricts.read\x18\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/districts\x12\x95\x01\n" +
 	"\vGetDistrict\x12*.securly.sync.ingest.v1.GetDistrictRequest\x1a .securly.sync.ingest.v1.District\"8\x8a\xb5\x18\x14\b\x03\x12\x0edistricts.read\x18\x01\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/districts/{district}\x12\xa4\x01\n" +
-	"\x0eUpdateDistrict\x12-.securly.sync.ingest.v1.UpdateDistrictRequest\x1a .securly.sync.ingest.v1.District\"A\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02$:\bsettings2\x18/v1/districts/{district}\x12\xa8\x01\n" +
-	"\x0eDeleteDistrict\x12-.securly.sync.ingest.v1.DeleteDistrictRequest\x1a..securly.sync.ingest.v1.DeleteDistrictResponse\"7\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02\x1a*\x18/v1/districts/{district}2\xd5\x0e\n" +
+	"\x0eUpdateDistrict\x12-.securly.sync.ingest.v1.UpdateDistrictRequest\x1a .securly.sync.ingest.v1.District\"A\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02$:\bsettings2\x18/v1/districts/{district}\x12\xac\x01\n" +
+	"\x0eDeleteDistrict\x12-.securly.sync.ingest.v1.DeleteDistrictRequest\x1a..securly.sync.ingest.v1.DeleteDistrictResponse\";\x8a\xb5\x18\x13\b\x04\x12\x0fdistricts.write\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02\x1a*\x18/v1/districts/{district}2\xd5\x0e\n" +
 	"\rSourceService\x12\x9b\x01\n" +
 	"\x0eListConnectors\x12-.securly.sync.ingest.v1.ListConnectorsRequest\x1a..securly.sync.ingest.v1.ListConnectorsResponse\"*\x8a\xb5\x18\x10\b\x02\x12\fsources.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/connectors\x12\xa2\x01\n" +
 	"\fCreateSource\x12+.securly.sync.ingest.v1.CreateSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"E\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02*:\x06source\" /v1/districts/{district}/sources\x12\xa4\x01\n" +
@@ -4856,7 +4856,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x11ResetDropPassword\x120.securly.sync.ingest.v1.ResetDropPasswordRequest\x1a1.securly.sync.ingest.v1.ResetDropPasswordResponse\"[\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02@:\x01*\";/v1/districts/{district}/sources/{source}:resetDropPassword\x12\xaa\x01\n" +
 	"\vPauseSource\x12*.securly.sync.ingest.v1.PauseSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"O\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x024:\x01*\"//v1/districts/{district}/sources/{source}:pause\x12\xad\x01\n" +
 	"\fResumeSource\x12+.securly.sync.ingest.v1.ResumeSourceRequest\x1a\x1e.securly.sync.ingest.v1.Source\"P\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x025:\x01*\"0/v1/districts/{district}/sources/{source}:resume\x12l\n" +
-	"\x06Upload\x12%.securly.sync.ingest.v1.UploadRequest\x1a&.securly.sync.ingest.v1.UploadResponse\"\x11\x8a\xb5\x18\r\b\x03\x12\tsyncs.run(\x012\xd7\r\n" +
+	"\x06Upload\x12%.securly.sync.ingest.v1.UploadRequest\x1a&.securly.sync.ingest.v1.UploadResponse\"\x11\x8a\xb5\x18\r\b\x03\x12\tsyncs.run(\x012\xdb\r\n" +
 	"\vSyncService\x12\x9f\x01\n" +
 	"\tStartSync\x12(.securly.sync.ingest.v1.StartSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"J\x8a\xb5\x18\r\b\x03\x12\tsyncs.run\x82\xd3\xe4\x93\x023:\x01*\"./v1/districts/{district}/sources/{source}:sync\x12\x9c\x01\n" +
 	"\tListSyncs\x12(.securly.sync.ingest.v1.ListSyncsRequest\x1a).securly.sync.ingest.v1.ListSyncsResponse\":\x8a\xb5\x18\x10\b\x03\x12\fsources.read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/districts/{district}/syncs\x12\x92\x01\n" +
@@ -4864,8 +4864,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x0fListSyncChanges\x12..securly.sync.ingest.v1.ListSyncChangesRequest\x1a/.securly.sync.ingest.v1.ListSyncChangesResponse\"I\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x02/\x12-/v1/districts/{district}/syncs/{sync}/changes\x12\xad\x01\n" +
 	"\x11ExportSyncChanges\x12..securly.sync.ingest.v1.ListSyncChangesRequest\x1a\x14.google.api.HttpBody\"P\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x026\x124/v1/districts/{district}/syncs/{sync}/changes:export0\x01\x12\xc1\x01\n" +
 	"\x10ListSyncFindings\x12/.securly.sync.ingest.v1.ListSyncFindingsRequest\x1a0.securly.sync.ingest.v1.ListSyncFindingsResponse\"J\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x020\x12./v1/districts/{district}/syncs/{sync}/findings\x12\xa6\x01\n" +
-	"\vApproveSync\x12*.securly.sync.ingest.v1.ApproveSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"M\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x82\xd3\xe4\x93\x022:\x01*\"-/v1/districts/{district}/syncs/{sync}:approve\x12\xc9\x01\n" +
-	"\x0fRestoreRevision\x12..securly.sync.ingest.v1.RestoreRevisionRequest\x1a/.securly.sync.ingest.v1.RestoreRevisionResponse\"U\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x82\xd3\xe4\x93\x02::\x01*\"5/v1/districts/{district}/revisions/{revision}:restore\x12\xa6\x01\n" +
+	"\vApproveSync\x12*.securly.sync.ingest.v1.ApproveSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"M\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x82\xd3\xe4\x93\x022:\x01*\"-/v1/districts/{district}/syncs/{sync}:approve\x12\xcd\x01\n" +
+	"\x0fRestoreRevision\x12..securly.sync.ingest.v1.RestoreRevisionRequest\x1a/.securly.sync.ingest.v1.RestoreRevisionResponse\"Y\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02::\x01*\"5/v1/districts/{district}/revisions/{revision}:restore\x12\xa6\x01\n" +
 	"\vDiscardSync\x12*.securly.sync.ingest.v1.DiscardSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"M\x8a\xb5\x18\x11\b\x03\x12\rsyncs.approve\x82\xd3\xe4\x93\x022:\x01*\"-/v1/districts/{district}/syncs/{sync}:discard\x12\x9f\x01\n" +
 	"\n" +
 	"CancelSync\x12).securly.sync.ingest.v1.CancelSyncRequest\x1a\x1c.securly.sync.ingest.v1.Sync\"H\x8a\xb5\x18\r\b\x03\x12\tsyncs.run\x82\xd3\xe4\x93\x021:\x01*\",/v1/districts/{district}/syncs/{sync}:cancelBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"

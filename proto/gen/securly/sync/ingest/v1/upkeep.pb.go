@@ -339,9 +339,9 @@ const file_securly_sync_ingest_v1_upkeep_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x12\n" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\x12\x14\n" +
-	"\x05rules\x18\x04 \x01(\tR\x05rules2\xae\x02\n" +
-	"\rUpkeepService\x12\xae\x01\n" +
-	"\vErasePerson\x12*.securly.sync.ingest.v1.ErasePersonRequest\x1a+.securly.sync.ingest.v1.ErasePersonResponse\"F\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x02):\x01*\"$/v1/districts/{district}/users:erase\x12l\n" +
+	"\x05rules\x18\x04 \x01(\tR\x05rules2\xb2\x02\n" +
+	"\rUpkeepService\x12\xb2\x01\n" +
+	"\vErasePerson\x12*.securly.sync.ingest.v1.ErasePersonRequest\x1a+.securly.sync.ingest.v1.ErasePersonResponse\"J\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x90\xb5\x18\x01\x82\xd3\xe4\x93\x02):\x01*\"$/v1/districts/{district}/users:erase\x12l\n" +
 	"\x05Check\x12\".securly.sync.type.v1.CheckRequest\x1a#.securly.sync.type.v1.CheckResponse\"\x18\x8a\xb5\x18\x14\b\x05\x12\x10internal.operate0\x01BCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
 
 var (

@@ -130,9 +130,9 @@ const file_securly_sync_readiness_v1_upkeep_proto_rawDesc = "" +
 	"\n" +
 	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"D\n" +
 	"\x1bErasePersonFindingsResponse\x12%\n" +
-	"\x0efindings_files\x18\x01 \x01(\x05R\rfindingsFiles2\x9d\x02\n" +
-	"\rUpkeepService\x12\x9d\x01\n" +
-	"\x13ErasePersonFindings\x125.securly.sync.readiness.v1.ErasePersonFindingsRequest\x1a6.securly.sync.readiness.v1.ErasePersonFindingsResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12l\n" +
+	"\x0efindings_files\x18\x01 \x01(\x05R\rfindingsFiles2\xa1\x02\n" +
+	"\rUpkeepService\x12\xa1\x01\n" +
+	"\x13ErasePersonFindings\x125.securly.sync.readiness.v1.ErasePersonFindingsRequest\x1a6.securly.sync.readiness.v1.ErasePersonFindingsResponse\"\x1b\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x90\xb5\x18\x01\x12l\n" +
 	"\x05Check\x12\".securly.sync.type.v1.CheckRequest\x1a#.securly.sync.type.v1.CheckResponse\"\x18\x8a\xb5\x18\x14\b\x05\x12\x10internal.operate0\x01BIZGgithub.com/securly/sync/proto/gen/securly/sync/readiness/v1;readinessv1b\x06proto3"
 
 var (

@@ -3496,7 +3496,7 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\x13DiscardPlanResponse\"2\n" +
 	"\x14EraseDistrictRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\"\x17\n" +
-	"\x15EraseDistrictResponse2\xd8\x1e\n" +
+	"\x15EraseDistrictResponse2\xed\x1e\n" +
 	"\rRosterService\x12\xcc\x03\n" +
 	"\vListRecords\x12*.securly.sync.roster.v1.ListRecordsRequest\x1a+.securly.sync.roster.v1.ListRecordsResponse\"\xe3\x02\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x01\x82\xd3\xe4\x93\x02\xc6\x02Z/\x12-/v1/districts/{district}/{entity=enrollments}Z+\x12)/v1/districts/{district}/{entity=classes}Z+\x12)/v1/districts/{district}/{entity=courses}Z4\x122/v1/districts/{district}/{entity=academicSessions}Z0\x12./v1/districts/{district}/{entity=demographics}Z(\x12&/v1/districts/{district}/{entity=orgs}\x12'/v1/districts/{district}/{entity=users}\x12\xe2\x03\n" +
 	"\tGetRecord\x12(.securly.sync.roster.v1.GetRecordRequest\x1a).securly.sync.roster.v1.GetRecordResponse\"\xff\x02\x8a\xb5\x18\x12\b\x03\x12\frosters.read\x18\x01\x82\xd3\xe4\x93\x02\xe2\x02Z3\x121/v1/districts/{district}/{entity=enrollments}:getZ/\x12-/v1/districts/{district}/{entity=classes}:getZ/\x12-/v1/districts/{district}/{entity=courses}:getZ8\x126/v1/districts/{district}/{entity=academicSessions}:getZ4\x122/v1/districts/{district}/{entity=demographics}:getZ,\x12*/v1/districts/{district}/{entity=orgs}:get\x12+/v1/districts/{district}/{entity=users}:get\x12\x93\x04\n" +
@@ -3511,15 +3511,15 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\fOpenDistrict\x12+.securly.sync.roster.v1.OpenDistrictRequest\x1a,.securly.sync.roster.v1.OpenDistrictResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12h\n" +
 	"\x06Import\x12%.securly.sync.roster.v1.ImportRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import(\x01\x12h\n" +
 	"\aGetPlan\x12&.securly.sync.roster.v1.GetPlanRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x8b\x01\n" +
-	"\x0fListPlanChanges\x12..securly.sync.roster.v1.ListPlanChangesRequest\x1a/.securly.sync.roster.v1.ListPlanChangesResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12|\n" +
+	"\x0fListPlanChanges\x12..securly.sync.roster.v1.ListPlanChangesRequest\x1a/.securly.sync.roster.v1.ListPlanChangesResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x80\x01\n" +
 	"\n" +
-	"CommitPlan\x12).securly.sync.roster.v1.CommitPlanRequest\x1a*.securly.sync.roster.v1.CommitPlanResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12r\n" +
-	"\fStageRestore\x12+.securly.sync.roster.v1.StageRestoreRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12n\n" +
+	"CommitPlan\x12).securly.sync.roster.v1.CommitPlanRequest\x1a*.securly.sync.roster.v1.CommitPlanResponse\"\x1b\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x90\xb5\x18\x01\x12v\n" +
+	"\fStageRestore\x12+.securly.sync.roster.v1.StageRestoreRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x1b\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x90\xb5\x18\x01\x12r\n" +
 	"\n" +
-	"SelectPlan\x12).securly.sync.roster.v1.SelectPlanRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x82\x01\n" +
-	"\fPruneHistory\x12+.securly.sync.roster.v1.PruneHistoryRequest\x1a,.securly.sync.roster.v1.PruneHistoryResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x7f\n" +
-	"\vDiscardPlan\x12*.securly.sync.roster.v1.DiscardPlanRequest\x1a+.securly.sync.roster.v1.DiscardPlanResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x85\x01\n" +
-	"\rEraseDistrict\x12,.securly.sync.roster.v1.EraseDistrictRequest\x1a-.securly.sync.roster.v1.EraseDistrictResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.importBCZAgithub.com/securly/sync/proto/gen/securly/sync/roster/v1;rosterv1b\x06proto3"
+	"SelectPlan\x12).securly.sync.roster.v1.SelectPlanRequest\x1a\x1c.securly.sync.roster.v1.Plan\"\x1b\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x90\xb5\x18\x01\x12\x86\x01\n" +
+	"\fPruneHistory\x12+.securly.sync.roster.v1.PruneHistoryRequest\x1a,.securly.sync.roster.v1.PruneHistoryResponse\"\x1b\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x90\xb5\x18\x01\x12\x7f\n" +
+	"\vDiscardPlan\x12*.securly.sync.roster.v1.DiscardPlanRequest\x1a+.securly.sync.roster.v1.DiscardPlanResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12\x89\x01\n" +
+	"\rEraseDistrict\x12,.securly.sync.roster.v1.EraseDistrictRequest\x1a-.securly.sync.roster.v1.EraseDistrictResponse\"\x1b\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x90\xb5\x18\x01BCZAgithub.com/securly/sync/proto/gen/securly/sync/roster/v1;rosterv1b\x06proto3"
 
 var (
 	file_securly_sync_roster_v1_roster_proto_rawDescOnce sync.Once

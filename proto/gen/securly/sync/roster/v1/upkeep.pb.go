@@ -120,9 +120,9 @@ const file_securly_sync_roster_v1_upkeep_proto_rawDesc = "" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1d\n" +
 	"\n" +
 	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"\x1c\n" +
-	"\x1aErasePersonRecordsResponse2\x94\x02\n" +
-	"\rUpkeepService\x12\x94\x01\n" +
-	"\x12ErasePersonRecords\x121.securly.sync.roster.v1.ErasePersonRecordsRequest\x1a2.securly.sync.roster.v1.ErasePersonRecordsResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x12l\n" +
+	"\x1aErasePersonRecordsResponse2\x98\x02\n" +
+	"\rUpkeepService\x12\x98\x01\n" +
+	"\x12ErasePersonRecords\x121.securly.sync.roster.v1.ErasePersonRecordsRequest\x1a2.securly.sync.roster.v1.ErasePersonRecordsResponse\"\x1b\x8a\xb5\x18\x13\b\x05\x12\x0finternal.import\x90\xb5\x18\x01\x12l\n" +
 	"\x05Check\x12\".securly.sync.type.v1.CheckRequest\x1a#.securly.sync.type.v1.CheckResponse\"\x18\x8a\xb5\x18\x14\b\x05\x12\x10internal.operate0\x01BCZAgithub.com/securly/sync/proto/gen/securly/sync/roster/v1;rosterv1b\x06proto3"
 
 var (

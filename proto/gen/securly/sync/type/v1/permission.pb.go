@@ -161,6 +161,14 @@ var file_securly_sync_type_v1_permission_proto_extTypes = []protoimpl.ExtensionI
 		Tag:           "bytes,50001,opt,name=permission",
 		Filename:      "securly/sync/type/v1/permission.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50002,
+		Name:          "securly.sync.type.v1.district_sized",
+		Tag:           "varint,50002,opt,name=district_sized",
+		Filename:      "securly/sync/type/v1/permission.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
@@ -170,6 +178,11 @@ var (
 	//
 	// optional securly.sync.type.v1.Permission permission = 50001;
 	E_Permission = &file_securly_sync_type_v1_permission_proto_extTypes[0]
+	// The work of the method follows the size of the district, so that a call
+	// without a deadline may take an hour instead of two minutes.
+	//
+	// optional bool district_sized = 50002;
+	E_DistrictSized = &file_securly_sync_type_v1_permission_proto_extTypes[1]
 )
 
 var File_securly_sync_type_v1_permission_proto protoreflect.FileDescriptor
@@ -191,7 +204,8 @@ const file_securly_sync_type_v1_permission_proto_rawDesc = "" +
 	"\x0eACCESS_SERVICE\x10\x05:b\n" +
 	"\n" +
 	"permission\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2 .securly.sync.type.v1.PermissionR\n" +
-	"permissionB?Z=github.com/securly/sync/proto/gen/securly/sync/type/v1;typev1b\x06proto3"
+	"permission:G\n" +
+	"\x0edistrict_sized\x12\x1e.google.protobuf.MethodOptions\x18҆\x03 \x01(\bR\rdistrictSizedB?Z=github.com/securly/sync/proto/gen/securly/sync/type/v1;typev1b\x06proto3"
 
 var (
 	file_securly_sync_type_v1_permission_proto_rawDescOnce sync.Once
@@ -215,11 +229,12 @@ var file_securly_sync_type_v1_permission_proto_goTypes = []any{
 var file_securly_sync_type_v1_permission_proto_depIdxs = []int32{
 	0, // 0: securly.sync.type.v1.Permission.access:type_name -> securly.sync.type.v1.Access
 	2, // 1: securly.sync.type.v1.permission:extendee -> google.protobuf.MethodOptions
-	1, // 2: securly.sync.type.v1.permission:type_name -> securly.sync.type.v1.Permission
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	2, // [2:3] is the sub-list for extension type_name
-	1, // [1:2] is the sub-list for extension extendee
+	2, // 2: securly.sync.type.v1.district_sized:extendee -> google.protobuf.MethodOptions
+	1, // 3: securly.sync.type.v1.permission:type_name -> securly.sync.type.v1.Permission
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	3, // [3:4] is the sub-list for extension type_name
+	1, // [1:3] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
 }
 
@@ -235,7 +250,7 @@ func file_securly_sync_type_v1_permission_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_type_v1_permission_proto_rawDesc), len(file_securly_sync_type_v1_permission_proto_rawDesc)),
 			NumEnums:      1,
 			NumMessages:   1,
-			NumExtensions: 1,
+			NumExtensions: 2,
 			NumServices:   0,
 		},
 		GoTypes:           file_securly_sync_type_v1_permission_proto_goTypes,
