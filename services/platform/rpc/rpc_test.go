@@ -22,7 +22,6 @@ import (
 
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
-	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/rpc"
