@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"archive/zip"
 	"bytes"
 	"fmt"
 	"io"
@@ -16,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/unicode"
+
+	"github.com/securly/sync/services/platform/testkit"
 )
 
 // A small sound package, OneRoster 1.1. Cases change one thing in it.
@@ -42,16 +43,7 @@ func soundFiles() map[string]string {
 // zipped writes files as a zip and returns its path.
 func zipped(t *testing.T, files map[string]string) string {
 	t.Helper()
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	for name, text := range files {
-		f, err := w.Create(name)
-		require.NoError(t, err)
-		_, err = io.WriteString(f, text)
-		require.NoError(t, err)
-	}
-	require.NoError(t, w.Close())
-	return saved(t, "roster.zip", buf.String())
+	return saved(t, "roster.zip", string(testkit.Zip(t, files)))
 }
 
 func saved(t *testing.T, name, text string) string {

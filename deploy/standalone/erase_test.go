@@ -113,7 +113,7 @@ func table(t *testing.T, path string) (text []byte) {
 
 // faulty is a package with a student whose every value is a word of its own.
 func faulty(t *testing.T, last string) []byte {
-	return zipped(t, map[string]string{
+	return testkit.Zip(t, map[string]string{
 		"manifest.csv": "propertyName,value\nmanifest.version,1.0\noneroster.version,1.1\nfile.orgs,bulk\nfile.users,bulk\nfile.classes,bulk\n" +
 			"file.enrollments,bulk\nfile.academicSessions,bulk\nfile.courses,bulk\nfile.demographics,bulk\n",
 		"orgs.csv":             "sourcedId,status,dateLastModified,name,type,identifier,parentSourcedId\nd,,,Made-up District,district,,\ns,,,Made-up School,school,,d\n",

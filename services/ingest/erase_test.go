@@ -96,7 +96,7 @@ func TestAnUploadThatOutlivesItsDistrict(t *testing.T) {
 			for _, m := range []*ingestv1.UploadRequest{
 				{Message: &ingestv1.UploadRequest_Header{Header: &ingestv1.UploadHeader{District: "d", Source: "sis"}}},
 				{Message: &ingestv1.UploadRequest_File{File: &ingestv1.UploadFile{Filename: "roster.zip"}}},
-				{Message: &ingestv1.UploadRequest_Chunk{Chunk: zipped(t, sound())}},
+				{Message: &ingestv1.UploadRequest_Chunk{Chunk: testkit.Zip(t, sound())}},
 			} {
 				require.NoError(t, stream.Send(m))
 			}

@@ -1,11 +1,8 @@
 package ingest_test
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -158,7 +155,7 @@ func (h *hub) send(source string, files map[string][]byte) (*ingestv1.UploadResp
 
 func (h *hub) upload(source string, files map[string]string) string {
 	h.t.Helper()
-	up, err := h.send(source, map[string][]byte{"roster.zip": zipped(h.t, files)})
+	up, err := h.send(source, map[string][]byte{"roster.zip": testkit.Zip(h.t, files)})
 	require.NoError(h.t, err)
 	return up.GetUploadId()
 }
@@ -214,20 +211,6 @@ func (h *hub) findings(id string) []string {
 			return out
 		}
 	}
-}
-
-func zipped(t testing.TB, files map[string]string) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		f, err := w.Create(name)
-		require.NoError(t, err)
-		_, err = io.WriteString(f, files[name])
-		require.NoError(t, err)
-	}
-	require.NoError(t, w.Close())
-	return buf.Bytes()
 }
 
 // stored lists the files that the service keeps under a prefix.

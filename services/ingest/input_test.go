@@ -13,6 +13,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/testkit"
 )
 
 // encrypted sets the flag that says so on every entry of a zip.
@@ -46,8 +47,8 @@ func with(changes map[string]string) map[string]string {
 
 func TestUploadsThatAreRefused(t *testing.T) {
 	h := newHub(t)
-	whole := zipped(t, sound())
-	damaged := bytes.Clone(zipped(t, map[string]string{"users.csv": strings.Repeat("a,b,c\n", 20000)}))
+	whole := testkit.Zip(t, sound())
+	damaged := bytes.Clone(testkit.Zip(t, map[string]string{"users.csv": strings.Repeat("a,b,c\n", 20000)}))
 	for i := 60; i < 110; i++ {
 		damaged[i] ^= 0x5a
 	}
@@ -64,17 +65,17 @@ func TestUploadsThatAreRefused(t *testing.T) {
 		{"zip cut in the middle", map[string][]byte{"roster.zip": whole[:len(whole)/2]}, "UPLOAD_DAMAGED", "cut off"},
 		{"zip without its last byte", map[string][]byte{"roster.zip": whole[:len(whole)-1]}, "UPLOAD_DAMAGED", "cut off"},
 		{"damaged entry", map[string][]byte{"roster.zip": damaged}, "UPLOAD_DAMAGED", "users.csv"},
-		{"traversal", map[string][]byte{"roster.zip": zipped(t, map[string]string{"../users.csv": "x"})}, "UPLOAD_TRAVERSAL", "../users.csv"},
-		{"traversal in the Windows way", map[string][]byte{"roster.zip": zipped(t, map[string]string{`a\..\..\users.csv`: "x"})}, "UPLOAD_TRAVERSAL", ".."},
-		{"absolute name", map[string][]byte{"roster.zip": zipped(t, map[string]string{"/etc/users.csv": "x"})}, "UPLOAD_TRAVERSAL", "/etc/users.csv"},
-		{"absolute name in the Windows way", map[string][]byte{"roster.zip": zipped(t, map[string]string{`C:\users.csv`: "x"})}, "UPLOAD_TRAVERSAL", "users.csv"},
+		{"traversal", map[string][]byte{"roster.zip": testkit.Zip(t, map[string]string{"../users.csv": "x"})}, "UPLOAD_TRAVERSAL", "../users.csv"},
+		{"traversal in the Windows way", map[string][]byte{"roster.zip": testkit.Zip(t, map[string]string{`a\..\..\users.csv`: "x"})}, "UPLOAD_TRAVERSAL", ".."},
+		{"absolute name", map[string][]byte{"roster.zip": testkit.Zip(t, map[string]string{"/etc/users.csv": "x"})}, "UPLOAD_TRAVERSAL", "/etc/users.csv"},
+		{"absolute name in the Windows way", map[string][]byte{"roster.zip": testkit.Zip(t, map[string]string{`C:\users.csv`: "x"})}, "UPLOAD_TRAVERSAL", "users.csv"},
 		{"traversal of a loose file", map[string][]byte{"../users.csv": []byte("x")}, "UPLOAD_TRAVERSAL", "../users.csv"},
-		{"bomb", map[string][]byte{"roster.zip": zipped(t, with(map[string]string{"demographics.csv": strings.Repeat("0", 40<<20)}))}, "UPLOAD_BOMB", "demographics.csv"},
+		{"bomb", map[string][]byte{"roster.zip": testkit.Zip(t, with(map[string]string{"demographics.csv": strings.Repeat("0", 40<<20)}))}, "UPLOAD_BOMB", "demographics.csv"},
 		{"too large", map[string][]byte{"roster.zip": append([]byte("PK"), make([]byte, 65<<20)...)}, "UPLOAD_TOO_LARGE", "larger than"},
-		{"nothing of a roster", map[string][]byte{"roster.zip": zipped(t, map[string]string{"readme.txt": "hello"})}, "UPLOAD_NO_ROSTER", "users.csv"},
+		{"nothing of a roster", map[string][]byte{"roster.zip": testkit.Zip(t, map[string]string{"readme.txt": "hello"})}, "UPLOAD_NO_ROSTER", "users.csv"},
 		{"nothing of a roster, loose", map[string][]byte{"pupils.csv": []byte("a,b\n")}, "UPLOAD_NO_ROSTER", "users.csv"},
-		{"one file twice", map[string][]byte{"roster.zip": zipped(t, with(map[string]string{"sub/users.csv": "x"}))}, "UPLOAD_AMBIGUOUS", "users.csv"},
-		{"one file in two spellings", map[string][]byte{"roster.zip": zipped(t, with(map[string]string{"USERS.CSV": "x"}))}, "UPLOAD_AMBIGUOUS", "users.csv"},
+		{"one file twice", map[string][]byte{"roster.zip": testkit.Zip(t, with(map[string]string{"sub/users.csv": "x"}))}, "UPLOAD_AMBIGUOUS", "users.csv"},
+		{"one file in two spellings", map[string][]byte{"roster.zip": testkit.Zip(t, with(map[string]string{"USERS.CSV": "x"}))}, "UPLOAD_AMBIGUOUS", "users.csv"},
 		{"a zip and a file", map[string][]byte{"a.zip": whole, "users.csv": []byte("x")}, "UPLOAD_MIXED", "zip"},
 		{"UTF-32", map[string][]byte{"users.csv": []byte("\xff\xfe\x00\x00s\x00\x00\x00")}, "UPLOAD_ENCODING", "users.csv"},
 		{"a picture", map[string][]byte{"users.csv": []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02")}, "UPLOAD_ENCODING", "users.csv"},

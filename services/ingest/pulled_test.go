@@ -17,6 +17,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/docstore"
+	"github.com/securly/sync/services/platform/testkit"
 	"github.com/securly/sync/services/platform/testkit/sshd"
 )
 
@@ -73,7 +74,7 @@ func TestPackagesOfChangesInOrder(t *testing.T) {
 	h, server, dir := newHub(t), sshd.Start(t), t.TempDir()
 	put := func(name string, files map[string]string, age time.Duration) {
 		path, at := filepath.Join(dir, name), time.Now().Add(-age)
-		require.NoError(t, os.WriteFile(path, zipped(t, files), 0o600))
+		require.NoError(t, os.WriteFile(path, testkit.Zip(t, files), 0o600))
 		require.NoError(t, os.Chtimes(path, at, at))
 	}
 	header, _, _ := strings.Cut(sound()["users.csv"], "\n")

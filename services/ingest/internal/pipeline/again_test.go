@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"archive/zip"
 	"bytes"
 	"fmt"
 	"maps"
@@ -112,16 +111,12 @@ type result struct {
 
 func run(t *testing.T, bucket *blob.Bucket, prefix string, files map[string]table, previous map[string]*ingestv1.LayerFile) result {
 	t.Helper()
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		f, err := w.Create(name)
-		require.NoError(t, err)
-		_, err = f.Write([]byte(files[name].text()))
-		require.NoError(t, err)
+	texts := map[string]string{}
+	for name, rows := range files {
+		texts[name] = rows.text()
 	}
-	require.NoError(t, w.Close())
-	contents, err := onerostercsv.Inspect(bytes.NewReader(buf.Bytes()), int64(buf.Len()), onerostercsv.DefaultLimits())
+	pack := testkit.Zip(t, texts)
+	contents, err := onerostercsv.Inspect(bytes.NewReader(pack), int64(len(pack)), onerostercsv.DefaultLimits())
 	require.NoError(t, err)
 	plan, err := contents.Plan(onerostercsv.Auto, "sis", func(k normalise.Kind) bool { return previous[record.EntityName(EntityOf(k))] != nil })
 	require.NoError(t, err)

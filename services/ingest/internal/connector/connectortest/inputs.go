@@ -1,7 +1,6 @@
 package connectortest
 
 import (
-	"archive/zip"
 	"bytes"
 	"maps"
 	"slices"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/text/encoding/unicode"
+
+	"github.com/securly/sync/services/platform/testkit"
 )
 
 // anyReason stands for any refusal: who finds nothing to fetch says it in its own way.
@@ -50,12 +51,12 @@ func with(name, text string) map[string]string {
 }
 
 func inputs(t *testing.T) []input {
-	zipped := func(files map[string]string) []Input { return []Input{{"roster.zip", Zip(t, files)}} }
+	zipped := func(files map[string]string) []Input { return []Input{{"roster.zip", testkit.Zip(t, files)}} }
 	inFolder := map[string]string{}
 	for name, text := range sound() {
 		inFolder["export/"+name] = text
 	}
-	whole := Zip(t, sound())
+	whole := testkit.Zip(t, sound())
 	encrypted := bytes.Clone(whole)
 	for sig, flags := range map[string]int{"PK\x03\x04": 6, "PK\x01\x02": 8} {
 		for i := range encrypted {
@@ -90,19 +91,4 @@ func inputs(t *testing.T) []input {
 		{name: "a login page", files: []Input{{"roster.zip", []byte("<!DOCTYPE html><html><body>Sign in</body></html>")}}, refused: "UPLOAD_NOT_ZIP"},
 		{name: "nothing that is known", files: []Input{{"readme.txt", []byte("hello")}}, refused: anyReason},
 	}
-}
-
-// Zip packs files.
-func Zip(t testing.TB, files map[string]string) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		f, err := w.Create(name)
-		require.NoError(t, err)
-		_, err = f.Write([]byte(files[name]))
-		require.NoError(t, err)
-	}
-	require.NoError(t, w.Close())
-	return buf.Bytes()
 }
