@@ -1,13 +1,10 @@
 package standalone_test
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"errors"
 	"io"
-	"maps"
-	"slices"
 	"testing"
 	"time"
 
@@ -141,18 +138,4 @@ func generated(t *testing.T, day int) []byte {
 	var pack bytes.Buffer
 	require.NoError(t, made.WriteZip(&pack))
 	return pack.Bytes()
-}
-
-func zipped(t *testing.T, files map[string]string) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		f, err := w.Create(name)
-		require.NoError(t, err)
-		_, err = io.WriteString(f, files[name])
-		require.NoError(t, err)
-	}
-	require.NoError(t, w.Close())
-	return buf.Bytes()
 }
