@@ -369,7 +369,16 @@ type LayerDocument struct {
 	Candidate *Candidate `protobuf:"bytes,6,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	// The newest revision that went back to an earlier one and that a plan of the
 	// source was made and committed after.
-	Undo          int32 `protobuf:"varint,8,opt,name=undo,proto3" json:"undo,omitempty"`
+	Undo int32 `protobuf:"varint,8,opt,name=undo,proto3" json:"undo,omitempty"`
+	// The rest of what its sync has read waits for a person: files are that with
+	// what was before of all that waits.
+	RestWaits bool `protobuf:"varint,60,opt,name=rest_waits,json=restWaits,proto3" json:"rest_waits,omitempty"`
+	// What it says of records before all sources, and what it fills in behind all
+	// of them, by entity name. The entries may be overlays.
+	Over map[string]*LayerFile `protobuf:"bytes,40,rep,name=over,proto3" json:"over,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Fill map[string]*LayerFile `protobuf:"bytes,41,rep,name=fill,proto3" json:"fill,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What is shared of files; absent if that is all.
+	Shared        *Shared `protobuf:"bytes,42,opt,name=shared,proto3" json:"shared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,6 +462,89 @@ func (x *LayerDocument) GetUndo() int32 {
 	return 0
 }
 
+func (x *LayerDocument) GetRestWaits() bool {
+	if x != nil {
+		return x.RestWaits
+	}
+	return false
+}
+
+func (x *LayerDocument) GetOver() map[string]*LayerFile {
+	if x != nil {
+		return x.Over
+	}
+	return nil
+}
+
+func (x *LayerDocument) GetFill() map[string]*LayerFile {
+	if x != nil {
+		return x.Fill
+	}
+	return nil
+}
+
+func (x *LayerDocument) GetShared() *Shared {
+	if x != nil {
+		return x.Shared
+	}
+	return nil
+}
+
+// Shared is what a source's sharing settings leave of its files.
+type Shared struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Recognises the settings.
+	Settings string `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	// By entity name; an entity that is absent here is shared as it is.
+	Files         map[string]*LayerFile `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Shared) Reset() {
+	*x = Shared{}
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Shared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Shared) ProtoMessage() {}
+
+func (x *Shared) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Shared.ProtoReflect.Descriptor instead.
+func (*Shared) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Shared) GetSettings() string {
+	if x != nil {
+		return x.Settings
+	}
+	return ""
+}
+
+func (x *Shared) GetFiles() map[string]*LayerFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
 // Candidate is what the layers of all sources of a district are merged to.
 type Candidate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -474,7 +566,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +578,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +591,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Candidate) GetLayers() string {
@@ -554,7 +646,7 @@ type LayerFile struct {
 
 func (x *LayerFile) Reset() {
 	*x = LayerFile{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +658,7 @@ func (x *LayerFile) String() string {
 func (*LayerFile) ProtoMessage() {}
 
 func (x *LayerFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +671,7 @@ func (x *LayerFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerFile.ProtoReflect.Descriptor instead.
 func (*LayerFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LayerFile) GetKey() string {
@@ -638,7 +730,7 @@ type UploadDocument struct {
 
 func (x *UploadDocument) Reset() {
 	*x = UploadDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +742,7 @@ func (x *UploadDocument) String() string {
 func (*UploadDocument) ProtoMessage() {}
 
 func (x *UploadDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +755,7 @@ func (x *UploadDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadDocument.ProtoReflect.Descriptor instead.
 func (*UploadDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UploadDocument) GetDistrict() string {
@@ -765,14 +857,21 @@ type SyncDocument struct {
 	// What a person has chosen of the plan; absent for all of it.
 	Selection *Selection `protobuf:"bytes,21,opt,name=selection,proto3" json:"selection,omitempty"`
 	// The package was delivered anew, with what it had before.
-	Redelivered   bool `protobuf:"varint,30,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Redelivered bool `protobuf:"varint,30,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	// With layer: what becomes current as LayerDocument has it.
+	Over   map[string]*LayerFile `protobuf:"bytes,40,rep,name=over,proto3" json:"over,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Fill   map[string]*LayerFile `protobuf:"bytes,41,rep,name=fill,proto3" json:"fill,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Shared *Shared               `protobuf:"bytes,42,opt,name=shared,proto3" json:"shared,omitempty"`
+	// The digest of the plan, and that of the one that a person has approved.
+	Digest         []byte `protobuf:"bytes,60,opt,name=digest,proto3" json:"digest,omitempty"`
+	ApprovedDigest []byte `protobuf:"bytes,61,opt,name=approved_digest,json=approvedDigest,proto3" json:"approved_digest,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SyncDocument) Reset() {
 	*x = SyncDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +883,7 @@ func (x *SyncDocument) String() string {
 func (*SyncDocument) ProtoMessage() {}
 
 func (x *SyncDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +896,7 @@ func (x *SyncDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDocument.ProtoReflect.Descriptor instead.
 func (*SyncDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SyncDocument) GetDistrict() string {
@@ -933,20 +1032,57 @@ func (x *SyncDocument) GetRedelivered() bool {
 	return false
 }
 
-// Selection is the part of a plan that is approved.
+func (x *SyncDocument) GetOver() map[string]*LayerFile {
+	if x != nil {
+		return x.Over
+	}
+	return nil
+}
+
+func (x *SyncDocument) GetFill() map[string]*LayerFile {
+	if x != nil {
+		return x.Fill
+	}
+	return nil
+}
+
+func (x *SyncDocument) GetShared() *Shared {
+	if x != nil {
+		return x.Shared
+	}
+	return nil
+}
+
+func (x *SyncDocument) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *SyncDocument) GetApprovedDigest() []byte {
+	if x != nil {
+		return x.ApprovedDigest
+	}
+	return nil
+}
+
+// Selection is the part of a plan that is approved, or applied without.
 type Selection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The plan that holds it.
 	Plan            string   `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
 	WithoutRemovals bool     `protobuf:"varint,2,opt,name=without_removals,json=withoutRemovals,proto3" json:"without_removals,omitempty"`
 	Schools         []string `protobuf:"bytes,3,rep,name=schools,proto3" json:"schools,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// If not UNSPECIFIED, the policy has chosen it, and the rest goes on hold.
+	Mode          HoldMode `protobuf:"varint,4,opt,name=mode,proto3,enum=securly.sync.ingest.v1.HoldMode" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Selection) Reset() {
 	*x = Selection{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1094,7 @@ func (x *Selection) String() string {
 func (*Selection) ProtoMessage() {}
 
 func (x *Selection) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[10]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1107,7 @@ func (x *Selection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selection.ProtoReflect.Descriptor instead.
 func (*Selection) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Selection) GetPlan() string {
@@ -995,6 +1131,13 @@ func (x *Selection) GetSchools() []string {
 	return nil
 }
 
+func (x *Selection) GetMode() HoldMode {
+	if x != nil {
+		return x.Mode
+	}
+	return HoldMode_HOLD_MODE_UNSPECIFIED
+}
+
 // RetentionDocument marks when a district's history was last cut short.
 type RetentionDocument struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1007,7 +1150,7 @@ type RetentionDocument struct {
 
 func (x *RetentionDocument) Reset() {
 	*x = RetentionDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1162,7 @@ func (x *RetentionDocument) String() string {
 func (*RetentionDocument) ProtoMessage() {}
 
 func (x *RetentionDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[11]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1175,7 @@ func (x *RetentionDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionDocument.ProtoReflect.Descriptor instead.
 func (*RetentionDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RetentionDocument) GetDistrict() string {
@@ -1062,7 +1205,7 @@ type OpenSyncDocument struct {
 
 func (x *OpenSyncDocument) Reset() {
 	*x = OpenSyncDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1217,7 @@ func (x *OpenSyncDocument) String() string {
 func (*OpenSyncDocument) ProtoMessage() {}
 
 func (x *OpenSyncDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[12]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1230,7 @@ func (x *OpenSyncDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSyncDocument.ProtoReflect.Descriptor instead.
 func (*OpenSyncDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *OpenSyncDocument) GetDistrict() string {
@@ -1132,7 +1275,7 @@ type LeaseDocument struct {
 
 func (x *LeaseDocument) Reset() {
 	*x = LeaseDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1287,7 @@ func (x *LeaseDocument) String() string {
 func (*LeaseDocument) ProtoMessage() {}
 
 func (x *LeaseDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[13]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1300,7 @@ func (x *LeaseDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseDocument.ProtoReflect.Descriptor instead.
 func (*LeaseDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LeaseDocument) GetLease() string {
@@ -1203,7 +1346,7 @@ type DropDocument struct {
 
 func (x *DropDocument) Reset() {
 	*x = DropDocument{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1358,7 @@ func (x *DropDocument) String() string {
 func (*DropDocument) ProtoMessage() {}
 
 func (x *DropDocument) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[14]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1371,7 @@ func (x *DropDocument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropDocument.ProtoReflect.Descriptor instead.
 func (*DropDocument) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DropDocument) GetDistrict() string {
@@ -1280,7 +1423,7 @@ type DroppedFile struct {
 
 func (x *DroppedFile) Reset() {
 	*x = DroppedFile{}
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1435,7 @@ func (x *DroppedFile) String() string {
 func (*DroppedFile) ProtoMessage() {}
 
 func (x *DroppedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1448,7 @@ func (x *DroppedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DroppedFile.ProtoReflect.Descriptor instead.
 func (*DroppedFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_securly_sync_ingest_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DroppedFile) GetName() string {
@@ -1365,7 +1508,7 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x06values\x18\x02 \x03(\v20.securly.sync.ingest.v1.SecretValues.ValuesEntryB\x03\x80\x01\x01R\x06values\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x06\n" +
 	"\rLayerDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12F\n" +
@@ -1374,7 +1517,25 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12?\n" +
 	"\tcandidate\x18\x06 \x01(\v2!.securly.sync.ingest.v1.CandidateR\tcandidate\x12\x12\n" +
-	"\x04undo\x18\b \x01(\x05R\x04undo\x1a[\n" +
+	"\x04undo\x18\b \x01(\x05R\x04undo\x12\x1d\n" +
+	"\n" +
+	"rest_waits\x18< \x01(\bR\trestWaits\x12C\n" +
+	"\x04over\x18( \x03(\v2/.securly.sync.ingest.v1.LayerDocument.OverEntryR\x04over\x12C\n" +
+	"\x04fill\x18) \x03(\v2/.securly.sync.ingest.v1.LayerDocument.FillEntryR\x04fill\x126\n" +
+	"\x06shared\x18* \x01(\v2\x1e.securly.sync.ingest.v1.SharedR\x06shared\x1a[\n" +
+	"\n" +
+	"FilesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\x1aZ\n" +
+	"\tOverEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\x1aZ\n" +
+	"\tFillEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"\xc2\x01\n" +
+	"\x06Shared\x12\x1a\n" +
+	"\bsettings\x18\x01 \x01(\tR\bsettings\x12?\n" +
+	"\x05files\x18\x02 \x03(\v2).securly.sync.ingest.v1.Shared.FilesEntryR\x05files\x1a[\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
@@ -1409,7 +1570,8 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x12\n" +
 	"\x04mark\x18\b \x01(\tR\x04mark\x12\x16\n" +
-	"\x06digest\x18\t \x01(\fR\x06digest\"\xd6\x06\n" +
+	"\x06digest\x18\t \x01(\fR\x06digest\"\x8f\n" +
+	"\n" +
 	"\fSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x120\n" +
 	"\x04sync\x18\x02 \x01(\v2\x1c.securly.sync.ingest.v1.SyncR\x04sync\x12\x1d\n" +
@@ -1432,15 +1594,27 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"pull_after\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tpullAfter\x12\x12\n" +
 	"\x04undo\x18\x14 \x01(\x05R\x04undo\x12?\n" +
 	"\tselection\x18\x15 \x01(\v2!.securly.sync.ingest.v1.SelectionR\tselection\x12 \n" +
-	"\vredelivered\x18\x1e \x01(\bR\vredelivered\x1a[\n" +
+	"\vredelivered\x18\x1e \x01(\bR\vredelivered\x12B\n" +
+	"\x04over\x18( \x03(\v2..securly.sync.ingest.v1.SyncDocument.OverEntryR\x04over\x12B\n" +
+	"\x04fill\x18) \x03(\v2..securly.sync.ingest.v1.SyncDocument.FillEntryR\x04fill\x126\n" +
+	"\x06shared\x18* \x01(\v2\x1e.securly.sync.ingest.v1.SharedR\x06shared\x12\x16\n" +
+	"\x06digest\x18< \x01(\fR\x06digest\x12'\n" +
+	"\x0fapproved_digest\x18= \x01(\fR\x0eapprovedDigest\x1a[\n" +
 	"\n" +
 	"LayerEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
-	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01J\x04\b\a\x10\bR\bapproved\"d\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\x1aZ\n" +
+	"\tOverEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\x1aZ\n" +
+	"\tFillEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01J\x04\b\a\x10\bR\bapproved\"\x9a\x01\n" +
 	"\tSelection\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\tR\x04plan\x12)\n" +
 	"\x10without_removals\x18\x02 \x01(\bR\x0fwithoutRemovals\x12\x18\n" +
-	"\aschools\x18\x03 \x03(\tR\aschools\"h\n" +
+	"\aschools\x18\x03 \x03(\tR\aschools\x124\n" +
+	"\x04mode\x18\x04 \x01(\x0e2 .securly.sync.ingest.v1.HoldModeR\x04mode\"h\n" +
 	"\x11RetentionDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x127\n" +
 	"\tnext_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bnextTime\"\x97\x01\n" +
@@ -1481,7 +1655,7 @@ func file_securly_sync_ingest_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*DistrictDocument)(nil),      // 0: securly.sync.ingest.v1.DistrictDocument
 	(*SourceDocument)(nil),        // 1: securly.sync.ingest.v1.SourceDocument
@@ -1489,62 +1663,82 @@ var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*SealedSecrets)(nil),         // 3: securly.sync.ingest.v1.SealedSecrets
 	(*SecretValues)(nil),          // 4: securly.sync.ingest.v1.SecretValues
 	(*LayerDocument)(nil),         // 5: securly.sync.ingest.v1.LayerDocument
-	(*Candidate)(nil),             // 6: securly.sync.ingest.v1.Candidate
-	(*LayerFile)(nil),             // 7: securly.sync.ingest.v1.LayerFile
-	(*UploadDocument)(nil),        // 8: securly.sync.ingest.v1.UploadDocument
-	(*SyncDocument)(nil),          // 9: securly.sync.ingest.v1.SyncDocument
-	(*Selection)(nil),             // 10: securly.sync.ingest.v1.Selection
-	(*RetentionDocument)(nil),     // 11: securly.sync.ingest.v1.RetentionDocument
-	(*OpenSyncDocument)(nil),      // 12: securly.sync.ingest.v1.OpenSyncDocument
-	(*LeaseDocument)(nil),         // 13: securly.sync.ingest.v1.LeaseDocument
-	(*DropDocument)(nil),          // 14: securly.sync.ingest.v1.DropDocument
-	(*DroppedFile)(nil),           // 15: securly.sync.ingest.v1.DroppedFile
-	nil,                           // 16: securly.sync.ingest.v1.SecretValues.ValuesEntry
-	nil,                           // 17: securly.sync.ingest.v1.LayerDocument.FilesEntry
-	nil,                           // 18: securly.sync.ingest.v1.Candidate.RecordsEntry
-	nil,                           // 19: securly.sync.ingest.v1.Candidate.SyncsEntry
-	nil,                           // 20: securly.sync.ingest.v1.SyncDocument.LayerEntry
-	(*District)(nil),              // 21: securly.sync.ingest.v1.District
-	(*Source)(nil),                // 22: securly.sync.ingest.v1.Source
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*ScheduledRun)(nil),          // 24: securly.sync.ingest.v1.ScheduledRun
-	(*UploadedFile)(nil),          // 25: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                  // 26: securly.sync.ingest.v1.Sync
-	(SyncState)(0),                // 27: securly.sync.ingest.v1.SyncState
+	(*Shared)(nil),                // 6: securly.sync.ingest.v1.Shared
+	(*Candidate)(nil),             // 7: securly.sync.ingest.v1.Candidate
+	(*LayerFile)(nil),             // 8: securly.sync.ingest.v1.LayerFile
+	(*UploadDocument)(nil),        // 9: securly.sync.ingest.v1.UploadDocument
+	(*SyncDocument)(nil),          // 10: securly.sync.ingest.v1.SyncDocument
+	(*Selection)(nil),             // 11: securly.sync.ingest.v1.Selection
+	(*RetentionDocument)(nil),     // 12: securly.sync.ingest.v1.RetentionDocument
+	(*OpenSyncDocument)(nil),      // 13: securly.sync.ingest.v1.OpenSyncDocument
+	(*LeaseDocument)(nil),         // 14: securly.sync.ingest.v1.LeaseDocument
+	(*DropDocument)(nil),          // 15: securly.sync.ingest.v1.DropDocument
+	(*DroppedFile)(nil),           // 16: securly.sync.ingest.v1.DroppedFile
+	nil,                           // 17: securly.sync.ingest.v1.SecretValues.ValuesEntry
+	nil,                           // 18: securly.sync.ingest.v1.LayerDocument.FilesEntry
+	nil,                           // 19: securly.sync.ingest.v1.LayerDocument.OverEntry
+	nil,                           // 20: securly.sync.ingest.v1.LayerDocument.FillEntry
+	nil,                           // 21: securly.sync.ingest.v1.Shared.FilesEntry
+	nil,                           // 22: securly.sync.ingest.v1.Candidate.RecordsEntry
+	nil,                           // 23: securly.sync.ingest.v1.Candidate.SyncsEntry
+	nil,                           // 24: securly.sync.ingest.v1.SyncDocument.LayerEntry
+	nil,                           // 25: securly.sync.ingest.v1.SyncDocument.OverEntry
+	nil,                           // 26: securly.sync.ingest.v1.SyncDocument.FillEntry
+	(*District)(nil),              // 27: securly.sync.ingest.v1.District
+	(*Source)(nil),                // 28: securly.sync.ingest.v1.Source
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*ScheduledRun)(nil),          // 30: securly.sync.ingest.v1.ScheduledRun
+	(*UploadedFile)(nil),          // 31: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                  // 32: securly.sync.ingest.v1.Sync
+	(SyncState)(0),                // 33: securly.sync.ingest.v1.SyncState
+	(HoldMode)(0),                 // 34: securly.sync.ingest.v1.HoldMode
 }
 var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
-	21, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
-	22, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
+	27, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
+	28, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
 	3,  // 2: securly.sync.ingest.v1.SourceDocument.secrets:type_name -> securly.sync.ingest.v1.SealedSecrets
-	23, // 3: securly.sync.ingest.v1.SourceDocument.scheduled_from:type_name -> google.protobuf.Timestamp
-	24, // 4: securly.sync.ingest.v1.SlotDocument.run:type_name -> securly.sync.ingest.v1.ScheduledRun
-	16, // 5: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
-	17, // 6: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
-	23, // 7: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
-	6,  // 8: securly.sync.ingest.v1.LayerDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	18, // 9: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
-	23, // 10: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
-	19, // 11: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
-	25, // 12: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	23, // 13: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
-	26, // 14: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
-	20, // 15: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
-	27, // 16: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
-	6,  // 17: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	23, // 18: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
-	10, // 19: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
-	23, // 20: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
-	23, // 21: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
-	23, // 22: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
-	15, // 23: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
-	23, // 24: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
-	7,  // 25: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	7,  // 26: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	29, // 3: securly.sync.ingest.v1.SourceDocument.scheduled_from:type_name -> google.protobuf.Timestamp
+	30, // 4: securly.sync.ingest.v1.SlotDocument.run:type_name -> securly.sync.ingest.v1.ScheduledRun
+	17, // 5: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
+	18, // 6: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
+	29, // 7: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
+	7,  // 8: securly.sync.ingest.v1.LayerDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	19, // 9: securly.sync.ingest.v1.LayerDocument.over:type_name -> securly.sync.ingest.v1.LayerDocument.OverEntry
+	20, // 10: securly.sync.ingest.v1.LayerDocument.fill:type_name -> securly.sync.ingest.v1.LayerDocument.FillEntry
+	6,  // 11: securly.sync.ingest.v1.LayerDocument.shared:type_name -> securly.sync.ingest.v1.Shared
+	21, // 12: securly.sync.ingest.v1.Shared.files:type_name -> securly.sync.ingest.v1.Shared.FilesEntry
+	22, // 13: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
+	29, // 14: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
+	23, // 15: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
+	31, // 16: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	29, // 17: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
+	32, // 18: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
+	24, // 19: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
+	33, // 20: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
+	7,  // 21: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	29, // 22: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
+	11, // 23: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
+	25, // 24: securly.sync.ingest.v1.SyncDocument.over:type_name -> securly.sync.ingest.v1.SyncDocument.OverEntry
+	26, // 25: securly.sync.ingest.v1.SyncDocument.fill:type_name -> securly.sync.ingest.v1.SyncDocument.FillEntry
+	6,  // 26: securly.sync.ingest.v1.SyncDocument.shared:type_name -> securly.sync.ingest.v1.Shared
+	34, // 27: securly.sync.ingest.v1.Selection.mode:type_name -> securly.sync.ingest.v1.HoldMode
+	29, // 28: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
+	29, // 29: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
+	29, // 30: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
+	16, // 31: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
+	29, // 32: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
+	8,  // 33: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 34: securly.sync.ingest.v1.LayerDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 35: securly.sync.ingest.v1.LayerDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 36: securly.sync.ingest.v1.Shared.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 37: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 38: securly.sync.ingest.v1.SyncDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 39: securly.sync.ingest.v1.SyncDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_state_proto_init() }
@@ -1559,7 +1753,7 @@ func file_securly_sync_ingest_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_state_proto_rawDesc), len(file_securly_sync_ingest_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
