@@ -2273,7 +2273,15 @@ type Plan struct {
 	Revision int32 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The newest revision up to base_revision that went back to an earlier one; 0
 	// for none.
-	LastUndo      int32 `protobuf:"varint,8,opt,name=last_undo,json=lastUndo,proto3" json:"last_undo,omitempty"`
+	LastUndo int32 `protobuf:"varint,8,opt,name=last_undo,json=lastUndo,proto3" json:"last_undo,omitempty"`
+	// The active records of base_revision, by entity name.
+	Populations map[string]int32 `protobuf:"bytes,9,rep,name=populations,proto3" json:"populations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Signals     *PlanSignals     `protobuf:"bytes,10,opt,name=signals,proto3" json:"signals,omitempty"`
+	// SHA-256 over the changes in their order, each as its entity, sourcedId, kind
+	// and the hashes of the record before and after. Two plans with the same
+	// digest show and do the same, whatever their bases. It is not that of the
+	// schools, names or counts.
+	Digest        []byte `protobuf:"bytes,11,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2364,12 +2372,39 @@ func (x *Plan) GetLastUndo() int32 {
 	return 0
 }
 
+func (x *Plan) GetPopulations() map[string]int32 {
+	if x != nil {
+		return x.Populations
+	}
+	return nil
+}
+
+func (x *Plan) GetSignals() *PlanSignals {
+	if x != nil {
+		return x.Signals
+	}
+	return nil
+}
+
+func (x *Plan) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 // SchoolPlan counts the changes that touch one school.
 type SchoolPlan struct {
-	state         protoimpl.MessageState   `protogen:"open.v1"`
-	SchoolId      string                   `protobuf:"bytes,1,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
-	Name          string                   `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Counts        map[string]*ChangeCounts `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state    protoimpl.MessageState   `protogen:"open.v1"`
+	SchoolId string                   `protobuf:"bytes,1,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
+	Name     string                   `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Counts   map[string]*ChangeCounts `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The active records of base_revision that a change of counts for this school,
+	// by entity name.
+	Populations map[string]int32 `protobuf:"bytes,4,rep,name=populations,proto3" json:"populations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// As those of the plan, of the people, classes and students of this school. A
+	// student of two schools counts in both.
+	Signals       *PlanSignals `protobuf:"bytes,5,opt,name=signals,proto3" json:"signals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2425,6 +2460,158 @@ func (x *SchoolPlan) GetCounts() map[string]*ChangeCounts {
 	return nil
 }
 
+func (x *SchoolPlan) GetPopulations() map[string]int32 {
+	if x != nil {
+		return x.Populations
+	}
+	return nil
+}
+
+func (x *SchoolPlan) GetSignals() *PlanSignals {
+	if x != nil {
+		return x.Signals
+	}
+	return nil
+}
+
+// PlanSignals tell what the changes of a plan mean, as far as they can be told
+// from the records before and after. People and classes are counted, not rows.
+// Before is base_revision, after what the commit would make. Users, students and
+// classes are those with status active.
+type PlanSignals struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Students before.
+	Students int32 `protobuf:"varint,1,opt,name=students,proto3" json:"students,omitempty"`
+	// Users with an email before, 0 if that was not counted; users who had one
+	// before, and are active after and have none.
+	Emails        int32 `protobuf:"varint,2,opt,name=emails,proto3" json:"emails,omitempty"`
+	EmailsBlanked int32 `protobuf:"varint,3,opt,name=emails_blanked,json=emailsBlanked,proto3" json:"emails_blanked,omitempty"`
+	// Users that are removed while another user is created who is the same person
+	// by a non-empty identifier, or else email, or else username (the last two
+	// without regard to case). A removed and a created one are counted once.
+	UsersRekeyed int32 `protobuf:"varint,4,opt,name=users_rekeyed,json=usersRekeyed,proto3" json:"users_rekeyed,omitempty"`
+	// Users before and after who have kept none of their role families.
+	RolesFlipped int32 `protobuf:"varint,5,opt,name=roles_flipped,json=rolesFlipped,proto3" json:"roles_flipped,omitempty"`
+	// Students after who have six or more agents in their own record that are no
+	// emergency contacts, and had fewer before, or were none.
+	StudentsManyGuardians int32 `protobuf:"varint,6,opt,name=students_many_guardians,json=studentsManyGuardians,proto3" json:"students_many_guardians,omitempty"`
+	// Students before and after with an agent who was an emergency contact, and
+	// now is of another contact type.
+	EmergencyContactsTurned int32 `protobuf:"varint,7,opt,name=emergency_contacts_turned,json=emergencyContactsTurned,proto3" json:"emergency_contacts_turned,omitempty"`
+	// Academic sessions before and after whose end date was create_time's day (UTC)
+	// or later, and now is earlier. 0 in a SchoolPlan: they are of all schools.
+	SessionsEnded int32 `protobuf:"varint,8,opt,name=sessions_ended,json=sessionsEnded,proto3" json:"sessions_ended,omitempty"`
+	// Classes before and after that had five or more students enrolled before and
+	// keep less than half of that number.
+	ClassesHalved int32 `protobuf:"varint,9,opt,name=classes_halved,json=classesHalved,proto3" json:"classes_halved,omitempty"`
+	// Students who lose more enrollments as a student than they get, so that one
+	// who moves between classes is not counted. Those who are removed themselves
+	// are counted too.
+	StudentsLosingEnrollments int32 `protobuf:"varint,10,opt,name=students_losing_enrollments,json=studentsLosingEnrollments,proto3" json:"students_losing_enrollments,omitempty"`
+	unknownFields             protoimpl.UnknownFields
+	sizeCache                 protoimpl.SizeCache
+}
+
+func (x *PlanSignals) Reset() {
+	*x = PlanSignals{}
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanSignals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanSignals) ProtoMessage() {}
+
+func (x *PlanSignals) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanSignals.ProtoReflect.Descriptor instead.
+func (*PlanSignals) Descriptor() ([]byte, []int) {
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PlanSignals) GetStudents() int32 {
+	if x != nil {
+		return x.Students
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetEmails() int32 {
+	if x != nil {
+		return x.Emails
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetEmailsBlanked() int32 {
+	if x != nil {
+		return x.EmailsBlanked
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetUsersRekeyed() int32 {
+	if x != nil {
+		return x.UsersRekeyed
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetRolesFlipped() int32 {
+	if x != nil {
+		return x.RolesFlipped
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetStudentsManyGuardians() int32 {
+	if x != nil {
+		return x.StudentsManyGuardians
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetEmergencyContactsTurned() int32 {
+	if x != nil {
+		return x.EmergencyContactsTurned
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetSessionsEnded() int32 {
+	if x != nil {
+		return x.SessionsEnded
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetClassesHalved() int32 {
+	if x != nil {
+		return x.ClassesHalved
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetStudentsLosingEnrollments() int32 {
+	if x != nil {
+		return x.StudentsLosingEnrollments
+	}
+	return 0
+}
+
 type GetPlanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
@@ -2435,7 +2622,7 @@ type GetPlanRequest struct {
 
 func (x *GetPlanRequest) Reset() {
 	*x = GetPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2634,7 @@ func (x *GetPlanRequest) String() string {
 func (*GetPlanRequest) ProtoMessage() {}
 
 func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[34]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2647,7 @@ func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPlanRequest.ProtoReflect.Descriptor instead.
 func (*GetPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{34}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetPlanRequest) GetDistrict() string {
@@ -2493,7 +2680,7 @@ type ListPlanChangesRequest struct {
 
 func (x *ListPlanChangesRequest) Reset() {
 	*x = ListPlanChangesRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2692,7 @@ func (x *ListPlanChangesRequest) String() string {
 func (*ListPlanChangesRequest) ProtoMessage() {}
 
 func (x *ListPlanChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[35]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2705,7 @@ func (x *ListPlanChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListPlanChangesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{35}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListPlanChangesRequest) GetDistrict() string {
@@ -2574,7 +2761,7 @@ type ListPlanChangesResponse struct {
 
 func (x *ListPlanChangesResponse) Reset() {
 	*x = ListPlanChangesResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2773,7 @@ func (x *ListPlanChangesResponse) String() string {
 func (*ListPlanChangesResponse) ProtoMessage() {}
 
 func (x *ListPlanChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[36]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2786,7 @@ func (x *ListPlanChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListPlanChangesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{36}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListPlanChangesResponse) GetChanges() []*Change {
@@ -2635,7 +2822,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2834,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[37]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +2847,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{37}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Change) GetEntity() string {
@@ -2702,7 +2889,7 @@ type CommitPlanRequest struct {
 
 func (x *CommitPlanRequest) Reset() {
 	*x = CommitPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +2901,7 @@ func (x *CommitPlanRequest) String() string {
 func (*CommitPlanRequest) ProtoMessage() {}
 
 func (x *CommitPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[38]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +2914,7 @@ func (x *CommitPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitPlanRequest.ProtoReflect.Descriptor instead.
 func (*CommitPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{38}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CommitPlanRequest) GetDistrict() string {
@@ -2763,7 +2950,7 @@ type CommitPlanResponse struct {
 
 func (x *CommitPlanResponse) Reset() {
 	*x = CommitPlanResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +2962,7 @@ func (x *CommitPlanResponse) String() string {
 func (*CommitPlanResponse) ProtoMessage() {}
 
 func (x *CommitPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[39]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +2975,7 @@ func (x *CommitPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitPlanResponse.ProtoReflect.Descriptor instead.
 func (*CommitPlanResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{39}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CommitPlanResponse) GetRevision() int32 {
@@ -2818,7 +3005,7 @@ type StageRestoreRequest struct {
 
 func (x *StageRestoreRequest) Reset() {
 	*x = StageRestoreRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3017,7 @@ func (x *StageRestoreRequest) String() string {
 func (*StageRestoreRequest) ProtoMessage() {}
 
 func (x *StageRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[40]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3030,7 @@ func (x *StageRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRestoreRequest.ProtoReflect.Descriptor instead.
 func (*StageRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{40}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StageRestoreRequest) GetDistrict() string {
@@ -2893,7 +3080,7 @@ type SelectPlanRequest struct {
 
 func (x *SelectPlanRequest) Reset() {
 	*x = SelectPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3092,7 @@ func (x *SelectPlanRequest) String() string {
 func (*SelectPlanRequest) ProtoMessage() {}
 
 func (x *SelectPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[41]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3105,7 @@ func (x *SelectPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SelectPlanRequest.ProtoReflect.Descriptor instead.
 func (*SelectPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{41}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SelectPlanRequest) GetDistrict() string {
@@ -2974,7 +3161,7 @@ type PruneHistoryRequest struct {
 
 func (x *PruneHistoryRequest) Reset() {
 	*x = PruneHistoryRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3173,7 @@ func (x *PruneHistoryRequest) String() string {
 func (*PruneHistoryRequest) ProtoMessage() {}
 
 func (x *PruneHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[42]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3186,7 @@ func (x *PruneHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneHistoryRequest.ProtoReflect.Descriptor instead.
 func (*PruneHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{42}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PruneHistoryRequest) GetDistrict() string {
@@ -3026,7 +3213,7 @@ type PruneHistoryResponse struct {
 
 func (x *PruneHistoryResponse) Reset() {
 	*x = PruneHistoryResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3038,7 +3225,7 @@ func (x *PruneHistoryResponse) String() string {
 func (*PruneHistoryResponse) ProtoMessage() {}
 
 func (x *PruneHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[43]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3051,7 +3238,7 @@ func (x *PruneHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneHistoryResponse.ProtoReflect.Descriptor instead.
 func (*PruneHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{43}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PruneHistoryResponse) GetOldest() int32 {
@@ -3071,7 +3258,7 @@ type DiscardPlanRequest struct {
 
 func (x *DiscardPlanRequest) Reset() {
 	*x = DiscardPlanRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3083,7 +3270,7 @@ func (x *DiscardPlanRequest) String() string {
 func (*DiscardPlanRequest) ProtoMessage() {}
 
 func (x *DiscardPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[44]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3096,7 +3283,7 @@ func (x *DiscardPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardPlanRequest.ProtoReflect.Descriptor instead.
 func (*DiscardPlanRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{44}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DiscardPlanRequest) GetDistrict() string {
@@ -3121,7 +3308,7 @@ type DiscardPlanResponse struct {
 
 func (x *DiscardPlanResponse) Reset() {
 	*x = DiscardPlanResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3133,7 +3320,7 @@ func (x *DiscardPlanResponse) String() string {
 func (*DiscardPlanResponse) ProtoMessage() {}
 
 func (x *DiscardPlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[45]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3146,7 +3333,7 @@ func (x *DiscardPlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardPlanResponse.ProtoReflect.Descriptor instead.
 func (*DiscardPlanResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{45}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{46}
 }
 
 type EraseDistrictRequest struct {
@@ -3158,7 +3345,7 @@ type EraseDistrictRequest struct {
 
 func (x *EraseDistrictRequest) Reset() {
 	*x = EraseDistrictRequest{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3357,7 @@ func (x *EraseDistrictRequest) String() string {
 func (*EraseDistrictRequest) ProtoMessage() {}
 
 func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[46]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3370,7 @@ func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictRequest.ProtoReflect.Descriptor instead.
 func (*EraseDistrictRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{46}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *EraseDistrictRequest) GetDistrict() string {
@@ -3201,7 +3388,7 @@ type EraseDistrictResponse struct {
 
 func (x *EraseDistrictResponse) Reset() {
 	*x = EraseDistrictResponse{}
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[47]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +3400,7 @@ func (x *EraseDistrictResponse) String() string {
 func (*EraseDistrictResponse) ProtoMessage() {}
 
 func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[47]
+	mi := &file_securly_sync_roster_v1_roster_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,7 +3413,7 @@ func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictResponse.ProtoReflect.Descriptor instead.
 func (*EraseDistrictResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{47}
+	return file_securly_sync_roster_v1_roster_proto_rawDescGZIP(), []int{48}
 }
 
 var File_securly_sync_roster_v1_roster_proto protoreflect.FileDescriptor
@@ -3422,7 +3609,7 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\n" +
 	"sourced_id\x18\x01 \x01(\tR\tsourcedId\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\fR\x04body\"\xaa\x03\n" +
+	"\x04body\x18\x03 \x01(\fR\x04body\"\x92\x05\n" +
 	"\x04Plan\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\tR\x04plan\x12\x12\n" +
 	"\x04sync\x18\x02 \x01(\tR\x04sync\x12#\n" +
@@ -3432,18 +3619,42 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1a\n" +
 	"\brevision\x18\a \x01(\x05R\brevision\x12\x1b\n" +
-	"\tlast_undo\x18\b \x01(\x05R\blastUndo\x1a_\n" +
+	"\tlast_undo\x18\b \x01(\x05R\blastUndo\x12O\n" +
+	"\vpopulations\x18\t \x03(\v2-.securly.sync.roster.v1.Plan.PopulationsEntryR\vpopulations\x12=\n" +
+	"\asignals\x18\n" +
+	" \x01(\v2#.securly.sync.roster.v1.PlanSignalsR\asignals\x12\x16\n" +
+	"\x06digest\x18\v \x01(\fR\x06digest\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
-	"\x05value\x18\x02 \x01(\v2$.securly.sync.roster.v1.ChangeCountsR\x05value:\x028\x01\"\xe6\x01\n" +
+	"\x05value\x18\x02 \x01(\v2$.securly.sync.roster.v1.ChangeCountsR\x05value:\x028\x01\x1a>\n" +
+	"\x10PopulationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xbc\x03\n" +
 	"\n" +
 	"SchoolPlan\x12\x1b\n" +
 	"\tschool_id\x18\x01 \x01(\tR\bschoolId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12F\n" +
-	"\x06counts\x18\x03 \x03(\v2..securly.sync.roster.v1.SchoolPlan.CountsEntryR\x06counts\x1a_\n" +
+	"\x06counts\x18\x03 \x03(\v2..securly.sync.roster.v1.SchoolPlan.CountsEntryR\x06counts\x12U\n" +
+	"\vpopulations\x18\x04 \x03(\v23.securly.sync.roster.v1.SchoolPlan.PopulationsEntryR\vpopulations\x12=\n" +
+	"\asignals\x18\x05 \x01(\v2#.securly.sync.roster.v1.PlanSignalsR\asignals\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
-	"\x05value\x18\x02 \x01(\v2$.securly.sync.roster.v1.ChangeCountsR\x05value:\x028\x01\"@\n" +
+	"\x05value\x18\x02 \x01(\v2$.securly.sync.roster.v1.ChangeCountsR\x05value:\x028\x01\x1a>\n" +
+	"\x10PopulationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xb4\x03\n" +
+	"\vPlanSignals\x12\x1a\n" +
+	"\bstudents\x18\x01 \x01(\x05R\bstudents\x12\x16\n" +
+	"\x06emails\x18\x02 \x01(\x05R\x06emails\x12%\n" +
+	"\x0eemails_blanked\x18\x03 \x01(\x05R\remailsBlanked\x12#\n" +
+	"\rusers_rekeyed\x18\x04 \x01(\x05R\fusersRekeyed\x12#\n" +
+	"\rroles_flipped\x18\x05 \x01(\x05R\frolesFlipped\x126\n" +
+	"\x17students_many_guardians\x18\x06 \x01(\x05R\x15studentsManyGuardians\x12:\n" +
+	"\x19emergency_contacts_turned\x18\a \x01(\x05R\x17emergencyContactsTurned\x12%\n" +
+	"\x0esessions_ended\x18\b \x01(\x05R\rsessionsEnded\x12%\n" +
+	"\x0eclasses_halved\x18\t \x01(\x05R\rclassesHalved\x12>\n" +
+	"\x1bstudents_losing_enrollments\x18\n" +
+	" \x01(\x05R\x19studentsLosingEnrollments\"@\n" +
 	"\x0eGetPlanRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\tR\x04plan\"\xb0\x01\n" +
@@ -3533,7 +3744,7 @@ func file_securly_sync_roster_v1_roster_proto_rawDescGZIP() []byte {
 	return file_securly_sync_roster_v1_roster_proto_rawDescData
 }
 
-var file_securly_sync_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_securly_sync_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_securly_sync_roster_v1_roster_proto_goTypes = []any{
 	(*ListRecordsRequest)(nil),       // 0: securly.sync.roster.v1.ListRecordsRequest
 	(*ListRecordsResponse)(nil),      // 1: securly.sync.roster.v1.ListRecordsResponse
@@ -3569,134 +3780,141 @@ var file_securly_sync_roster_v1_roster_proto_goTypes = []any{
 	(*ImportRecord)(nil),             // 31: securly.sync.roster.v1.ImportRecord
 	(*Plan)(nil),                     // 32: securly.sync.roster.v1.Plan
 	(*SchoolPlan)(nil),               // 33: securly.sync.roster.v1.SchoolPlan
-	(*GetPlanRequest)(nil),           // 34: securly.sync.roster.v1.GetPlanRequest
-	(*ListPlanChangesRequest)(nil),   // 35: securly.sync.roster.v1.ListPlanChangesRequest
-	(*ListPlanChangesResponse)(nil),  // 36: securly.sync.roster.v1.ListPlanChangesResponse
-	(*Change)(nil),                   // 37: securly.sync.roster.v1.Change
-	(*CommitPlanRequest)(nil),        // 38: securly.sync.roster.v1.CommitPlanRequest
-	(*CommitPlanResponse)(nil),       // 39: securly.sync.roster.v1.CommitPlanResponse
-	(*StageRestoreRequest)(nil),      // 40: securly.sync.roster.v1.StageRestoreRequest
-	(*SelectPlanRequest)(nil),        // 41: securly.sync.roster.v1.SelectPlanRequest
-	(*PruneHistoryRequest)(nil),      // 42: securly.sync.roster.v1.PruneHistoryRequest
-	(*PruneHistoryResponse)(nil),     // 43: securly.sync.roster.v1.PruneHistoryResponse
-	(*DiscardPlanRequest)(nil),       // 44: securly.sync.roster.v1.DiscardPlanRequest
-	(*DiscardPlanResponse)(nil),      // 45: securly.sync.roster.v1.DiscardPlanResponse
-	(*EraseDistrictRequest)(nil),     // 46: securly.sync.roster.v1.EraseDistrictRequest
-	(*EraseDistrictResponse)(nil),    // 47: securly.sync.roster.v1.EraseDistrictResponse
-	nil,                              // 48: securly.sync.roster.v1.Revision.CountsEntry
-	nil,                              // 49: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
-	nil,                              // 50: securly.sync.roster.v1.Summary.ActiveEntry
-	nil,                              // 51: securly.sync.roster.v1.Summary.TotalEntry
-	nil,                              // 52: securly.sync.roster.v1.Summary.UsersByRoleEntry
-	nil,                              // 53: securly.sync.roster.v1.PlanHeader.UnsentEntry
-	nil,                              // 54: securly.sync.roster.v1.Plan.CountsEntry
-	nil,                              // 55: securly.sync.roster.v1.SchoolPlan.CountsEntry
-	(*v1.User)(nil),                  // 56: securly.sync.type.v1.User
-	(*v1.Enrollment)(nil),            // 57: securly.sync.type.v1.Enrollment
-	(*v1.Class)(nil),                 // 58: securly.sync.type.v1.Class
-	(*v1.Course)(nil),                // 59: securly.sync.type.v1.Course
-	(*v1.AcademicSession)(nil),       // 60: securly.sync.type.v1.AcademicSession
-	(*v1.Demographics)(nil),          // 61: securly.sync.type.v1.Demographics
-	(*v1.Org)(nil),                   // 62: securly.sync.type.v1.Org
-	(*v1.Record)(nil),                // 63: securly.sync.type.v1.Record
-	(*timestamppb.Timestamp)(nil),    // 64: google.protobuf.Timestamp
-	(v1.Entity)(0),                   // 65: securly.sync.type.v1.Entity
-	(*httpbody.HttpBody)(nil),        // 66: google.api.HttpBody
+	(*PlanSignals)(nil),              // 34: securly.sync.roster.v1.PlanSignals
+	(*GetPlanRequest)(nil),           // 35: securly.sync.roster.v1.GetPlanRequest
+	(*ListPlanChangesRequest)(nil),   // 36: securly.sync.roster.v1.ListPlanChangesRequest
+	(*ListPlanChangesResponse)(nil),  // 37: securly.sync.roster.v1.ListPlanChangesResponse
+	(*Change)(nil),                   // 38: securly.sync.roster.v1.Change
+	(*CommitPlanRequest)(nil),        // 39: securly.sync.roster.v1.CommitPlanRequest
+	(*CommitPlanResponse)(nil),       // 40: securly.sync.roster.v1.CommitPlanResponse
+	(*StageRestoreRequest)(nil),      // 41: securly.sync.roster.v1.StageRestoreRequest
+	(*SelectPlanRequest)(nil),        // 42: securly.sync.roster.v1.SelectPlanRequest
+	(*PruneHistoryRequest)(nil),      // 43: securly.sync.roster.v1.PruneHistoryRequest
+	(*PruneHistoryResponse)(nil),     // 44: securly.sync.roster.v1.PruneHistoryResponse
+	(*DiscardPlanRequest)(nil),       // 45: securly.sync.roster.v1.DiscardPlanRequest
+	(*DiscardPlanResponse)(nil),      // 46: securly.sync.roster.v1.DiscardPlanResponse
+	(*EraseDistrictRequest)(nil),     // 47: securly.sync.roster.v1.EraseDistrictRequest
+	(*EraseDistrictResponse)(nil),    // 48: securly.sync.roster.v1.EraseDistrictResponse
+	nil,                              // 49: securly.sync.roster.v1.Revision.CountsEntry
+	nil,                              // 50: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
+	nil,                              // 51: securly.sync.roster.v1.Summary.ActiveEntry
+	nil,                              // 52: securly.sync.roster.v1.Summary.TotalEntry
+	nil,                              // 53: securly.sync.roster.v1.Summary.UsersByRoleEntry
+	nil,                              // 54: securly.sync.roster.v1.PlanHeader.UnsentEntry
+	nil,                              // 55: securly.sync.roster.v1.Plan.CountsEntry
+	nil,                              // 56: securly.sync.roster.v1.Plan.PopulationsEntry
+	nil,                              // 57: securly.sync.roster.v1.SchoolPlan.CountsEntry
+	nil,                              // 58: securly.sync.roster.v1.SchoolPlan.PopulationsEntry
+	(*v1.User)(nil),                  // 59: securly.sync.type.v1.User
+	(*v1.Enrollment)(nil),            // 60: securly.sync.type.v1.Enrollment
+	(*v1.Class)(nil),                 // 61: securly.sync.type.v1.Class
+	(*v1.Course)(nil),                // 62: securly.sync.type.v1.Course
+	(*v1.AcademicSession)(nil),       // 63: securly.sync.type.v1.AcademicSession
+	(*v1.Demographics)(nil),          // 64: securly.sync.type.v1.Demographics
+	(*v1.Org)(nil),                   // 65: securly.sync.type.v1.Org
+	(*v1.Record)(nil),                // 66: securly.sync.type.v1.Record
+	(*timestamppb.Timestamp)(nil),    // 67: google.protobuf.Timestamp
+	(v1.Entity)(0),                   // 68: securly.sync.type.v1.Entity
+	(*httpbody.HttpBody)(nil),        // 69: google.api.HttpBody
 }
 var file_securly_sync_roster_v1_roster_proto_depIdxs = []int32{
-	56, // 0: securly.sync.roster.v1.ListRecordsResponse.users:type_name -> securly.sync.type.v1.User
-	57, // 1: securly.sync.roster.v1.ListRecordsResponse.enrollments:type_name -> securly.sync.type.v1.Enrollment
-	58, // 2: securly.sync.roster.v1.ListRecordsResponse.classes:type_name -> securly.sync.type.v1.Class
-	59, // 3: securly.sync.roster.v1.ListRecordsResponse.courses:type_name -> securly.sync.type.v1.Course
-	60, // 4: securly.sync.roster.v1.ListRecordsResponse.academic_sessions:type_name -> securly.sync.type.v1.AcademicSession
-	61, // 5: securly.sync.roster.v1.ListRecordsResponse.demographics:type_name -> securly.sync.type.v1.Demographics
-	62, // 6: securly.sync.roster.v1.ListRecordsResponse.orgs:type_name -> securly.sync.type.v1.Org
-	63, // 7: securly.sync.roster.v1.GetRecordResponse.record:type_name -> securly.sync.type.v1.Record
+	59, // 0: securly.sync.roster.v1.ListRecordsResponse.users:type_name -> securly.sync.type.v1.User
+	60, // 1: securly.sync.roster.v1.ListRecordsResponse.enrollments:type_name -> securly.sync.type.v1.Enrollment
+	61, // 2: securly.sync.roster.v1.ListRecordsResponse.classes:type_name -> securly.sync.type.v1.Class
+	62, // 3: securly.sync.roster.v1.ListRecordsResponse.courses:type_name -> securly.sync.type.v1.Course
+	63, // 4: securly.sync.roster.v1.ListRecordsResponse.academic_sessions:type_name -> securly.sync.type.v1.AcademicSession
+	64, // 5: securly.sync.roster.v1.ListRecordsResponse.demographics:type_name -> securly.sync.type.v1.Demographics
+	65, // 6: securly.sync.roster.v1.ListRecordsResponse.orgs:type_name -> securly.sync.type.v1.Org
+	66, // 7: securly.sync.roster.v1.GetRecordResponse.record:type_name -> securly.sync.type.v1.Record
 	6,  // 8: securly.sync.roster.v1.GetRecordHistoryResponse.versions:type_name -> securly.sync.roster.v1.RecordVersion
-	64, // 9: securly.sync.roster.v1.RecordVersion.commit_time:type_name -> google.protobuf.Timestamp
-	63, // 10: securly.sync.roster.v1.RecordVersion.record:type_name -> securly.sync.type.v1.Record
+	67, // 9: securly.sync.roster.v1.RecordVersion.commit_time:type_name -> google.protobuf.Timestamp
+	66, // 10: securly.sync.roster.v1.RecordVersion.record:type_name -> securly.sync.type.v1.Record
 	7,  // 11: securly.sync.roster.v1.RecordVersion.fields:type_name -> securly.sync.roster.v1.FieldChange
 	10, // 12: securly.sync.roster.v1.ListRevisionsResponse.revisions:type_name -> securly.sync.roster.v1.Revision
-	64, // 13: securly.sync.roster.v1.Revision.commit_time:type_name -> google.protobuf.Timestamp
-	48, // 14: securly.sync.roster.v1.Revision.counts:type_name -> securly.sync.roster.v1.Revision.CountsEntry
+	67, // 13: securly.sync.roster.v1.Revision.commit_time:type_name -> google.protobuf.Timestamp
+	49, // 14: securly.sync.roster.v1.Revision.counts:type_name -> securly.sync.roster.v1.Revision.CountsEntry
 	11, // 15: securly.sync.roster.v1.Revision.undo:type_name -> securly.sync.roster.v1.Undo
-	37, // 16: securly.sync.roster.v1.DiffRevisionsResponse.changes:type_name -> securly.sync.roster.v1.Change
-	49, // 17: securly.sync.roster.v1.DiffRevisionsResponse.counts:type_name -> securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
-	64, // 18: securly.sync.roster.v1.Summary.commit_time:type_name -> google.protobuf.Timestamp
-	50, // 19: securly.sync.roster.v1.Summary.active:type_name -> securly.sync.roster.v1.Summary.ActiveEntry
-	51, // 20: securly.sync.roster.v1.Summary.total:type_name -> securly.sync.roster.v1.Summary.TotalEntry
-	52, // 21: securly.sync.roster.v1.Summary.users_by_role:type_name -> securly.sync.roster.v1.Summary.UsersByRoleEntry
+	38, // 16: securly.sync.roster.v1.DiffRevisionsResponse.changes:type_name -> securly.sync.roster.v1.Change
+	50, // 17: securly.sync.roster.v1.DiffRevisionsResponse.counts:type_name -> securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry
+	67, // 18: securly.sync.roster.v1.Summary.commit_time:type_name -> google.protobuf.Timestamp
+	51, // 19: securly.sync.roster.v1.Summary.active:type_name -> securly.sync.roster.v1.Summary.ActiveEntry
+	52, // 20: securly.sync.roster.v1.Summary.total:type_name -> securly.sync.roster.v1.Summary.TotalEntry
+	53, // 21: securly.sync.roster.v1.Summary.users_by_role:type_name -> securly.sync.roster.v1.Summary.UsersByRoleEntry
 	18, // 22: securly.sync.roster.v1.ExportRequest.after:type_name -> securly.sync.roster.v1.RecordKey
-	63, // 23: securly.sync.roster.v1.ExportResponse.records:type_name -> securly.sync.type.v1.Record
-	64, // 24: securly.sync.roster.v1.ExportResponse.commit_time:type_name -> google.protobuf.Timestamp
-	64, // 25: securly.sync.roster.v1.WatchRequest.after_commit_time:type_name -> google.protobuf.Timestamp
+	66, // 23: securly.sync.roster.v1.ExportResponse.records:type_name -> securly.sync.type.v1.Record
+	67, // 24: securly.sync.roster.v1.ExportResponse.commit_time:type_name -> google.protobuf.Timestamp
+	67, // 25: securly.sync.roster.v1.WatchRequest.after_commit_time:type_name -> google.protobuf.Timestamp
 	22, // 26: securly.sync.roster.v1.WatchResponse.begin:type_name -> securly.sync.roster.v1.RevisionBegin
 	23, // 27: securly.sync.roster.v1.WatchResponse.changes:type_name -> securly.sync.roster.v1.Changes
 	24, // 28: securly.sync.roster.v1.WatchResponse.end:type_name -> securly.sync.roster.v1.RevisionEnd
 	25, // 29: securly.sync.roster.v1.WatchResponse.bookmark:type_name -> securly.sync.roster.v1.Bookmark
-	64, // 30: securly.sync.roster.v1.RevisionBegin.commit_time:type_name -> google.protobuf.Timestamp
-	63, // 31: securly.sync.roster.v1.Changes.records:type_name -> securly.sync.type.v1.Record
+	67, // 30: securly.sync.roster.v1.RevisionBegin.commit_time:type_name -> google.protobuf.Timestamp
+	66, // 31: securly.sync.roster.v1.Changes.records:type_name -> securly.sync.type.v1.Record
 	29, // 32: securly.sync.roster.v1.ImportRequest.header:type_name -> securly.sync.roster.v1.PlanHeader
 	30, // 33: securly.sync.roster.v1.ImportRequest.batch:type_name -> securly.sync.roster.v1.ImportBatch
-	65, // 34: securly.sync.roster.v1.PlanHeader.complete:type_name -> securly.sync.type.v1.Entity
-	64, // 35: securly.sync.roster.v1.PlanHeader.base_commit_time:type_name -> google.protobuf.Timestamp
-	53, // 36: securly.sync.roster.v1.PlanHeader.unsent:type_name -> securly.sync.roster.v1.PlanHeader.UnsentEntry
-	65, // 37: securly.sync.roster.v1.ImportBatch.entity:type_name -> securly.sync.type.v1.Entity
+	68, // 34: securly.sync.roster.v1.PlanHeader.complete:type_name -> securly.sync.type.v1.Entity
+	67, // 35: securly.sync.roster.v1.PlanHeader.base_commit_time:type_name -> google.protobuf.Timestamp
+	54, // 36: securly.sync.roster.v1.PlanHeader.unsent:type_name -> securly.sync.roster.v1.PlanHeader.UnsentEntry
+	68, // 37: securly.sync.roster.v1.ImportBatch.entity:type_name -> securly.sync.type.v1.Entity
 	31, // 38: securly.sync.roster.v1.ImportBatch.records:type_name -> securly.sync.roster.v1.ImportRecord
-	54, // 39: securly.sync.roster.v1.Plan.counts:type_name -> securly.sync.roster.v1.Plan.CountsEntry
+	55, // 39: securly.sync.roster.v1.Plan.counts:type_name -> securly.sync.roster.v1.Plan.CountsEntry
 	33, // 40: securly.sync.roster.v1.Plan.schools:type_name -> securly.sync.roster.v1.SchoolPlan
-	64, // 41: securly.sync.roster.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
-	55, // 42: securly.sync.roster.v1.SchoolPlan.counts:type_name -> securly.sync.roster.v1.SchoolPlan.CountsEntry
-	37, // 43: securly.sync.roster.v1.ListPlanChangesResponse.changes:type_name -> securly.sync.roster.v1.Change
-	7,  // 44: securly.sync.roster.v1.Change.fields:type_name -> securly.sync.roster.v1.FieldChange
-	64, // 45: securly.sync.roster.v1.PruneHistoryRequest.before:type_name -> google.protobuf.Timestamp
-	14, // 46: securly.sync.roster.v1.Revision.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 47: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 48: securly.sync.roster.v1.Plan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	14, // 49: securly.sync.roster.v1.SchoolPlan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
-	0,  // 50: securly.sync.roster.v1.RosterService.ListRecords:input_type -> securly.sync.roster.v1.ListRecordsRequest
-	2,  // 51: securly.sync.roster.v1.RosterService.GetRecord:input_type -> securly.sync.roster.v1.GetRecordRequest
-	4,  // 52: securly.sync.roster.v1.RosterService.GetRecordHistory:input_type -> securly.sync.roster.v1.GetRecordHistoryRequest
-	0,  // 53: securly.sync.roster.v1.RosterService.ExportRecordsCsv:input_type -> securly.sync.roster.v1.ListRecordsRequest
-	8,  // 54: securly.sync.roster.v1.RosterService.ListRevisions:input_type -> securly.sync.roster.v1.ListRevisionsRequest
-	12, // 55: securly.sync.roster.v1.RosterService.DiffRevisions:input_type -> securly.sync.roster.v1.DiffRevisionsRequest
-	15, // 56: securly.sync.roster.v1.RosterService.GetSummary:input_type -> securly.sync.roster.v1.GetSummaryRequest
-	17, // 57: securly.sync.roster.v1.RosterService.Export:input_type -> securly.sync.roster.v1.ExportRequest
-	20, // 58: securly.sync.roster.v1.RosterService.Watch:input_type -> securly.sync.roster.v1.WatchRequest
-	26, // 59: securly.sync.roster.v1.RosterService.OpenDistrict:input_type -> securly.sync.roster.v1.OpenDistrictRequest
-	28, // 60: securly.sync.roster.v1.RosterService.Import:input_type -> securly.sync.roster.v1.ImportRequest
-	34, // 61: securly.sync.roster.v1.RosterService.GetPlan:input_type -> securly.sync.roster.v1.GetPlanRequest
-	35, // 62: securly.sync.roster.v1.RosterService.ListPlanChanges:input_type -> securly.sync.roster.v1.ListPlanChangesRequest
-	38, // 63: securly.sync.roster.v1.RosterService.CommitPlan:input_type -> securly.sync.roster.v1.CommitPlanRequest
-	40, // 64: securly.sync.roster.v1.RosterService.StageRestore:input_type -> securly.sync.roster.v1.StageRestoreRequest
-	41, // 65: securly.sync.roster.v1.RosterService.SelectPlan:input_type -> securly.sync.roster.v1.SelectPlanRequest
-	42, // 66: securly.sync.roster.v1.RosterService.PruneHistory:input_type -> securly.sync.roster.v1.PruneHistoryRequest
-	44, // 67: securly.sync.roster.v1.RosterService.DiscardPlan:input_type -> securly.sync.roster.v1.DiscardPlanRequest
-	46, // 68: securly.sync.roster.v1.RosterService.EraseDistrict:input_type -> securly.sync.roster.v1.EraseDistrictRequest
-	1,  // 69: securly.sync.roster.v1.RosterService.ListRecords:output_type -> securly.sync.roster.v1.ListRecordsResponse
-	3,  // 70: securly.sync.roster.v1.RosterService.GetRecord:output_type -> securly.sync.roster.v1.GetRecordResponse
-	5,  // 71: securly.sync.roster.v1.RosterService.GetRecordHistory:output_type -> securly.sync.roster.v1.GetRecordHistoryResponse
-	66, // 72: securly.sync.roster.v1.RosterService.ExportRecordsCsv:output_type -> google.api.HttpBody
-	9,  // 73: securly.sync.roster.v1.RosterService.ListRevisions:output_type -> securly.sync.roster.v1.ListRevisionsResponse
-	13, // 74: securly.sync.roster.v1.RosterService.DiffRevisions:output_type -> securly.sync.roster.v1.DiffRevisionsResponse
-	16, // 75: securly.sync.roster.v1.RosterService.GetSummary:output_type -> securly.sync.roster.v1.Summary
-	19, // 76: securly.sync.roster.v1.RosterService.Export:output_type -> securly.sync.roster.v1.ExportResponse
-	21, // 77: securly.sync.roster.v1.RosterService.Watch:output_type -> securly.sync.roster.v1.WatchResponse
-	27, // 78: securly.sync.roster.v1.RosterService.OpenDistrict:output_type -> securly.sync.roster.v1.OpenDistrictResponse
-	32, // 79: securly.sync.roster.v1.RosterService.Import:output_type -> securly.sync.roster.v1.Plan
-	32, // 80: securly.sync.roster.v1.RosterService.GetPlan:output_type -> securly.sync.roster.v1.Plan
-	36, // 81: securly.sync.roster.v1.RosterService.ListPlanChanges:output_type -> securly.sync.roster.v1.ListPlanChangesResponse
-	39, // 82: securly.sync.roster.v1.RosterService.CommitPlan:output_type -> securly.sync.roster.v1.CommitPlanResponse
-	32, // 83: securly.sync.roster.v1.RosterService.StageRestore:output_type -> securly.sync.roster.v1.Plan
-	32, // 84: securly.sync.roster.v1.RosterService.SelectPlan:output_type -> securly.sync.roster.v1.Plan
-	43, // 85: securly.sync.roster.v1.RosterService.PruneHistory:output_type -> securly.sync.roster.v1.PruneHistoryResponse
-	45, // 86: securly.sync.roster.v1.RosterService.DiscardPlan:output_type -> securly.sync.roster.v1.DiscardPlanResponse
-	47, // 87: securly.sync.roster.v1.RosterService.EraseDistrict:output_type -> securly.sync.roster.v1.EraseDistrictResponse
-	69, // [69:88] is the sub-list for method output_type
-	50, // [50:69] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	67, // 41: securly.sync.roster.v1.Plan.create_time:type_name -> google.protobuf.Timestamp
+	56, // 42: securly.sync.roster.v1.Plan.populations:type_name -> securly.sync.roster.v1.Plan.PopulationsEntry
+	34, // 43: securly.sync.roster.v1.Plan.signals:type_name -> securly.sync.roster.v1.PlanSignals
+	57, // 44: securly.sync.roster.v1.SchoolPlan.counts:type_name -> securly.sync.roster.v1.SchoolPlan.CountsEntry
+	58, // 45: securly.sync.roster.v1.SchoolPlan.populations:type_name -> securly.sync.roster.v1.SchoolPlan.PopulationsEntry
+	34, // 46: securly.sync.roster.v1.SchoolPlan.signals:type_name -> securly.sync.roster.v1.PlanSignals
+	38, // 47: securly.sync.roster.v1.ListPlanChangesResponse.changes:type_name -> securly.sync.roster.v1.Change
+	7,  // 48: securly.sync.roster.v1.Change.fields:type_name -> securly.sync.roster.v1.FieldChange
+	67, // 49: securly.sync.roster.v1.PruneHistoryRequest.before:type_name -> google.protobuf.Timestamp
+	14, // 50: securly.sync.roster.v1.Revision.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 51: securly.sync.roster.v1.DiffRevisionsResponse.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 52: securly.sync.roster.v1.Plan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	14, // 53: securly.sync.roster.v1.SchoolPlan.CountsEntry.value:type_name -> securly.sync.roster.v1.ChangeCounts
+	0,  // 54: securly.sync.roster.v1.RosterService.ListRecords:input_type -> securly.sync.roster.v1.ListRecordsRequest
+	2,  // 55: securly.sync.roster.v1.RosterService.GetRecord:input_type -> securly.sync.roster.v1.GetRecordRequest
+	4,  // 56: securly.sync.roster.v1.RosterService.GetRecordHistory:input_type -> securly.sync.roster.v1.GetRecordHistoryRequest
+	0,  // 57: securly.sync.roster.v1.RosterService.ExportRecordsCsv:input_type -> securly.sync.roster.v1.ListRecordsRequest
+	8,  // 58: securly.sync.roster.v1.RosterService.ListRevisions:input_type -> securly.sync.roster.v1.ListRevisionsRequest
+	12, // 59: securly.sync.roster.v1.RosterService.DiffRevisions:input_type -> securly.sync.roster.v1.DiffRevisionsRequest
+	15, // 60: securly.sync.roster.v1.RosterService.GetSummary:input_type -> securly.sync.roster.v1.GetSummaryRequest
+	17, // 61: securly.sync.roster.v1.RosterService.Export:input_type -> securly.sync.roster.v1.ExportRequest
+	20, // 62: securly.sync.roster.v1.RosterService.Watch:input_type -> securly.sync.roster.v1.WatchRequest
+	26, // 63: securly.sync.roster.v1.RosterService.OpenDistrict:input_type -> securly.sync.roster.v1.OpenDistrictRequest
+	28, // 64: securly.sync.roster.v1.RosterService.Import:input_type -> securly.sync.roster.v1.ImportRequest
+	35, // 65: securly.sync.roster.v1.RosterService.GetPlan:input_type -> securly.sync.roster.v1.GetPlanRequest
+	36, // 66: securly.sync.roster.v1.RosterService.ListPlanChanges:input_type -> securly.sync.roster.v1.ListPlanChangesRequest
+	39, // 67: securly.sync.roster.v1.RosterService.CommitPlan:input_type -> securly.sync.roster.v1.CommitPlanRequest
+	41, // 68: securly.sync.roster.v1.RosterService.StageRestore:input_type -> securly.sync.roster.v1.StageRestoreRequest
+	42, // 69: securly.sync.roster.v1.RosterService.SelectPlan:input_type -> securly.sync.roster.v1.SelectPlanRequest
+	43, // 70: securly.sync.roster.v1.RosterService.PruneHistory:input_type -> securly.sync.roster.v1.PruneHistoryRequest
+	45, // 71: securly.sync.roster.v1.RosterService.DiscardPlan:input_type -> securly.sync.roster.v1.DiscardPlanRequest
+	47, // 72: securly.sync.roster.v1.RosterService.EraseDistrict:input_type -> securly.sync.roster.v1.EraseDistrictRequest
+	1,  // 73: securly.sync.roster.v1.RosterService.ListRecords:output_type -> securly.sync.roster.v1.ListRecordsResponse
+	3,  // 74: securly.sync.roster.v1.RosterService.GetRecord:output_type -> securly.sync.roster.v1.GetRecordResponse
+	5,  // 75: securly.sync.roster.v1.RosterService.GetRecordHistory:output_type -> securly.sync.roster.v1.GetRecordHistoryResponse
+	69, // 76: securly.sync.roster.v1.RosterService.ExportRecordsCsv:output_type -> google.api.HttpBody
+	9,  // 77: securly.sync.roster.v1.RosterService.ListRevisions:output_type -> securly.sync.roster.v1.ListRevisionsResponse
+	13, // 78: securly.sync.roster.v1.RosterService.DiffRevisions:output_type -> securly.sync.roster.v1.DiffRevisionsResponse
+	16, // 79: securly.sync.roster.v1.RosterService.GetSummary:output_type -> securly.sync.roster.v1.Summary
+	19, // 80: securly.sync.roster.v1.RosterService.Export:output_type -> securly.sync.roster.v1.ExportResponse
+	21, // 81: securly.sync.roster.v1.RosterService.Watch:output_type -> securly.sync.roster.v1.WatchResponse
+	27, // 82: securly.sync.roster.v1.RosterService.OpenDistrict:output_type -> securly.sync.roster.v1.OpenDistrictResponse
+	32, // 83: securly.sync.roster.v1.RosterService.Import:output_type -> securly.sync.roster.v1.Plan
+	32, // 84: securly.sync.roster.v1.RosterService.GetPlan:output_type -> securly.sync.roster.v1.Plan
+	37, // 85: securly.sync.roster.v1.RosterService.ListPlanChanges:output_type -> securly.sync.roster.v1.ListPlanChangesResponse
+	40, // 86: securly.sync.roster.v1.RosterService.CommitPlan:output_type -> securly.sync.roster.v1.CommitPlanResponse
+	32, // 87: securly.sync.roster.v1.RosterService.StageRestore:output_type -> securly.sync.roster.v1.Plan
+	32, // 88: securly.sync.roster.v1.RosterService.SelectPlan:output_type -> securly.sync.roster.v1.Plan
+	44, // 89: securly.sync.roster.v1.RosterService.PruneHistory:output_type -> securly.sync.roster.v1.PruneHistoryResponse
+	46, // 90: securly.sync.roster.v1.RosterService.DiscardPlan:output_type -> securly.sync.roster.v1.DiscardPlanResponse
+	48, // 91: securly.sync.roster.v1.RosterService.EraseDistrict:output_type -> securly.sync.roster.v1.EraseDistrictResponse
+	73, // [73:92] is the sub-list for method output_type
+	54, // [54:73] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_roster_v1_roster_proto_init() }
@@ -3720,7 +3938,7 @@ func file_securly_sync_roster_v1_roster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_roster_v1_roster_proto_rawDesc), len(file_securly_sync_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   56,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
