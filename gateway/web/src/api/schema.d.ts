@@ -156,6 +156,43 @@ export interface paths {
         patch: operations["DistrictService_UpdateDistrict"];
         trace?: never;
     };
+    "/v1/districts/{district}/notifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["NotificationService_GetNotificationSettings"];
+        /** Replaces the settings. */
+        put: operations["NotificationService_UpdateNotificationSettings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/notifications:test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sends a mail to one of the recipients now, and tells whether the mail server
+         *     has taken it.
+         */
+        post: operations["NotificationService_SendTestNotification"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/overview": {
         parameters: {
             query?: never;
@@ -394,7 +431,10 @@ export interface paths {
         get: operations["SourceService_GetSource"];
         put?: never;
         post?: never;
-        /** Refused while the source owns records of the roster. */
+        /**
+         * Stops a source. Without `records` it is deleted, which is refused while it
+         *     owns records of the roster. May be repeated.
+         */
         delete: operations["SourceService_DeleteSource"];
         options?: never;
         head?: never;
@@ -415,6 +455,44 @@ export interface paths {
          *     resumed. Those that have started go on. A pause that is there is replaced.
          */
         post: operations["SourceService_PauseSource"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/sources/{source}:previewGuardians": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tells how a guardian file would be read and matched. Nothing is kept of it. */
+        post: operations["GuardianService_PreviewGuardians"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/sources/{source}:previewMapping": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Shows what a mapping makes of the beginning of a package, and suggests one.
+         *     Nothing is kept of it. The answer has data of persons, so that it needs
+         *     rosters.read as well.
+         */
+        post: operations["MappingService_PreviewMapping"];
         delete?: never;
         options?: never;
         head?: never;
@@ -450,7 +528,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Ends a pause. What the schedule has skipped meanwhile is not made up for. */
+        /**
+         * Ends a pause, or starts a source again that was stopped with its records
+         *     frozen. What the schedule has skipped meanwhile is not made up for.
+         */
         post: operations["SourceService_ResumeSource"];
         delete?: never;
         options?: never;
@@ -833,6 +914,19 @@ export interface components {
             zip?: string;
         };
         AnyRecord: components["schemas"]["AcademicSession"] | components["schemas"]["Class"] | components["schemas"]["Course"] | components["schemas"]["Demographics"] | components["schemas"]["Enrollment"] | components["schemas"]["Org"] | components["schemas"]["User"];
+        /** @description AppliedPart is what a sync has applied of a plan of which the rest is on hold. */
+        AppliedPart: {
+            mode?: components["schemas"]["HoldMode"];
+            /**
+             * Format: int32
+             * @description The revision that it made.
+             */
+            revision?: number;
+            /** @description What it changed, by entity name. */
+            counts?: {
+                [key: string]: components["schemas"]["EntityCounts"];
+            };
+        };
         ApproveSyncBody: {
             /** @description Removals are left out. */
             withoutRemovals?: boolean;
@@ -1029,7 +1123,21 @@ export interface components {
         };
         DeleteClientResponse: Record<string, never>;
         DeleteDistrictResponse: Record<string, never>;
-        DeleteSourceResponse: Record<string, never>;
+        DeleteSourceResponse: {
+            sync?: components["schemas"]["Sync"];
+        };
+        DeliveredColumn: {
+            name?: string;
+            /** @description The first values that differ, five at most. */
+            samples?: string[];
+        };
+        /** @description DeliveredFile is a file of a package with what its beginning shows. */
+        DeliveredFile: {
+            name?: string;
+            columns?: components["schemas"]["DeliveredColumn"][];
+            /** @description Why it cannot be read. */
+            error?: string;
+        };
         /** @description Demographics of one user; its sourcedId is the user's. */
         Demographics: {
             sourcedId?: string;
@@ -1200,6 +1308,193 @@ export interface components {
             /** @description users, enrollments, …: what the record is. */
             entity?: string;
         };
+        GuardianColumn: {
+            name?: string;
+            /** @description What the column is read as; empty if it is not read. */
+            field?: string;
+            /**
+             * Format: int32
+             * @description Rows with a value in it.
+             */
+            filled?: number;
+        };
+        /**
+         * @description GuardianFile makes a source one whose packages hold one CSV file with a row
+         *     for each relationship between a student and a guardian. Students are those of
+         *     the district's other sources.
+         */
+        GuardianFile: {
+            studentKey?: components["schemas"]["GuardianKey"];
+            /**
+             * @description A number is the same with and without zeros before it, if no student has
+             *     just that value.
+             */
+            ignoreLeadingZeros?: boolean;
+            policy?: components["schemas"]["GuardianPolicy"];
+            /**
+             * @description The column of the file by the name of the field: student, guardian,
+             *     givenName, familyName, email, phone, mobilePhone, address1, address2, city,
+             *     state, zip, dataAccess, custody, relationship, contactType, priority,
+             *     language. The columns of fields that are left out are found by the names
+             *     that are usual for them; one with an empty name is not read.
+             */
+            columns?: {
+                [key: string]: string;
+            };
+            /**
+             * @description The file has no header: its columns are named 1, 2, 3 and so on, and are
+             *     taken for student, guardian, givenName, familyName, email, mobilePhone,
+             *     phone and language unless columns says otherwise.
+             */
+            noHeader?: boolean;
+            /**
+             * Format: int32
+             * @description What the file changes waits for a person if the student of fewer rows is
+             *     found; 80 if it is left out, 0 for never.
+             */
+            minMatchPercent?: number;
+            /**
+             * Format: int32
+             * @description Or if the share of matched rows, or the number of relationships, is down by
+             *     more than so many points or percent from what the roster has; 10 if it is
+             *     left out, 100 for never.
+             */
+            maxDropPercent?: number;
+        };
+        /**
+         * @description GuardianKey says by what of a student the rows of a guardian file name it.
+         *     Values are compared byte for byte.
+         *
+         *      - SOURCED_ID: The default.
+         *      - USER_ID: Any of the student's userIds, whatever their type: the student number of
+         *     many systems.
+         * @default GUARDIAN_KEY_UNSPECIFIED
+         * @enum {string}
+         */
+        GuardianKey: "GUARDIAN_KEY_UNSPECIFIED" | "SOURCED_ID" | "IDENTIFIER" | "USER_ID" | "EMAIL";
+        GuardianKeyMatch: {
+            key?: components["schemas"]["GuardianKey"];
+            /** Format: int32 */
+            matchedRows?: number;
+            /** Format: double */
+            matchPercent?: number;
+        };
+        /**
+         * @description GuardianPolicy says what becomes of a guardian that other sources have too.
+         *
+         *      - FILL_MISSING: The file fills in what they have no value for; the default.
+         *      - FILE_WINS: What the file has a value for counts.
+         * @default GUARDIAN_POLICY_UNSPECIFIED
+         * @enum {string}
+         */
+        GuardianPolicy: "GUARDIAN_POLICY_UNSPECIFIED" | "FILL_MISSING" | "FILE_WINS";
+        /** @description GuardianReport says what came of a guardian file. */
+        GuardianReport: {
+            /**
+             * Format: int32
+             * @description Rows with any value, and those whose student was found.
+             */
+            rows?: number;
+            /** Format: int32 */
+            matchedRows?: number;
+            /**
+             * Format: double
+             * @description The share of matched rows, and that of the file that the roster is from;
+             *     absent if there is none.
+             */
+            matchPercent?: number;
+            /** Format: double */
+            lastMatchPercent?: number;
+            /**
+             * Format: int32
+             * @description Rows whose student was not found, or was not the only one.
+             */
+            unmatchedRows?: number;
+            /**
+             * Format: int32
+             * @description Rows that could not be taken for any other reason.
+             */
+            rejectedRows?: number;
+            /**
+             * Format: int32
+             * @description Rows that say once more that a guardian is one of a student.
+             */
+            duplicates?: number;
+            /**
+             * Format: int32
+             * @description What there is of each.
+             */
+            relationships?: number;
+            /** Format: int32 */
+            students?: number;
+            /** Format: int32 */
+            guardians?: number;
+            /**
+             * Format: int32
+             * @description How many of the guardians other sources have too, and how many they have not.
+             */
+            guardiansKnown?: number;
+            /** Format: int32 */
+            guardiansCreated?: number;
+            /**
+             * Format: int32
+             * @description Guardians that were left out, since none of their students was found.
+             */
+            guardiansUnmatched?: number;
+            /**
+             * Format: int32
+             * @description Guardians whose rows had no id: they have one that was made of the student,
+             *     the email or phone number, and the name.
+             */
+            guardiansWithoutId?: number;
+            /**
+             * Format: int32
+             * @description Guardian ids with several names.
+             */
+            nameConflicts?: number;
+            /**
+             * Format: int32
+             * @description Email addresses of several guardian ids, and those that staff has too.
+             */
+            sharedEmails?: number;
+            /** Format: int32 */
+            staffEmails?: number;
+            /**
+             * Format: int32
+             * @description The relationships that the roster is from; 0 if there are none.
+             */
+            lastRelationships?: number;
+        };
+        /**
+         * @description HoldMode says what of a plan waits that trips the policy. Reasons that concern
+         *     the whole district hold everything in any mode, and so does a rest that would
+         *     trip the policy itself.
+         *
+         *      - HOLD_ALL: All of it; the default.
+         *      - HOLD_SCHOOLS: What touches a school that has tripped it; the rest is applied at once.
+         *      - APPLY_SAFE: Removals; what is created and updated is applied at once.
+         * @default HOLD_MODE_UNSPECIFIED
+         * @enum {string}
+         */
+        HoldMode: "HOLD_MODE_UNSPECIFIED" | "HOLD_ALL" | "HOLD_SCHOOLS" | "APPLY_SAFE";
+        /**
+         * @description HoldPolicy says which plans of a source wait for a person. Shown with what is
+         *     so by default.
+         */
+        HoldPolicy: {
+            mode?: components["schemas"]["HoldMode"];
+            /** @description By type of reason, many-removals for example. */
+            thresholds?: {
+                [key: string]: components["schemas"]["HoldThreshold"];
+            };
+            /**
+             * @description Instead of thresholds in the rollover windows of the district, which are in
+             *     its readiness settings, by the district's clocks. They end by themselves.
+             */
+            rolloverThresholds?: {
+                [key: string]: components["schemas"]["HoldThreshold"];
+            };
+        };
         /** @description HoldReason says why a plan waits for a person. */
         HoldReason: {
             /** @description many-removals for example. */
@@ -1216,6 +1511,31 @@ export interface components {
              * @description What count is a part of.
              */
             population?: number;
+            /** @description Of school_id, if that is known. */
+            schoolName?: string;
+            /** @description It holds the whole plan in any mode. */
+            districtWide?: boolean;
+        };
+        /**
+         * @description HoldThreshold says from when on something holds a plan, in the whole district
+         *     and, where that is known, in each school.
+         */
+        HoldThreshold: {
+            /**
+             * Format: int32
+             * @description More than this share of what there was, 0 to 99.
+             */
+            percent?: number;
+            /**
+             * Format: int32
+             * @description And at least so many; 0 is as 1.
+             */
+            min?: number;
+            /**
+             * @description Never. What empties an entity, a restored revision and a changed plan hold
+             *     nevertheless.
+             */
+            off?: boolean;
         };
         ListClientsResponse: {
             clients?: components["schemas"]["Client"][];
@@ -1286,6 +1606,69 @@ export interface components {
             syncs?: components["schemas"]["Sync"][];
             nextPageToken?: string;
         };
+        /** @description MappedField is how a field gets its value. */
+        MappedField: {
+            /**
+             * @description Text with the names of columns in braces: "{Email}", "student",
+             *     "{SchoolID}-{SectionID}". A brace that is meant as such is doubled. Ids,
+             *     and each item of a list, are blank if one of their columns is; other values
+             *     if all are. Commas separate the items of a list.
+             */
+            value?: string;
+            /**
+             * @description What values stand for: "T" for "teacher", for example. Upper and lower case
+             *     are the same.
+             */
+            values?: {
+                [key: string]: string;
+            };
+            /**
+             * @description For values that are not among values, written like value. Absent, their rows
+             *     are rejected. Blank values stay blank, unless values has "".
+             */
+            otherwise?: string;
+            /**
+             * @description How dates are written, MM/dd/yyyy for example: yyyy yy MMMM MMM MM M dd d HH
+             *     mm ss, other characters as they are. Empty means any of the usual ways, the
+             *     month before the day.
+             */
+            dateFormat?: string;
+        };
+        /** @description MappedRecords makes records of one entity, one of each row of a file. */
+        MappedRecords: {
+            /**
+             * @description orgs, academicSessions, courses, classes, users, roles, enrollments or
+             *     demographics.
+             */
+            entity?: string;
+            /** @description The delivered file, students.csv for example, in upper or lower case. */
+            file?: string;
+            /** @description By the names of the columns of the entity's OneRoster file, or metadata.NAME. */
+            fields?: {
+                [key: string]: components["schemas"]["MappedField"];
+            };
+            /** @description Only rows that meet all of them are read. */
+            where?: components["schemas"]["RowCondition"][];
+            /**
+             * @description Columns that no part of the mapping reads are kept in the metadata of the
+             *     records.
+             */
+            keepUnmapped?: boolean;
+        };
+        /**
+         * @description Mapping says how records are made of CSV files that have names and columns of
+         *     their own instead of OneRoster's. Absent from a source, its files are
+         *     OneRoster's; present without records, it is still to be made: packages are
+         *     kept and previewed, and not synced.
+         */
+        Mapping: {
+            /**
+             * @description 100 at most. Several may read one file, and several may make records of one
+             *     entity. Of records with the same id the first is kept, in the order in which
+             *     they stand here; rows that say the same again are no fault.
+             */
+            records?: components["schemas"]["MappedRecords"][];
+        };
         Me: {
             subject?: string;
             displayName?: string;
@@ -1294,6 +1677,26 @@ export interface components {
             districts?: string[];
             /** @description School ids; empty means all of the districts. */
             schools?: string[];
+        };
+        /**
+         * @description - HOLD: A sync waits for a person; told again each day that it does.
+         *      - FAILURE: A sync has failed, the first one after one that had not.
+         *      - RECOVERY: A sync has succeeded, or a source has delivered again, after trouble that
+         *     was told.
+         *      - STALE: A source has stopped to deliver.
+         *      - HOST_KEY_CHANGED: The server of a source shows another host key, so that nothing is fetched.
+         * @default NOTIFICATION_KIND_UNSPECIFIED
+         * @enum {string}
+         */
+        NotificationKind: "NOTIFICATION_KIND_UNSPECIFIED" | "HOLD" | "FAILURE" | "RECOVERY" | "STALE" | "HOST_KEY_CHANGED";
+        /** @description NotificationSettings of a district. */
+        NotificationSettings: {
+            /** @description 50 at most. */
+            recipients?: components["schemas"]["Recipient"][];
+            /** @description The hub has no mail server, so that nobody is told; output only. */
+            mailOff?: boolean;
+            /** @description Changes with every write; send it back to refuse a lost update. */
+            etag?: string;
         };
         /** @description Org is a school, a district or another unit. */
         Org: {
@@ -1350,6 +1753,61 @@ export interface components {
             until?: string;
             /** @description For those who see the source. */
             message?: string;
+        };
+        PreviewGuardiansBody: {
+            /** @description Empty means the newest package that was uploaded or fetched. */
+            uploadId?: string;
+            guardians?: components["schemas"]["GuardianFile"];
+        };
+        PreviewGuardiansResponse: {
+            uploadId?: string;
+            file?: string;
+            /** @description In the order of the file. */
+            columns?: components["schemas"]["GuardianColumn"][];
+            guardians?: components["schemas"]["GuardianFile"];
+            /** @description For each key, how many rows name a student by it. */
+            keys?: components["schemas"]["GuardianKeyMatch"][];
+            report?: components["schemas"]["GuardianReport"];
+            /**
+             * @description Why what the file changes would wait for a person, as far as that does not
+             *     depend on what it changes.
+             */
+            holdReasons?: components["schemas"]["HoldReason"][];
+            /** @description Faults of the file, and which recommended columns are missing. */
+            messages?: components["schemas"]["TestMessage"][];
+            /** @description The first hundred of the findings, and how many there are. */
+            findings?: components["schemas"]["SyncFinding"][];
+            /** Format: int32 */
+            findingsCount?: number;
+        };
+        PreviewMappingBody: {
+            mapping?: components["schemas"]["Mapping"];
+            /**
+             * @description Empty means the newest upload; a source that fetches packages fetches one
+             *     then.
+             */
+            uploadId?: string;
+        };
+        PreviewMappingResponse: {
+            /** @description Every CSV file of the package, by name. */
+            files?: components["schemas"]["DeliveredFile"][];
+            /** @description What the mapping makes of the first 100 rows of each file. */
+            entities?: components["schemas"]["PreviewedEntity"][];
+            /** @description About files as a whole. With one of level file a sync would fail. */
+            findings?: components["schemas"]["SyncFinding"][];
+            suggestion?: components["schemas"]["Mapping"];
+        };
+        /**
+         * @description PreviewedEntity is what becomes of the beginning of the files that make one
+         *     entity.
+         */
+        PreviewedEntity: {
+            entity?: string;
+            /** @description As the roster would have them, by sourcedId. */
+            records?: Record<string, never>[];
+            findings?: components["schemas"]["SyncFinding"][];
+            /** @description Values that neither the mapping nor OneRoster knows. */
+            uncovered?: components["schemas"]["UncoveredValue"][];
         };
         Problem: {
             /** @description The HTTP status. */
@@ -1449,6 +1907,12 @@ export interface components {
             /** @description Completed reports, newest first. */
             points?: components["schemas"]["TrendPoint"][];
             nextPageToken?: string;
+        };
+        /** @description Recipient is somebody who is told. */
+        Recipient: {
+            email?: string;
+            /** @description None means all. */
+            kinds?: components["schemas"]["NotificationKind"][];
         };
         /** @description RecordVersion is visible at revision r when from_revision <= r < to_revision. */
         RecordVersion: {
@@ -1558,6 +2022,14 @@ export interface components {
             startDate?: string;
             endDate?: string;
         };
+        /** @description RowCondition is met by the rows that have one of some values in a column. */
+        RowCondition: {
+            column?: string;
+            /** @description Upper and lower case are the same; "" is a blank. */
+            values?: string[];
+            /** @description It is met by the other rows instead. */
+            not?: boolean;
+        };
         /**
          * @description Schedule says when a source is synced by itself, by the clocks of the
          *     district. A time that the clocks skip is made up for when they have been put
@@ -1604,6 +2076,11 @@ export interface components {
             /** @description Text of several lines, a private key for example. */
             multiline?: boolean;
         };
+        SendTestNotificationBody: {
+            /** @description One of the recipients. */
+            email?: string;
+        };
+        SendTestNotificationResponse: Record<string, never>;
         /**
          * @description Severity of a check.
          *
@@ -1667,6 +2144,10 @@ export interface components {
              *     output only.
              */
             staleSince?: string;
+            stopped?: components["schemas"]["Stop"];
+            holdPolicy?: components["schemas"]["HoldPolicy"];
+            guardians?: components["schemas"]["GuardianFile"];
+            mapping?: components["schemas"]["Mapping"];
         };
         StartSyncBody: {
             /**
@@ -1677,6 +2158,21 @@ export interface components {
             /** @description Plan, and commit nothing. */
             dryRun?: boolean;
             reason?: string;
+        };
+        /** @description Stop is why a source is stopped. */
+        Stop: {
+            /** Format: date-time */
+            time?: string;
+            /**
+             * @description The sync that removes its records; when that is committed the source is
+             *     gone, and if it is discarded the source is as it was before.
+             */
+            removal?: string;
+            /**
+             * @description Its records were frozen: the source stays stopped until it is resumed or
+             *     removed. Its secrets are gone.
+             */
+            frozen?: boolean;
         };
         /** @description Sync is one run: pull, normalise, merge, plan, commit. */
         Sync: {
@@ -1731,6 +2227,10 @@ export interface components {
             bytesPulled?: number;
             /** Format: double */
             bytesToPull?: number;
+            /** @description It reads nothing, and removes the source with its records. */
+            removesSource?: boolean;
+            appliedPart?: components["schemas"]["AppliedPart"];
+            guardians?: components["schemas"]["GuardianReport"];
         };
         SyncChange: {
             entity?: string;
@@ -1817,6 +2317,17 @@ export interface components {
             revision?: number;
             /** @description Without diagnosis. */
             checks?: components["schemas"]["CheckResult"][];
+        };
+        /** @description UncoveredValue is a value that should stand in the values of a field. */
+        UncoveredValue: {
+            file?: string;
+            /** @description The delivered column. */
+            column?: string;
+            /** @description The OneRoster field. */
+            field?: string;
+            value?: string;
+            /** Format: int32 */
+            rows?: number;
         };
         /** @description Undo says to which revision another one went back. */
         Undo: {
@@ -2229,6 +2740,83 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["District"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    NotificationService_GetNotificationSettings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotificationSettings"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    NotificationService_UpdateNotificationSettings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NotificationSettings"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotificationSettings"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    NotificationService_SendTestNotification: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SendTestNotificationBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SendTestNotificationResponse"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2723,7 +3311,14 @@ export interface operations {
     };
     SourceService_DeleteSource: {
         parameters: {
-            query?: never;
+            query?: {
+                /**
+                 * @description What becomes of the records that it owns: freeze keeps the source, stopped,
+                 *     and its records; remove has a sync remove them, which waits for a person if
+                 *     that changes anything, and the source with them.
+                 */
+                records?: string;
+            };
             header?: never;
             path: {
                 district: string;
@@ -2792,6 +3387,62 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Source"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    GuardianService_PreviewGuardians: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewGuardiansBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewGuardiansResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    MappingService_PreviewMapping: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewMappingBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewMappingResponse"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -27,6 +27,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// HoldMode says what of a plan waits that trips the policy. Reasons that concern
+// the whole district hold everything in any mode, and so does a rest that would
+// trip the policy itself.
+type HoldMode int32
+
+const (
+	HoldMode_HOLD_MODE_UNSPECIFIED HoldMode = 0
+	// All of it; the default.
+	HoldMode_HOLD_ALL HoldMode = 1
+	// What touches a school that has tripped it; the rest is applied at once.
+	HoldMode_HOLD_SCHOOLS HoldMode = 2
+	// Removals; what is created and updated is applied at once.
+	HoldMode_APPLY_SAFE HoldMode = 3
+)
+
+// Enum value maps for HoldMode.
+var (
+	HoldMode_name = map[int32]string{
+		0: "HOLD_MODE_UNSPECIFIED",
+		1: "HOLD_ALL",
+		2: "HOLD_SCHOOLS",
+		3: "APPLY_SAFE",
+	}
+	HoldMode_value = map[string]int32{
+		"HOLD_MODE_UNSPECIFIED": 0,
+		"HOLD_ALL":              1,
+		"HOLD_SCHOOLS":          2,
+		"APPLY_SAFE":            3,
+	}
+)
+
+func (x HoldMode) Enum() *HoldMode {
+	p := new(HoldMode)
+	*p = x
+	return p
+}
+
+func (x HoldMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HoldMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_securly_sync_ingest_v1_ingest_proto_enumTypes[0].Descriptor()
+}
+
+func (HoldMode) Type() protoreflect.EnumType {
+	return &file_securly_sync_ingest_v1_ingest_proto_enumTypes[0]
+}
+
+func (x HoldMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HoldMode.Descriptor instead.
+func (HoldMode) EnumDescriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{0}
+}
+
 // Weekday of a date.
 type Weekday int32
 
@@ -76,11 +134,11 @@ func (x Weekday) String() string {
 }
 
 func (Weekday) Descriptor() protoreflect.EnumDescriptor {
-	return file_securly_sync_ingest_v1_ingest_proto_enumTypes[0].Descriptor()
+	return file_securly_sync_ingest_v1_ingest_proto_enumTypes[1].Descriptor()
 }
 
 func (Weekday) Type() protoreflect.EnumType {
-	return &file_securly_sync_ingest_v1_ingest_proto_enumTypes[0]
+	return &file_securly_sync_ingest_v1_ingest_proto_enumTypes[1]
 }
 
 func (x Weekday) Number() protoreflect.EnumNumber {
@@ -89,7 +147,7 @@ func (x Weekday) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Weekday.Descriptor instead.
 func (Weekday) EnumDescriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{0}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{1}
 }
 
 // SyncState is where a sync is.
@@ -153,11 +211,11 @@ func (x SyncState) String() string {
 }
 
 func (SyncState) Descriptor() protoreflect.EnumDescriptor {
-	return file_securly_sync_ingest_v1_ingest_proto_enumTypes[1].Descriptor()
+	return file_securly_sync_ingest_v1_ingest_proto_enumTypes[2].Descriptor()
 }
 
 func (SyncState) Type() protoreflect.EnumType {
-	return &file_securly_sync_ingest_v1_ingest_proto_enumTypes[1]
+	return &file_securly_sync_ingest_v1_ingest_proto_enumTypes[2]
 }
 
 func (x SyncState) Number() protoreflect.EnumNumber {
@@ -166,7 +224,7 @@ func (x SyncState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyncState.Descriptor instead.
 func (SyncState) EnumDescriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{1}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{2}
 }
 
 // District is a tenant.
@@ -1072,7 +1130,17 @@ type Source struct {
 	LastInputTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=last_input_time,json=lastInputTime,proto3" json:"last_input_time,omitempty"`
 	// Since when it is stale; absent unless it is, never while it is paused;
 	// output only.
-	StaleSince    *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=stale_since,json=staleSince,proto3" json:"stale_since,omitempty"`
+	StaleSince *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=stale_since,json=staleSince,proto3" json:"stale_since,omitempty"`
+	// Absent unless it is stopped: it is not synced, nobody can drop files for it,
+	// and its records stay as they are; output only.
+	Stopped *Stop `protobuf:"bytes,50,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	// Which plans wait for a person. What is left out of it is as by default.
+	HoldPolicy *HoldPolicy `protobuf:"bytes,40,opt,name=hold_policy,json=holdPolicy,proto3" json:"hold_policy,omitempty"`
+	// Of a source whose packages are guardian files. Neither set nor removed once
+	// the source has records.
+	Guardians *GuardianFile `protobuf:"bytes,48,opt,name=guardians,proto3" json:"guardians,omitempty"`
+	// How records are made of files that are not OneRoster's; absent if they are.
+	Mapping       *Mapping `protobuf:"bytes,45,opt,name=mapping,proto3" json:"mapping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1240,6 +1308,165 @@ func (x *Source) GetStaleSince() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Source) GetStopped() *Stop {
+	if x != nil {
+		return x.Stopped
+	}
+	return nil
+}
+
+func (x *Source) GetHoldPolicy() *HoldPolicy {
+	if x != nil {
+		return x.HoldPolicy
+	}
+	return nil
+}
+
+func (x *Source) GetGuardians() *GuardianFile {
+	if x != nil {
+		return x.Guardians
+	}
+	return nil
+}
+
+func (x *Source) GetMapping() *Mapping {
+	if x != nil {
+		return x.Mapping
+	}
+	return nil
+}
+
+// HoldPolicy says which plans of a source wait for a person. Shown with what is
+// so by default.
+type HoldPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Mode  HoldMode               `protobuf:"varint,1,opt,name=mode,proto3,enum=securly.sync.ingest.v1.HoldMode" json:"mode,omitempty"`
+	// By type of reason, many-removals for example.
+	Thresholds map[string]*HoldThreshold `protobuf:"bytes,2,rep,name=thresholds,proto3" json:"thresholds,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Instead of thresholds in the rollover windows of the district, which are in
+	// its readiness settings, by the district's clocks. They end by themselves.
+	RolloverThresholds map[string]*HoldThreshold `protobuf:"bytes,3,rep,name=rollover_thresholds,json=rolloverThresholds,proto3" json:"rollover_thresholds,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *HoldPolicy) Reset() {
+	*x = HoldPolicy{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldPolicy) ProtoMessage() {}
+
+func (x *HoldPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldPolicy.ProtoReflect.Descriptor instead.
+func (*HoldPolicy) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *HoldPolicy) GetMode() HoldMode {
+	if x != nil {
+		return x.Mode
+	}
+	return HoldMode_HOLD_MODE_UNSPECIFIED
+}
+
+func (x *HoldPolicy) GetThresholds() map[string]*HoldThreshold {
+	if x != nil {
+		return x.Thresholds
+	}
+	return nil
+}
+
+func (x *HoldPolicy) GetRolloverThresholds() map[string]*HoldThreshold {
+	if x != nil {
+		return x.RolloverThresholds
+	}
+	return nil
+}
+
+// HoldThreshold says from when on something holds a plan, in the whole district
+// and, where that is known, in each school.
+type HoldThreshold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// More than this share of what there was, 0 to 99.
+	Percent int32 `protobuf:"varint,1,opt,name=percent,proto3" json:"percent,omitempty"`
+	// And at least so many; 0 is as 1.
+	Min int32 `protobuf:"varint,2,opt,name=min,proto3" json:"min,omitempty"`
+	// Never. What empties an entity, a restored revision and a changed plan hold
+	// nevertheless.
+	Off           bool `protobuf:"varint,3,opt,name=off,proto3" json:"off,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldThreshold) Reset() {
+	*x = HoldThreshold{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldThreshold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldThreshold) ProtoMessage() {}
+
+func (x *HoldThreshold) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldThreshold.ProtoReflect.Descriptor instead.
+func (*HoldThreshold) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *HoldThreshold) GetPercent() int32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *HoldThreshold) GetMin() int32 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *HoldThreshold) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
 // Schedule says when a source is synced by itself, by the clocks of the
 // district. A time that the clocks skip is made up for when they have been put
 // forward, one that they show twice counts the first time. Of what is missed
@@ -1260,7 +1487,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1499,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[15]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1512,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{15}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Schedule) GetTimes() []string {
@@ -1328,7 +1555,7 @@ type BlackoutDates struct {
 
 func (x *BlackoutDates) Reset() {
 	*x = BlackoutDates{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1567,7 @@ func (x *BlackoutDates) String() string {
 func (*BlackoutDates) ProtoMessage() {}
 
 func (x *BlackoutDates) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[16]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1580,7 @@ func (x *BlackoutDates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlackoutDates.ProtoReflect.Descriptor instead.
 func (*BlackoutDates) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{16}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BlackoutDates) GetFirstDate() string {
@@ -1386,7 +1613,7 @@ type BlackoutHours struct {
 
 func (x *BlackoutHours) Reset() {
 	*x = BlackoutHours{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1625,7 @@ func (x *BlackoutHours) String() string {
 func (*BlackoutHours) ProtoMessage() {}
 
 func (x *BlackoutHours) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[17]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1638,7 @@ func (x *BlackoutHours) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlackoutHours.ProtoReflect.Descriptor instead.
 func (*BlackoutHours) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{17}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BlackoutHours) GetWeekdays() []Weekday {
@@ -1450,7 +1677,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1689,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[18]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1702,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{18}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Pause) GetStartTime() *timestamppb.Timestamp {
@@ -1506,6 +1733,71 @@ func (x *Pause) GetByOperator() bool {
 	return false
 }
 
+// Stop is why a source is stopped.
+type Stop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// The sync that removes its records; when that is committed the source is
+	// gone, and if it is discarded the source is as it was before.
+	Removal string `protobuf:"bytes,2,opt,name=removal,proto3" json:"removal,omitempty"`
+	// Its records were frozen: the source stays stopped until it is resumed or
+	// removed. Its secrets are gone.
+	Frozen        bool `protobuf:"varint,3,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stop) Reset() {
+	*x = Stop{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stop) ProtoMessage() {}
+
+func (x *Stop) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stop.ProtoReflect.Descriptor instead.
+func (*Stop) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Stop) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Stop) GetRemoval() string {
+	if x != nil {
+		return x.Removal
+	}
+	return ""
+}
+
+func (x *Stop) GetFrozen() bool {
+	if x != nil {
+		return x.Frozen
+	}
+	return false
+}
+
 // ScheduledRun is one time of a schedule.
 type ScheduledRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1522,7 +1814,7 @@ type ScheduledRun struct {
 
 func (x *ScheduledRun) Reset() {
 	*x = ScheduledRun{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1826,7 @@ func (x *ScheduledRun) String() string {
 func (*ScheduledRun) ProtoMessage() {}
 
 func (x *ScheduledRun) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[19]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1839,7 @@ func (x *ScheduledRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScheduledRun.ProtoReflect.Descriptor instead.
 func (*ScheduledRun) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{19}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ScheduledRun) GetSlot() string {
@@ -1592,7 +1884,7 @@ type PauseSourceRequest struct {
 
 func (x *PauseSourceRequest) Reset() {
 	*x = PauseSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1896,7 @@ func (x *PauseSourceRequest) String() string {
 func (*PauseSourceRequest) ProtoMessage() {}
 
 func (x *PauseSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[20]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1909,7 @@ func (x *PauseSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseSourceRequest.ProtoReflect.Descriptor instead.
 func (*PauseSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{20}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PauseSourceRequest) GetDistrict() string {
@@ -1658,7 +1950,7 @@ type ResumeSourceRequest struct {
 
 func (x *ResumeSourceRequest) Reset() {
 	*x = ResumeSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1962,7 @@ func (x *ResumeSourceRequest) String() string {
 func (*ResumeSourceRequest) ProtoMessage() {}
 
 func (x *ResumeSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[21]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1975,7 @@ func (x *ResumeSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeSourceRequest.ProtoReflect.Descriptor instead.
 func (*ResumeSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{21}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeSourceRequest) GetDistrict() string {
@@ -1715,7 +2007,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +2019,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[22]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +2032,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{22}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Drop) GetUser() string {
@@ -1774,7 +2066,7 @@ type ResetDropPasswordRequest struct {
 
 func (x *ResetDropPasswordRequest) Reset() {
 	*x = ResetDropPasswordRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1786,7 +2078,7 @@ func (x *ResetDropPasswordRequest) String() string {
 func (*ResetDropPasswordRequest) ProtoMessage() {}
 
 func (x *ResetDropPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[23]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1799,7 +2091,7 @@ func (x *ResetDropPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetDropPasswordRequest.ProtoReflect.Descriptor instead.
 func (*ResetDropPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{23}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResetDropPasswordRequest) GetDistrict() string {
@@ -1827,7 +2119,7 @@ type ResetDropPasswordResponse struct {
 
 func (x *ResetDropPasswordResponse) Reset() {
 	*x = ResetDropPasswordResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2131,7 @@ func (x *ResetDropPasswordResponse) String() string {
 func (*ResetDropPasswordResponse) ProtoMessage() {}
 
 func (x *ResetDropPasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[24]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2144,7 @@ func (x *ResetDropPasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetDropPasswordResponse.ProtoReflect.Descriptor instead.
 func (*ResetDropPasswordResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{24}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResetDropPasswordResponse) GetDrop() *Drop {
@@ -1880,7 +2172,7 @@ type CreateSourceRequest struct {
 
 func (x *CreateSourceRequest) Reset() {
 	*x = CreateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2184,7 @@ func (x *CreateSourceRequest) String() string {
 func (*CreateSourceRequest) ProtoMessage() {}
 
 func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[25]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2197,7 @@ func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSourceRequest.ProtoReflect.Descriptor instead.
 func (*CreateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{25}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateSourceRequest) GetDistrict() string {
@@ -1941,7 +2233,7 @@ type ListSourcesRequest struct {
 
 func (x *ListSourcesRequest) Reset() {
 	*x = ListSourcesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2245,7 @@ func (x *ListSourcesRequest) String() string {
 func (*ListSourcesRequest) ProtoMessage() {}
 
 func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2258,7 @@ func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListSourcesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListSourcesRequest) GetDistrict() string {
@@ -2000,7 +2292,7 @@ type ListSourcesResponse struct {
 
 func (x *ListSourcesResponse) Reset() {
 	*x = ListSourcesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2304,7 @@ func (x *ListSourcesResponse) String() string {
 func (*ListSourcesResponse) ProtoMessage() {}
 
 func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2317,7 @@ func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListSourcesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListSourcesResponse) GetSources() []*Source {
@@ -2052,7 +2344,7 @@ type GetSourceRequest struct {
 
 func (x *GetSourceRequest) Reset() {
 	*x = GetSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2356,7 @@ func (x *GetSourceRequest) String() string {
 func (*GetSourceRequest) ProtoMessage() {}
 
 func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2369,7 @@ func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSourceRequest.ProtoReflect.Descriptor instead.
 func (*GetSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetSourceRequest) GetDistrict() string {
@@ -2107,7 +2399,7 @@ type UpdateSourceRequest struct {
 
 func (x *UpdateSourceRequest) Reset() {
 	*x = UpdateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2411,7 @@ func (x *UpdateSourceRequest) String() string {
 func (*UpdateSourceRequest) ProtoMessage() {}
 
 func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2424,7 @@ func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSourceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UpdateSourceRequest) GetDistrict() string {
@@ -2164,16 +2456,20 @@ func (x *UpdateSourceRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 }
 
 type DeleteSourceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
-	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Source   string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// What becomes of the records that it owns: freeze keeps the source, stopped,
+	// and its records; remove has a sync remove them, which waits for a person if
+	// that changes anything, and the source with them.
+	Records       string `protobuf:"bytes,3,opt,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteSourceRequest) Reset() {
 	*x = DeleteSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2481,7 @@ func (x *DeleteSourceRequest) String() string {
 func (*DeleteSourceRequest) ProtoMessage() {}
 
 func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2494,7 @@ func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteSourceRequest) GetDistrict() string {
@@ -2215,15 +2511,25 @@ func (x *DeleteSourceRequest) GetSource() string {
 	return ""
 }
 
+func (x *DeleteSourceRequest) GetRecords() string {
+	if x != nil {
+		return x.Records
+	}
+	return ""
+}
+
 type DeleteSourceResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sync that removes the records; absent if there was nothing to remove,
+	// and when they are frozen.
+	Sync          *Sync `protobuf:"bytes,1,opt,name=sync,proto3" json:"sync,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteSourceResponse) Reset() {
 	*x = DeleteSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2541,7 @@ func (x *DeleteSourceResponse) String() string {
 func (*DeleteSourceResponse) ProtoMessage() {}
 
 func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2554,14 @@ func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *DeleteSourceResponse) GetSync() *Sync {
+	if x != nil {
+		return x.Sync
+	}
+	return nil
 }
 
 type TestSourceRequest struct {
@@ -2263,7 +2576,7 @@ type TestSourceRequest struct {
 
 func (x *TestSourceRequest) Reset() {
 	*x = TestSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2588,7 @@ func (x *TestSourceRequest) String() string {
 func (*TestSourceRequest) ProtoMessage() {}
 
 func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2601,7 @@ func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSourceRequest.ProtoReflect.Descriptor instead.
 func (*TestSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TestSourceRequest) GetDistrict() string {
@@ -2333,7 +2646,7 @@ type TestSourceResponse struct {
 
 func (x *TestSourceResponse) Reset() {
 	*x = TestSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +2658,7 @@ func (x *TestSourceResponse) String() string {
 func (*TestSourceResponse) ProtoMessage() {}
 
 func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +2671,7 @@ func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSourceResponse.ProtoReflect.Descriptor instead.
 func (*TestSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TestSourceResponse) GetOk() bool {
@@ -2419,7 +2732,7 @@ type TestMessage struct {
 
 func (x *TestMessage) Reset() {
 	*x = TestMessage{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2744,7 @@ func (x *TestMessage) String() string {
 func (*TestMessage) ProtoMessage() {}
 
 func (x *TestMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2757,7 @@ func (x *TestMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestMessage.ProtoReflect.Descriptor instead.
 func (*TestMessage) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TestMessage) GetLevel() string {
@@ -2497,7 +2810,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2509,7 +2822,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2522,7 +2835,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *UploadRequest) GetMessage() isUploadRequest_Message {
@@ -2609,7 +2922,7 @@ type UploadHeader struct {
 
 func (x *UploadHeader) Reset() {
 	*x = UploadHeader{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2934,7 @@ func (x *UploadHeader) String() string {
 func (*UploadHeader) ProtoMessage() {}
 
 func (x *UploadHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2947,7 @@ func (x *UploadHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadHeader.ProtoReflect.Descriptor instead.
 func (*UploadHeader) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UploadHeader) GetDistrict() string {
@@ -2661,7 +2974,7 @@ type UploadFile struct {
 
 func (x *UploadFile) Reset() {
 	*x = UploadFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2673,7 +2986,7 @@ func (x *UploadFile) String() string {
 func (*UploadFile) ProtoMessage() {}
 
 func (x *UploadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2686,7 +2999,7 @@ func (x *UploadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadFile.ProtoReflect.Descriptor instead.
 func (*UploadFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UploadFile) GetFilename() string {
@@ -2704,7 +3017,7 @@ type UploadEnd struct {
 
 func (x *UploadEnd) Reset() {
 	*x = UploadEnd{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2716,7 +3029,7 @@ func (x *UploadEnd) String() string {
 func (*UploadEnd) ProtoMessage() {}
 
 func (x *UploadEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2729,7 +3042,7 @@ func (x *UploadEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadEnd.ProtoReflect.Descriptor instead.
 func (*UploadEnd) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
 }
 
 type UploadResponse struct {
@@ -2742,7 +3055,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +3067,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +3080,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UploadResponse) GetUploadId() string {
@@ -2796,7 +3109,7 @@ type UploadedFile struct {
 
 func (x *UploadedFile) Reset() {
 	*x = UploadedFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +3121,7 @@ func (x *UploadedFile) String() string {
 func (*UploadedFile) ProtoMessage() {}
 
 func (x *UploadedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +3134,7 @@ func (x *UploadedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadedFile.ProtoReflect.Descriptor instead.
 func (*UploadedFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UploadedFile) GetName() string {
@@ -2873,15 +3186,22 @@ type Sync struct {
 	UnchangedInput bool `protobuf:"varint,20,opt,name=unchanged_input,json=unchangedInput,proto3" json:"unchanged_input,omitempty"`
 	// What was fetched so far and what there is to fetch, in bytes. Doubles, so
 	// that they are numbers in JSON.
-	BytesPulled   float64 `protobuf:"fixed64,21,opt,name=bytes_pulled,json=bytesPulled,proto3" json:"bytes_pulled,omitempty"`
-	BytesToPull   float64 `protobuf:"fixed64,22,opt,name=bytes_to_pull,json=bytesToPull,proto3" json:"bytes_to_pull,omitempty"`
+	BytesPulled float64 `protobuf:"fixed64,21,opt,name=bytes_pulled,json=bytesPulled,proto3" json:"bytes_pulled,omitempty"`
+	BytesToPull float64 `protobuf:"fixed64,22,opt,name=bytes_to_pull,json=bytesToPull,proto3" json:"bytes_to_pull,omitempty"`
+	// It reads nothing, and removes the source with its records.
+	RemovesSource bool `protobuf:"varint,40,opt,name=removes_source,json=removesSource,proto3" json:"removes_source,omitempty"`
+	// The part of the plan that was applied without waiting for a person; the
+	// rest is what the other fields tell of.
+	AppliedPart *AppliedPart `protobuf:"bytes,35,opt,name=applied_part,json=appliedPart,proto3" json:"applied_part,omitempty"`
+	// What came of a guardian file.
+	Guardians     *GuardianReport `protobuf:"bytes,48,opt,name=guardians,proto3" json:"guardians,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +3213,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +3226,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Sync) GetName() string {
@@ -3063,6 +3383,91 @@ func (x *Sync) GetBytesToPull() float64 {
 	return 0
 }
 
+func (x *Sync) GetRemovesSource() bool {
+	if x != nil {
+		return x.RemovesSource
+	}
+	return false
+}
+
+func (x *Sync) GetAppliedPart() *AppliedPart {
+	if x != nil {
+		return x.AppliedPart
+	}
+	return nil
+}
+
+func (x *Sync) GetGuardians() *GuardianReport {
+	if x != nil {
+		return x.Guardians
+	}
+	return nil
+}
+
+// AppliedPart is what a sync has applied of a plan of which the rest is on hold.
+type AppliedPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it was chosen: HOLD_SCHOOLS or APPLY_SAFE.
+	Mode HoldMode `protobuf:"varint,1,opt,name=mode,proto3,enum=securly.sync.ingest.v1.HoldMode" json:"mode,omitempty"`
+	// The revision that it made.
+	Revision int32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// What it changed, by entity name.
+	Counts        map[string]*EntityCounts `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppliedPart) Reset() {
+	*x = AppliedPart{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppliedPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppliedPart) ProtoMessage() {}
+
+func (x *AppliedPart) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppliedPart.ProtoReflect.Descriptor instead.
+func (*AppliedPart) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *AppliedPart) GetMode() HoldMode {
+	if x != nil {
+		return x.Mode
+	}
+	return HoldMode_HOLD_MODE_UNSPECIFIED
+}
+
+func (x *AppliedPart) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *AppliedPart) GetCounts() map[string]*EntityCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
 type SyncStep struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         SyncState              `protobuf:"varint,1,opt,name=state,proto3,enum=securly.sync.ingest.v1.SyncState" json:"state,omitempty"`
@@ -3074,7 +3479,7 @@ type SyncStep struct {
 
 func (x *SyncStep) Reset() {
 	*x = SyncStep{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3086,7 +3491,7 @@ func (x *SyncStep) String() string {
 func (*SyncStep) ProtoMessage() {}
 
 func (x *SyncStep) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3099,7 +3504,7 @@ func (x *SyncStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncStep.ProtoReflect.Descriptor instead.
 func (*SyncStep) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SyncStep) GetState() SyncState {
@@ -3142,7 +3547,7 @@ type EntityCounts struct {
 
 func (x *EntityCounts) Reset() {
 	*x = EntityCounts{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3559,7 @@ func (x *EntityCounts) String() string {
 func (*EntityCounts) ProtoMessage() {}
 
 func (x *EntityCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3167,7 +3572,7 @@ func (x *EntityCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntityCounts.ProtoReflect.Descriptor instead.
 func (*EntityCounts) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *EntityCounts) GetReceived() int32 {
@@ -3231,14 +3636,18 @@ type HoldReason struct {
 	SchoolId string `protobuf:"bytes,5,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
 	Count    int32  `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
 	// What count is a part of.
-	Population    int32 `protobuf:"varint,7,opt,name=population,proto3" json:"population,omitempty"`
+	Population int32 `protobuf:"varint,7,opt,name=population,proto3" json:"population,omitempty"`
+	// Of school_id, if that is known.
+	SchoolName string `protobuf:"bytes,8,opt,name=school_name,json=schoolName,proto3" json:"school_name,omitempty"`
+	// It holds the whole plan in any mode.
+	DistrictWide  bool `protobuf:"varint,9,opt,name=district_wide,json=districtWide,proto3" json:"district_wide,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HoldReason) Reset() {
 	*x = HoldReason{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3659,7 @@ func (x *HoldReason) String() string {
 func (*HoldReason) ProtoMessage() {}
 
 func (x *HoldReason) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3672,7 @@ func (x *HoldReason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldReason.ProtoReflect.Descriptor instead.
 func (*HoldReason) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *HoldReason) GetType() string {
@@ -3315,6 +3724,20 @@ func (x *HoldReason) GetPopulation() int32 {
 	return 0
 }
 
+func (x *HoldReason) GetSchoolName() string {
+	if x != nil {
+		return x.SchoolName
+	}
+	return ""
+}
+
+func (x *HoldReason) GetDistrictWide() bool {
+	if x != nil {
+		return x.DistrictWide
+	}
+	return false
+}
+
 type SchoolChanges struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SchoolId      string                 `protobuf:"bytes,1,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
@@ -3328,7 +3751,7 @@ type SchoolChanges struct {
 
 func (x *SchoolChanges) Reset() {
 	*x = SchoolChanges{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +3763,7 @@ func (x *SchoolChanges) String() string {
 func (*SchoolChanges) ProtoMessage() {}
 
 func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +3776,7 @@ func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchoolChanges.ProtoReflect.Descriptor instead.
 func (*SchoolChanges) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SchoolChanges) GetSchoolId() string {
@@ -3407,7 +3830,7 @@ type StartSyncRequest struct {
 
 func (x *StartSyncRequest) Reset() {
 	*x = StartSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3419,7 +3842,7 @@ func (x *StartSyncRequest) String() string {
 func (*StartSyncRequest) ProtoMessage() {}
 
 func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3432,7 +3855,7 @@ func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartSyncRequest.ProtoReflect.Descriptor instead.
 func (*StartSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *StartSyncRequest) GetDistrict() string {
@@ -3484,7 +3907,7 @@ type ListSyncsRequest struct {
 
 func (x *ListSyncsRequest) Reset() {
 	*x = ListSyncsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3919,7 @@ func (x *ListSyncsRequest) String() string {
 func (*ListSyncsRequest) ProtoMessage() {}
 
 func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3932,7 @@ func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListSyncsRequest) GetDistrict() string {
@@ -3550,7 +3973,7 @@ type ListSyncsResponse struct {
 
 func (x *ListSyncsResponse) Reset() {
 	*x = ListSyncsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3562,7 +3985,7 @@ func (x *ListSyncsResponse) String() string {
 func (*ListSyncsResponse) ProtoMessage() {}
 
 func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3575,7 +3998,7 @@ func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListSyncsResponse) GetSyncs() []*Sync {
@@ -3602,7 +4025,7 @@ type GetSyncRequest struct {
 
 func (x *GetSyncRequest) Reset() {
 	*x = GetSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3614,7 +4037,7 @@ func (x *GetSyncRequest) String() string {
 func (*GetSyncRequest) ProtoMessage() {}
 
 func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3627,7 +4050,7 @@ func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSyncRequest.ProtoReflect.Descriptor instead.
 func (*GetSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetSyncRequest) GetDistrict() string {
@@ -3660,7 +4083,7 @@ type ListSyncChangesRequest struct {
 
 func (x *ListSyncChangesRequest) Reset() {
 	*x = ListSyncChangesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3672,7 +4095,7 @@ func (x *ListSyncChangesRequest) String() string {
 func (*ListSyncChangesRequest) ProtoMessage() {}
 
 func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3685,7 +4108,7 @@ func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListSyncChangesRequest) GetDistrict() string {
@@ -3741,7 +4164,7 @@ type ListSyncChangesResponse struct {
 
 func (x *ListSyncChangesResponse) Reset() {
 	*x = ListSyncChangesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +4176,7 @@ func (x *ListSyncChangesResponse) String() string {
 func (*ListSyncChangesResponse) ProtoMessage() {}
 
 func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +4189,7 @@ func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListSyncChangesResponse) GetChanges() []*SyncChange {
@@ -3802,7 +4225,7 @@ type SyncChange struct {
 
 func (x *SyncChange) Reset() {
 	*x = SyncChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3814,7 +4237,7 @@ func (x *SyncChange) String() string {
 func (*SyncChange) ProtoMessage() {}
 
 func (x *SyncChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3827,7 +4250,7 @@ func (x *SyncChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncChange.ProtoReflect.Descriptor instead.
 func (*SyncChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{52}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SyncChange) GetEntity() string {
@@ -3870,7 +4293,7 @@ type SyncFieldChange struct {
 
 func (x *SyncFieldChange) Reset() {
 	*x = SyncFieldChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3882,7 +4305,7 @@ func (x *SyncFieldChange) String() string {
 func (*SyncFieldChange) ProtoMessage() {}
 
 func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3895,7 +4318,7 @@ func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFieldChange.ProtoReflect.Descriptor instead.
 func (*SyncFieldChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{53}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SyncFieldChange) GetField() string {
@@ -3932,7 +4355,7 @@ type ListSyncFindingsRequest struct {
 
 func (x *ListSyncFindingsRequest) Reset() {
 	*x = ListSyncFindingsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3944,7 +4367,7 @@ func (x *ListSyncFindingsRequest) String() string {
 func (*ListSyncFindingsRequest) ProtoMessage() {}
 
 func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3957,7 +4380,7 @@ func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{54}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListSyncFindingsRequest) GetDistrict() string {
@@ -3999,7 +4422,7 @@ type ListSyncFindingsResponse struct {
 
 func (x *ListSyncFindingsResponse) Reset() {
 	*x = ListSyncFindingsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +4434,7 @@ func (x *ListSyncFindingsResponse) String() string {
 func (*ListSyncFindingsResponse) ProtoMessage() {}
 
 func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4024,7 +4447,7 @@ func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{55}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListSyncFindingsResponse) GetFindings() []*SyncFinding {
@@ -4068,7 +4491,7 @@ type SyncFinding struct {
 
 func (x *SyncFinding) Reset() {
 	*x = SyncFinding{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4080,7 +4503,7 @@ func (x *SyncFinding) String() string {
 func (*SyncFinding) ProtoMessage() {}
 
 func (x *SyncFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4516,7 @@ func (x *SyncFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFinding.ProtoReflect.Descriptor instead.
 func (*SyncFinding) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{56}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SyncFinding) GetLevel() string {
@@ -4161,7 +4584,7 @@ type ApproveSyncRequest struct {
 
 func (x *ApproveSyncRequest) Reset() {
 	*x = ApproveSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4173,7 +4596,7 @@ func (x *ApproveSyncRequest) String() string {
 func (*ApproveSyncRequest) ProtoMessage() {}
 
 func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4186,7 +4609,7 @@ func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveSyncRequest.ProtoReflect.Descriptor instead.
 func (*ApproveSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{57}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ApproveSyncRequest) GetDistrict() string {
@@ -4235,7 +4658,7 @@ type RestoreRevisionRequest struct {
 
 func (x *RestoreRevisionRequest) Reset() {
 	*x = RestoreRevisionRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4247,7 +4670,7 @@ func (x *RestoreRevisionRequest) String() string {
 func (*RestoreRevisionRequest) ProtoMessage() {}
 
 func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4260,7 +4683,7 @@ func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRevisionRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRevisionRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{58}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RestoreRevisionRequest) GetDistrict() string {
@@ -4305,7 +4728,7 @@ type RestoreRevisionResponse struct {
 
 func (x *RestoreRevisionResponse) Reset() {
 	*x = RestoreRevisionResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4317,7 +4740,7 @@ func (x *RestoreRevisionResponse) String() string {
 func (*RestoreRevisionResponse) ProtoMessage() {}
 
 func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4330,7 +4753,7 @@ func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRevisionResponse.ProtoReflect.Descriptor instead.
 func (*RestoreRevisionResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{59}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RestoreRevisionResponse) GetRevision() int32 {
@@ -4364,7 +4787,7 @@ type DiscardSyncRequest struct {
 
 func (x *DiscardSyncRequest) Reset() {
 	*x = DiscardSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4376,7 +4799,7 @@ func (x *DiscardSyncRequest) String() string {
 func (*DiscardSyncRequest) ProtoMessage() {}
 
 func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4389,7 +4812,7 @@ func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardSyncRequest.ProtoReflect.Descriptor instead.
 func (*DiscardSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{60}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *DiscardSyncRequest) GetDistrict() string {
@@ -4416,7 +4839,7 @@ type CancelSyncRequest struct {
 
 func (x *CancelSyncRequest) Reset() {
 	*x = CancelSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4428,7 +4851,7 @@ func (x *CancelSyncRequest) String() string {
 func (*CancelSyncRequest) ProtoMessage() {}
 
 func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4441,7 +4864,7 @@ func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSyncRequest.ProtoReflect.Descriptor instead.
 func (*CancelSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{61}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CancelSyncRequest) GetDistrict() string {
@@ -4462,7 +4885,7 @@ var File_securly_sync_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%securly/sync/type/v1/permission.proto\"\xeb\x02\n" +
+	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$securly/sync/ingest/v1/mapping.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a%securly/sync/type/v1/permission.proto\"\xeb\x02\n" +
 	"\bDistrict\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
@@ -4527,7 +4950,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x0fDataRequirement\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe9\a\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe5\t\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsource_id\x18\x02 \x01(\tR\bsourceId\x12!\n" +
@@ -4552,10 +4975,32 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x12last_scheduled_run\x18\x18 \x01(\v2$.securly.sync.ingest.v1.ScheduledRunR\x10lastScheduledRun\x12B\n" +
 	"\x0flast_input_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\rlastInputTime\x12;\n" +
 	"\vstale_since\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"staleSince\x1a:\n" +
+	"staleSince\x126\n" +
+	"\astopped\x182 \x01(\v2\x1c.securly.sync.ingest.v1.StopR\astopped\x12C\n" +
+	"\vhold_policy\x18( \x01(\v2\".securly.sync.ingest.v1.HoldPolicyR\n" +
+	"holdPolicy\x12B\n" +
+	"\tguardians\x180 \x01(\v2$.securly.sync.ingest.v1.GuardianFileR\tguardians\x129\n" +
+	"\amapping\x18- \x01(\v2\x1f.securly.sync.ingest.v1.MappingR\amapping\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd7\x03\n" +
+	"\n" +
+	"HoldPolicy\x124\n" +
+	"\x04mode\x18\x01 \x01(\x0e2 .securly.sync.ingest.v1.HoldModeR\x04mode\x12R\n" +
+	"\n" +
+	"thresholds\x18\x02 \x03(\v22.securly.sync.ingest.v1.HoldPolicy.ThresholdsEntryR\n" +
+	"thresholds\x12k\n" +
+	"\x13rollover_thresholds\x18\x03 \x03(\v2:.securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntryR\x12rolloverThresholds\x1ad\n" +
+	"\x0fThresholdsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12;\n" +
+	"\x05value\x18\x02 \x01(\v2%.securly.sync.ingest.v1.HoldThresholdR\x05value:\x028\x01\x1al\n" +
+	"\x17RolloverThresholdsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12;\n" +
+	"\x05value\x18\x02 \x01(\v2%.securly.sync.ingest.v1.HoldThresholdR\x05value:\x028\x01\"M\n" +
+	"\rHoldThreshold\x12\x18\n" +
+	"\apercent\x18\x01 \x01(\x05R\apercent\x12\x10\n" +
+	"\x03min\x18\x02 \x01(\x05R\x03min\x12\x10\n" +
+	"\x03off\x18\x03 \x01(\bR\x03off\"\xf9\x01\n" +
 	"\bSchedule\x12\x14\n" +
 	"\x05times\x18\x01 \x03(\tR\x05times\x12;\n" +
 	"\bweekdays\x18\x02 \x03(\x0e2\x1f.securly.sync.ingest.v1.WeekdayR\bweekdays\x12L\n" +
@@ -4576,7 +5021,11 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1f\n" +
 	"\vby_operator\x18\x04 \x01(\bR\n" +
-	"byOperator\"\x80\x01\n" +
+	"byOperator\"h\n" +
+	"\x04Stop\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
+	"\aremoval\x18\x02 \x01(\tR\aremoval\x12\x16\n" +
+	"\x06frozen\x18\x03 \x01(\bR\x06frozen\"\x80\x01\n" +
 	"\fScheduledRun\x12\x12\n" +
 	"\x04slot\x18\x01 \x01(\tR\x04slot\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
@@ -4620,11 +5069,13 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12:\n" +
 	"\bsettings\x18\x03 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\bsettings\x12;\n" +
 	"\vupdate_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
-	"updateMask\"I\n" +
+	"updateMask\"c\n" +
 	"\x13DeleteSourceRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
-	"\x06source\x18\x02 \x01(\tR\x06source\"\x16\n" +
-	"\x14DeleteSourceResponse\"d\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x18\n" +
+	"\arecords\x18\x03 \x01(\tR\arecords\"H\n" +
+	"\x14DeleteSourceResponse\x120\n" +
+	"\x04sync\x18\x01 \x01(\v2\x1c.securly.sync.ingest.v1.SyncR\x04sync\"d\n" +
 	"\x11TestSourceRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1b\n" +
@@ -4663,7 +5114,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05files\x18\x02 \x03(\v2$.securly.sync.ingest.v1.UploadedFileR\x05files\"6\n" +
 	"\fUploadedFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x01R\x04size\"\xd3\a\n" +
+	"\x04size\x18\x02 \x01(\x01R\x04size\"\x88\t\n" +
 	"\x04Sync\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\async_id\x18\x02 \x01(\tR\x06syncId\x12\x16\n" +
@@ -4689,7 +5140,17 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\ferror_reason\x18\x13 \x01(\tR\verrorReason\x12'\n" +
 	"\x0funchanged_input\x18\x14 \x01(\bR\x0eunchangedInput\x12!\n" +
 	"\fbytes_pulled\x18\x15 \x01(\x01R\vbytesPulled\x12\"\n" +
-	"\rbytes_to_pull\x18\x16 \x01(\x01R\vbytesToPull\x1a_\n" +
+	"\rbytes_to_pull\x18\x16 \x01(\x01R\vbytesToPull\x12%\n" +
+	"\x0eremoves_source\x18( \x01(\bR\rremovesSource\x12F\n" +
+	"\fapplied_part\x18# \x01(\v2#.securly.sync.ingest.v1.AppliedPartR\vappliedPart\x12D\n" +
+	"\tguardians\x180 \x01(\v2&.securly.sync.ingest.v1.GuardianReportR\tguardians\x1a_\n" +
+	"\vCountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
+	"\x05value\x18\x02 \x01(\v2$.securly.sync.ingest.v1.EntityCountsR\x05value:\x028\x01\"\x89\x02\n" +
+	"\vAppliedPart\x124\n" +
+	"\x04mode\x18\x01 \x01(\x0e2 .securly.sync.ingest.v1.HoldModeR\x04mode\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x05R\brevision\x12G\n" +
+	"\x06counts\x18\x03 \x03(\v2/.securly.sync.ingest.v1.AppliedPart.CountsEntryR\x06counts\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
 	"\x05value\x18\x02 \x01(\v2$.securly.sync.ingest.v1.EntityCountsR\x05value:\x028\x01\"\xb5\x01\n" +
@@ -4705,7 +5166,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\aremoved\x18\x04 \x01(\x05R\aremoved\x12\x1c\n" +
 	"\tunchanged\x18\x05 \x01(\x05R\tunchanged\x12\x1a\n" +
 	"\brejected\x18\x06 \x01(\x05R\brejected\x12\x1a\n" +
-	"\bwithheld\x18\a \x01(\x05R\bwithheld\"\xc2\x01\n" +
+	"\bwithheld\x18\a \x01(\x05R\bwithheld\"\x88\x02\n" +
 	"\n" +
 	"HoldReason\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
@@ -4716,7 +5177,10 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05count\x18\x06 \x01(\x05R\x05count\x12\x1e\n" +
 	"\n" +
 	"population\x18\a \x01(\x05R\n" +
-	"population\"\x8e\x01\n" +
+	"population\x12\x1f\n" +
+	"\vschool_name\x18\b \x01(\tR\n" +
+	"schoolName\x12#\n" +
+	"\rdistrict_wide\x18\t \x01(\bR\fdistrictWide\"\x8e\x01\n" +
 	"\rSchoolChanges\x12\x1b\n" +
 	"\tschool_id\x18\x01 \x01(\tR\bschoolId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -4807,7 +5271,13 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x04sync\x18\x02 \x01(\tR\x04sync\"C\n" +
 	"\x11CancelSyncRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
-	"\x04sync\x18\x02 \x01(\tR\x04sync*~\n" +
+	"\x04sync\x18\x02 \x01(\tR\x04sync*U\n" +
+	"\bHoldMode\x12\x19\n" +
+	"\x15HOLD_MODE_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bHOLD_ALL\x10\x01\x12\x10\n" +
+	"\fHOLD_SCHOOLS\x10\x02\x12\x0e\n" +
+	"\n" +
+	"APPLY_SAFE\x10\x03*~\n" +
 	"\aWeekday\x12\x17\n" +
 	"\x13WEEKDAY_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -4882,203 +5352,230 @@ func file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_ingest_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_securly_sync_ingest_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
-	(Weekday)(0),                      // 0: securly.sync.ingest.v1.Weekday
-	(SyncState)(0),                    // 1: securly.sync.ingest.v1.SyncState
-	(*District)(nil),                  // 2: securly.sync.ingest.v1.District
-	(*CreateDistrictRequest)(nil),     // 3: securly.sync.ingest.v1.CreateDistrictRequest
-	(*ListDistrictsRequest)(nil),      // 4: securly.sync.ingest.v1.ListDistrictsRequest
-	(*ListDistrictsResponse)(nil),     // 5: securly.sync.ingest.v1.ListDistrictsResponse
-	(*GetDistrictRequest)(nil),        // 6: securly.sync.ingest.v1.GetDistrictRequest
-	(*UpdateDistrictRequest)(nil),     // 7: securly.sync.ingest.v1.UpdateDistrictRequest
-	(*DeleteDistrictRequest)(nil),     // 8: securly.sync.ingest.v1.DeleteDistrictRequest
-	(*DeleteDistrictResponse)(nil),    // 9: securly.sync.ingest.v1.DeleteDistrictResponse
-	(*ListConnectorsRequest)(nil),     // 10: securly.sync.ingest.v1.ListConnectorsRequest
-	(*ListConnectorsResponse)(nil),    // 11: securly.sync.ingest.v1.ListConnectorsResponse
-	(*Vendor)(nil),                    // 12: securly.sync.ingest.v1.Vendor
-	(*Connector)(nil),                 // 13: securly.sync.ingest.v1.Connector
-	(*SecretField)(nil),               // 14: securly.sync.ingest.v1.SecretField
-	(*DataRequirement)(nil),           // 15: securly.sync.ingest.v1.DataRequirement
-	(*Source)(nil),                    // 16: securly.sync.ingest.v1.Source
-	(*Schedule)(nil),                  // 17: securly.sync.ingest.v1.Schedule
-	(*BlackoutDates)(nil),             // 18: securly.sync.ingest.v1.BlackoutDates
-	(*BlackoutHours)(nil),             // 19: securly.sync.ingest.v1.BlackoutHours
-	(*Pause)(nil),                     // 20: securly.sync.ingest.v1.Pause
-	(*ScheduledRun)(nil),              // 21: securly.sync.ingest.v1.ScheduledRun
-	(*PauseSourceRequest)(nil),        // 22: securly.sync.ingest.v1.PauseSourceRequest
-	(*ResumeSourceRequest)(nil),       // 23: securly.sync.ingest.v1.ResumeSourceRequest
-	(*Drop)(nil),                      // 24: securly.sync.ingest.v1.Drop
-	(*ResetDropPasswordRequest)(nil),  // 25: securly.sync.ingest.v1.ResetDropPasswordRequest
-	(*ResetDropPasswordResponse)(nil), // 26: securly.sync.ingest.v1.ResetDropPasswordResponse
-	(*CreateSourceRequest)(nil),       // 27: securly.sync.ingest.v1.CreateSourceRequest
-	(*ListSourcesRequest)(nil),        // 28: securly.sync.ingest.v1.ListSourcesRequest
-	(*ListSourcesResponse)(nil),       // 29: securly.sync.ingest.v1.ListSourcesResponse
-	(*GetSourceRequest)(nil),          // 30: securly.sync.ingest.v1.GetSourceRequest
-	(*UpdateSourceRequest)(nil),       // 31: securly.sync.ingest.v1.UpdateSourceRequest
-	(*DeleteSourceRequest)(nil),       // 32: securly.sync.ingest.v1.DeleteSourceRequest
-	(*DeleteSourceResponse)(nil),      // 33: securly.sync.ingest.v1.DeleteSourceResponse
-	(*TestSourceRequest)(nil),         // 34: securly.sync.ingest.v1.TestSourceRequest
-	(*TestSourceResponse)(nil),        // 35: securly.sync.ingest.v1.TestSourceResponse
-	(*TestMessage)(nil),               // 36: securly.sync.ingest.v1.TestMessage
-	(*UploadRequest)(nil),             // 37: securly.sync.ingest.v1.UploadRequest
-	(*UploadHeader)(nil),              // 38: securly.sync.ingest.v1.UploadHeader
-	(*UploadFile)(nil),                // 39: securly.sync.ingest.v1.UploadFile
-	(*UploadEnd)(nil),                 // 40: securly.sync.ingest.v1.UploadEnd
-	(*UploadResponse)(nil),            // 41: securly.sync.ingest.v1.UploadResponse
-	(*UploadedFile)(nil),              // 42: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                      // 43: securly.sync.ingest.v1.Sync
-	(*SyncStep)(nil),                  // 44: securly.sync.ingest.v1.SyncStep
-	(*EntityCounts)(nil),              // 45: securly.sync.ingest.v1.EntityCounts
-	(*HoldReason)(nil),                // 46: securly.sync.ingest.v1.HoldReason
-	(*SchoolChanges)(nil),             // 47: securly.sync.ingest.v1.SchoolChanges
-	(*StartSyncRequest)(nil),          // 48: securly.sync.ingest.v1.StartSyncRequest
-	(*ListSyncsRequest)(nil),          // 49: securly.sync.ingest.v1.ListSyncsRequest
-	(*ListSyncsResponse)(nil),         // 50: securly.sync.ingest.v1.ListSyncsResponse
-	(*GetSyncRequest)(nil),            // 51: securly.sync.ingest.v1.GetSyncRequest
-	(*ListSyncChangesRequest)(nil),    // 52: securly.sync.ingest.v1.ListSyncChangesRequest
-	(*ListSyncChangesResponse)(nil),   // 53: securly.sync.ingest.v1.ListSyncChangesResponse
-	(*SyncChange)(nil),                // 54: securly.sync.ingest.v1.SyncChange
-	(*SyncFieldChange)(nil),           // 55: securly.sync.ingest.v1.SyncFieldChange
-	(*ListSyncFindingsRequest)(nil),   // 56: securly.sync.ingest.v1.ListSyncFindingsRequest
-	(*ListSyncFindingsResponse)(nil),  // 57: securly.sync.ingest.v1.ListSyncFindingsResponse
-	(*SyncFinding)(nil),               // 58: securly.sync.ingest.v1.SyncFinding
-	(*ApproveSyncRequest)(nil),        // 59: securly.sync.ingest.v1.ApproveSyncRequest
-	(*RestoreRevisionRequest)(nil),    // 60: securly.sync.ingest.v1.RestoreRevisionRequest
-	(*RestoreRevisionResponse)(nil),   // 61: securly.sync.ingest.v1.RestoreRevisionResponse
-	(*DiscardSyncRequest)(nil),        // 62: securly.sync.ingest.v1.DiscardSyncRequest
-	(*CancelSyncRequest)(nil),         // 63: securly.sync.ingest.v1.CancelSyncRequest
-	nil,                               // 64: securly.sync.ingest.v1.Source.SecretsEntry
-	nil,                               // 65: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	nil,                               // 66: securly.sync.ingest.v1.Sync.CountsEntry
-	nil,                               // 67: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	(*timestamppb.Timestamp)(nil),     // 68: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),     // 69: google.protobuf.FieldMask
-	(*structpb.Struct)(nil),           // 70: google.protobuf.Struct
-	(*httpbody.HttpBody)(nil),         // 71: google.api.HttpBody
+	(HoldMode)(0),                     // 0: securly.sync.ingest.v1.HoldMode
+	(Weekday)(0),                      // 1: securly.sync.ingest.v1.Weekday
+	(SyncState)(0),                    // 2: securly.sync.ingest.v1.SyncState
+	(*District)(nil),                  // 3: securly.sync.ingest.v1.District
+	(*CreateDistrictRequest)(nil),     // 4: securly.sync.ingest.v1.CreateDistrictRequest
+	(*ListDistrictsRequest)(nil),      // 5: securly.sync.ingest.v1.ListDistrictsRequest
+	(*ListDistrictsResponse)(nil),     // 6: securly.sync.ingest.v1.ListDistrictsResponse
+	(*GetDistrictRequest)(nil),        // 7: securly.sync.ingest.v1.GetDistrictRequest
+	(*UpdateDistrictRequest)(nil),     // 8: securly.sync.ingest.v1.UpdateDistrictRequest
+	(*DeleteDistrictRequest)(nil),     // 9: securly.sync.ingest.v1.DeleteDistrictRequest
+	(*DeleteDistrictResponse)(nil),    // 10: securly.sync.ingest.v1.DeleteDistrictResponse
+	(*ListConnectorsRequest)(nil),     // 11: securly.sync.ingest.v1.ListConnectorsRequest
+	(*ListConnectorsResponse)(nil),    // 12: securly.sync.ingest.v1.ListConnectorsResponse
+	(*Vendor)(nil),                    // 13: securly.sync.ingest.v1.Vendor
+	(*Connector)(nil),                 // 14: securly.sync.ingest.v1.Connector
+	(*SecretField)(nil),               // 15: securly.sync.ingest.v1.SecretField
+	(*DataRequirement)(nil),           // 16: securly.sync.ingest.v1.DataRequirement
+	(*Source)(nil),                    // 17: securly.sync.ingest.v1.Source
+	(*HoldPolicy)(nil),                // 18: securly.sync.ingest.v1.HoldPolicy
+	(*HoldThreshold)(nil),             // 19: securly.sync.ingest.v1.HoldThreshold
+	(*Schedule)(nil),                  // 20: securly.sync.ingest.v1.Schedule
+	(*BlackoutDates)(nil),             // 21: securly.sync.ingest.v1.BlackoutDates
+	(*BlackoutHours)(nil),             // 22: securly.sync.ingest.v1.BlackoutHours
+	(*Pause)(nil),                     // 23: securly.sync.ingest.v1.Pause
+	(*Stop)(nil),                      // 24: securly.sync.ingest.v1.Stop
+	(*ScheduledRun)(nil),              // 25: securly.sync.ingest.v1.ScheduledRun
+	(*PauseSourceRequest)(nil),        // 26: securly.sync.ingest.v1.PauseSourceRequest
+	(*ResumeSourceRequest)(nil),       // 27: securly.sync.ingest.v1.ResumeSourceRequest
+	(*Drop)(nil),                      // 28: securly.sync.ingest.v1.Drop
+	(*ResetDropPasswordRequest)(nil),  // 29: securly.sync.ingest.v1.ResetDropPasswordRequest
+	(*ResetDropPasswordResponse)(nil), // 30: securly.sync.ingest.v1.ResetDropPasswordResponse
+	(*CreateSourceRequest)(nil),       // 31: securly.sync.ingest.v1.CreateSourceRequest
+	(*ListSourcesRequest)(nil),        // 32: securly.sync.ingest.v1.ListSourcesRequest
+	(*ListSourcesResponse)(nil),       // 33: securly.sync.ingest.v1.ListSourcesResponse
+	(*GetSourceRequest)(nil),          // 34: securly.sync.ingest.v1.GetSourceRequest
+	(*UpdateSourceRequest)(nil),       // 35: securly.sync.ingest.v1.UpdateSourceRequest
+	(*DeleteSourceRequest)(nil),       // 36: securly.sync.ingest.v1.DeleteSourceRequest
+	(*DeleteSourceResponse)(nil),      // 37: securly.sync.ingest.v1.DeleteSourceResponse
+	(*TestSourceRequest)(nil),         // 38: securly.sync.ingest.v1.TestSourceRequest
+	(*TestSourceResponse)(nil),        // 39: securly.sync.ingest.v1.TestSourceResponse
+	(*TestMessage)(nil),               // 40: securly.sync.ingest.v1.TestMessage
+	(*UploadRequest)(nil),             // 41: securly.sync.ingest.v1.UploadRequest
+	(*UploadHeader)(nil),              // 42: securly.sync.ingest.v1.UploadHeader
+	(*UploadFile)(nil),                // 43: securly.sync.ingest.v1.UploadFile
+	(*UploadEnd)(nil),                 // 44: securly.sync.ingest.v1.UploadEnd
+	(*UploadResponse)(nil),            // 45: securly.sync.ingest.v1.UploadResponse
+	(*UploadedFile)(nil),              // 46: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                      // 47: securly.sync.ingest.v1.Sync
+	(*AppliedPart)(nil),               // 48: securly.sync.ingest.v1.AppliedPart
+	(*SyncStep)(nil),                  // 49: securly.sync.ingest.v1.SyncStep
+	(*EntityCounts)(nil),              // 50: securly.sync.ingest.v1.EntityCounts
+	(*HoldReason)(nil),                // 51: securly.sync.ingest.v1.HoldReason
+	(*SchoolChanges)(nil),             // 52: securly.sync.ingest.v1.SchoolChanges
+	(*StartSyncRequest)(nil),          // 53: securly.sync.ingest.v1.StartSyncRequest
+	(*ListSyncsRequest)(nil),          // 54: securly.sync.ingest.v1.ListSyncsRequest
+	(*ListSyncsResponse)(nil),         // 55: securly.sync.ingest.v1.ListSyncsResponse
+	(*GetSyncRequest)(nil),            // 56: securly.sync.ingest.v1.GetSyncRequest
+	(*ListSyncChangesRequest)(nil),    // 57: securly.sync.ingest.v1.ListSyncChangesRequest
+	(*ListSyncChangesResponse)(nil),   // 58: securly.sync.ingest.v1.ListSyncChangesResponse
+	(*SyncChange)(nil),                // 59: securly.sync.ingest.v1.SyncChange
+	(*SyncFieldChange)(nil),           // 60: securly.sync.ingest.v1.SyncFieldChange
+	(*ListSyncFindingsRequest)(nil),   // 61: securly.sync.ingest.v1.ListSyncFindingsRequest
+	(*ListSyncFindingsResponse)(nil),  // 62: securly.sync.ingest.v1.ListSyncFindingsResponse
+	(*SyncFinding)(nil),               // 63: securly.sync.ingest.v1.SyncFinding
+	(*ApproveSyncRequest)(nil),        // 64: securly.sync.ingest.v1.ApproveSyncRequest
+	(*RestoreRevisionRequest)(nil),    // 65: securly.sync.ingest.v1.RestoreRevisionRequest
+	(*RestoreRevisionResponse)(nil),   // 66: securly.sync.ingest.v1.RestoreRevisionResponse
+	(*DiscardSyncRequest)(nil),        // 67: securly.sync.ingest.v1.DiscardSyncRequest
+	(*CancelSyncRequest)(nil),         // 68: securly.sync.ingest.v1.CancelSyncRequest
+	nil,                               // 69: securly.sync.ingest.v1.Source.SecretsEntry
+	nil,                               // 70: securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry
+	nil,                               // 71: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
+	nil,                               // 72: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	nil,                               // 73: securly.sync.ingest.v1.Sync.CountsEntry
+	nil,                               // 74: securly.sync.ingest.v1.AppliedPart.CountsEntry
+	nil,                               // 75: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	(*timestamppb.Timestamp)(nil),     // 76: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),     // 77: google.protobuf.FieldMask
+	(*structpb.Struct)(nil),           // 78: google.protobuf.Struct
+	(*GuardianFile)(nil),              // 79: securly.sync.ingest.v1.GuardianFile
+	(*Mapping)(nil),                   // 80: securly.sync.ingest.v1.Mapping
+	(*GuardianReport)(nil),            // 81: securly.sync.ingest.v1.GuardianReport
+	(*httpbody.HttpBody)(nil),         // 82: google.api.HttpBody
 }
 var file_securly_sync_ingest_v1_ingest_proto_depIdxs = []int32{
-	68, // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
-	68, // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
-	2,  // 2: securly.sync.ingest.v1.CreateDistrictRequest.district:type_name -> securly.sync.ingest.v1.District
-	2,  // 3: securly.sync.ingest.v1.ListDistrictsResponse.districts:type_name -> securly.sync.ingest.v1.District
-	2,  // 4: securly.sync.ingest.v1.UpdateDistrictRequest.settings:type_name -> securly.sync.ingest.v1.District
-	69, // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
-	13, // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
-	12, // 7: securly.sync.ingest.v1.ListConnectorsResponse.vendors:type_name -> securly.sync.ingest.v1.Vendor
-	70, // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
-	70, // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
-	15, // 10: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
-	15, // 11: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
-	14, // 12: securly.sync.ingest.v1.Connector.secrets:type_name -> securly.sync.ingest.v1.SecretField
-	70, // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
-	68, // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
-	68, // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
-	64, // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
-	24, // 17: securly.sync.ingest.v1.Source.drop:type_name -> securly.sync.ingest.v1.Drop
-	17, // 18: securly.sync.ingest.v1.Source.schedule:type_name -> securly.sync.ingest.v1.Schedule
-	20, // 19: securly.sync.ingest.v1.Source.pause:type_name -> securly.sync.ingest.v1.Pause
-	68, // 20: securly.sync.ingest.v1.Source.next_run_time:type_name -> google.protobuf.Timestamp
-	21, // 21: securly.sync.ingest.v1.Source.last_scheduled_run:type_name -> securly.sync.ingest.v1.ScheduledRun
-	68, // 22: securly.sync.ingest.v1.Source.last_input_time:type_name -> google.protobuf.Timestamp
-	68, // 23: securly.sync.ingest.v1.Source.stale_since:type_name -> google.protobuf.Timestamp
-	0,  // 24: securly.sync.ingest.v1.Schedule.weekdays:type_name -> securly.sync.ingest.v1.Weekday
-	18, // 25: securly.sync.ingest.v1.Schedule.blackout_dates:type_name -> securly.sync.ingest.v1.BlackoutDates
-	19, // 26: securly.sync.ingest.v1.Schedule.blackout_hours:type_name -> securly.sync.ingest.v1.BlackoutHours
-	0,  // 27: securly.sync.ingest.v1.BlackoutHours.weekdays:type_name -> securly.sync.ingest.v1.Weekday
-	68, // 28: securly.sync.ingest.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
-	68, // 29: securly.sync.ingest.v1.Pause.until:type_name -> google.protobuf.Timestamp
-	68, // 30: securly.sync.ingest.v1.ScheduledRun.time:type_name -> google.protobuf.Timestamp
-	68, // 31: securly.sync.ingest.v1.PauseSourceRequest.until:type_name -> google.protobuf.Timestamp
-	24, // 32: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
-	16, // 33: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
-	16, // 34: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
-	16, // 35: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
-	69, // 36: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	15, // 37: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
-	15, // 38: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
-	65, // 39: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	36, // 40: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
-	70, // 41: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
-	38, // 42: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
-	39, // 43: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
-	40, // 44: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
-	42, // 45: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	1,  // 46: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
-	68, // 47: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
-	68, // 48: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
-	44, // 49: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
-	66, // 50: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
-	46, // 51: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
-	47, // 52: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
-	1,  // 53: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
-	68, // 54: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
-	68, // 55: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
-	43, // 56: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
-	54, // 57: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
-	55, // 58: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
-	58, // 59: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
-	67, // 60: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	45, // 61: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	45, // 62: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	3,  // 63: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
-	4,  // 64: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
-	6,  // 65: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
-	7,  // 66: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
-	8,  // 67: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
-	10, // 68: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
-	27, // 69: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
-	28, // 70: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
-	30, // 71: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
-	31, // 72: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
-	32, // 73: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
-	34, // 74: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
-	25, // 75: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
-	22, // 76: securly.sync.ingest.v1.SourceService.PauseSource:input_type -> securly.sync.ingest.v1.PauseSourceRequest
-	23, // 77: securly.sync.ingest.v1.SourceService.ResumeSource:input_type -> securly.sync.ingest.v1.ResumeSourceRequest
-	37, // 78: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
-	48, // 79: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
-	49, // 80: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
-	51, // 81: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
-	52, // 82: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	52, // 83: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	56, // 84: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
-	59, // 85: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
-	60, // 86: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
-	62, // 87: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
-	63, // 88: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
-	2,  // 89: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
-	5,  // 90: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
-	2,  // 91: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
-	2,  // 92: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
-	9,  // 93: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
-	11, // 94: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
-	16, // 95: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
-	29, // 96: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
-	16, // 97: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
-	16, // 98: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
-	33, // 99: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
-	35, // 100: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
-	26, // 101: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
-	16, // 102: securly.sync.ingest.v1.SourceService.PauseSource:output_type -> securly.sync.ingest.v1.Source
-	16, // 103: securly.sync.ingest.v1.SourceService.ResumeSource:output_type -> securly.sync.ingest.v1.Source
-	41, // 104: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
-	43, // 105: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
-	50, // 106: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
-	43, // 107: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
-	53, // 108: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
-	71, // 109: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
-	57, // 110: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
-	43, // 111: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
-	61, // 112: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
-	43, // 113: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
-	43, // 114: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
-	89, // [89:115] is the sub-list for method output_type
-	63, // [63:89] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	76,  // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
+	76,  // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
+	3,   // 2: securly.sync.ingest.v1.CreateDistrictRequest.district:type_name -> securly.sync.ingest.v1.District
+	3,   // 3: securly.sync.ingest.v1.ListDistrictsResponse.districts:type_name -> securly.sync.ingest.v1.District
+	3,   // 4: securly.sync.ingest.v1.UpdateDistrictRequest.settings:type_name -> securly.sync.ingest.v1.District
+	77,  // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
+	14,  // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
+	13,  // 7: securly.sync.ingest.v1.ListConnectorsResponse.vendors:type_name -> securly.sync.ingest.v1.Vendor
+	78,  // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
+	78,  // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
+	16,  // 10: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	16,  // 11: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	15,  // 12: securly.sync.ingest.v1.Connector.secrets:type_name -> securly.sync.ingest.v1.SecretField
+	78,  // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
+	76,  // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
+	76,  // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
+	69,  // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
+	28,  // 17: securly.sync.ingest.v1.Source.drop:type_name -> securly.sync.ingest.v1.Drop
+	20,  // 18: securly.sync.ingest.v1.Source.schedule:type_name -> securly.sync.ingest.v1.Schedule
+	23,  // 19: securly.sync.ingest.v1.Source.pause:type_name -> securly.sync.ingest.v1.Pause
+	76,  // 20: securly.sync.ingest.v1.Source.next_run_time:type_name -> google.protobuf.Timestamp
+	25,  // 21: securly.sync.ingest.v1.Source.last_scheduled_run:type_name -> securly.sync.ingest.v1.ScheduledRun
+	76,  // 22: securly.sync.ingest.v1.Source.last_input_time:type_name -> google.protobuf.Timestamp
+	76,  // 23: securly.sync.ingest.v1.Source.stale_since:type_name -> google.protobuf.Timestamp
+	24,  // 24: securly.sync.ingest.v1.Source.stopped:type_name -> securly.sync.ingest.v1.Stop
+	18,  // 25: securly.sync.ingest.v1.Source.hold_policy:type_name -> securly.sync.ingest.v1.HoldPolicy
+	79,  // 26: securly.sync.ingest.v1.Source.guardians:type_name -> securly.sync.ingest.v1.GuardianFile
+	80,  // 27: securly.sync.ingest.v1.Source.mapping:type_name -> securly.sync.ingest.v1.Mapping
+	0,   // 28: securly.sync.ingest.v1.HoldPolicy.mode:type_name -> securly.sync.ingest.v1.HoldMode
+	70,  // 29: securly.sync.ingest.v1.HoldPolicy.thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry
+	71,  // 30: securly.sync.ingest.v1.HoldPolicy.rollover_thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
+	1,   // 31: securly.sync.ingest.v1.Schedule.weekdays:type_name -> securly.sync.ingest.v1.Weekday
+	21,  // 32: securly.sync.ingest.v1.Schedule.blackout_dates:type_name -> securly.sync.ingest.v1.BlackoutDates
+	22,  // 33: securly.sync.ingest.v1.Schedule.blackout_hours:type_name -> securly.sync.ingest.v1.BlackoutHours
+	1,   // 34: securly.sync.ingest.v1.BlackoutHours.weekdays:type_name -> securly.sync.ingest.v1.Weekday
+	76,  // 35: securly.sync.ingest.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
+	76,  // 36: securly.sync.ingest.v1.Pause.until:type_name -> google.protobuf.Timestamp
+	76,  // 37: securly.sync.ingest.v1.Stop.time:type_name -> google.protobuf.Timestamp
+	76,  // 38: securly.sync.ingest.v1.ScheduledRun.time:type_name -> google.protobuf.Timestamp
+	76,  // 39: securly.sync.ingest.v1.PauseSourceRequest.until:type_name -> google.protobuf.Timestamp
+	28,  // 40: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
+	17,  // 41: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
+	17,  // 42: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
+	17,  // 43: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
+	77,  // 44: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	47,  // 45: securly.sync.ingest.v1.DeleteSourceResponse.sync:type_name -> securly.sync.ingest.v1.Sync
+	16,  // 46: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	16,  // 47: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	72,  // 48: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	40,  // 49: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
+	78,  // 50: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
+	42,  // 51: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
+	43,  // 52: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
+	44,  // 53: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
+	46,  // 54: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	2,   // 55: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
+	76,  // 56: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
+	76,  // 57: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
+	49,  // 58: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
+	73,  // 59: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
+	51,  // 60: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
+	52,  // 61: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
+	48,  // 62: securly.sync.ingest.v1.Sync.applied_part:type_name -> securly.sync.ingest.v1.AppliedPart
+	81,  // 63: securly.sync.ingest.v1.Sync.guardians:type_name -> securly.sync.ingest.v1.GuardianReport
+	0,   // 64: securly.sync.ingest.v1.AppliedPart.mode:type_name -> securly.sync.ingest.v1.HoldMode
+	74,  // 65: securly.sync.ingest.v1.AppliedPart.counts:type_name -> securly.sync.ingest.v1.AppliedPart.CountsEntry
+	2,   // 66: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
+	76,  // 67: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
+	76,  // 68: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
+	47,  // 69: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
+	59,  // 70: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
+	60,  // 71: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
+	63,  // 72: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
+	75,  // 73: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	19,  // 74: securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
+	19,  // 75: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
+	50,  // 76: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	50,  // 77: securly.sync.ingest.v1.AppliedPart.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	50,  // 78: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	4,   // 79: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
+	5,   // 80: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
+	7,   // 81: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
+	8,   // 82: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
+	9,   // 83: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
+	11,  // 84: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
+	31,  // 85: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
+	32,  // 86: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
+	34,  // 87: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
+	35,  // 88: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
+	36,  // 89: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
+	38,  // 90: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
+	29,  // 91: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
+	26,  // 92: securly.sync.ingest.v1.SourceService.PauseSource:input_type -> securly.sync.ingest.v1.PauseSourceRequest
+	27,  // 93: securly.sync.ingest.v1.SourceService.ResumeSource:input_type -> securly.sync.ingest.v1.ResumeSourceRequest
+	41,  // 94: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
+	53,  // 95: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
+	54,  // 96: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
+	56,  // 97: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
+	57,  // 98: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	57,  // 99: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	61,  // 100: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
+	64,  // 101: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
+	65,  // 102: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
+	67,  // 103: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
+	68,  // 104: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
+	3,   // 105: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
+	6,   // 106: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
+	3,   // 107: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
+	3,   // 108: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
+	10,  // 109: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
+	12,  // 110: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
+	17,  // 111: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
+	33,  // 112: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
+	17,  // 113: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
+	17,  // 114: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
+	37,  // 115: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
+	39,  // 116: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
+	30,  // 117: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
+	17,  // 118: securly.sync.ingest.v1.SourceService.PauseSource:output_type -> securly.sync.ingest.v1.Source
+	17,  // 119: securly.sync.ingest.v1.SourceService.ResumeSource:output_type -> securly.sync.ingest.v1.Source
+	45,  // 120: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
+	47,  // 121: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
+	55,  // 122: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
+	47,  // 123: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
+	58,  // 124: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
+	82,  // 125: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
+	62,  // 126: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
+	47,  // 127: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
+	66,  // 128: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
+	47,  // 129: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
+	47,  // 130: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
+	105, // [105:131] is the sub-list for method output_type
+	79,  // [79:105] is the sub-list for method input_type
+	79,  // [79:79] is the sub-list for extension type_name
+	79,  // [79:79] is the sub-list for extension extendee
+	0,   // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_ingest_proto_init() }
@@ -5086,8 +5583,10 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 	if File_securly_sync_ingest_v1_ingest_proto != nil {
 		return
 	}
+	file_securly_sync_ingest_v1_mapping_proto_init()
+	file_securly_sync_ingest_v1_guardian_file_proto_init()
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[0].OneofWrappers = []any{}
-	file_securly_sync_ingest_v1_ingest_proto_msgTypes[35].OneofWrappers = []any{
+	file_securly_sync_ingest_v1_ingest_proto_msgTypes[38].OneofWrappers = []any{
 		(*UploadRequest_Header)(nil),
 		(*UploadRequest_File)(nil),
 		(*UploadRequest_Chunk)(nil),
@@ -5098,8 +5597,8 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_ingest_proto_rawDesc), len(file_securly_sync_ingest_v1_ingest_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   66,
+			NumEnums:      3,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

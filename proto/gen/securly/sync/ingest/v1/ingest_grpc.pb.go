@@ -308,7 +308,8 @@ type SourceServiceClient interface {
 	ListSources(ctx context.Context, in *ListSourcesRequest, opts ...grpc.CallOption) (*ListSourcesResponse, error)
 	GetSource(ctx context.Context, in *GetSourceRequest, opts ...grpc.CallOption) (*Source, error)
 	UpdateSource(ctx context.Context, in *UpdateSourceRequest, opts ...grpc.CallOption) (*Source, error)
-	// Refused while the source owns records of the roster.
+	// Stops a source. Without `records` it is deleted, which is refused while it
+	// owns records of the roster. May be repeated.
 	DeleteSource(ctx context.Context, in *DeleteSourceRequest, opts ...grpc.CallOption) (*DeleteSourceResponse, error)
 	// Tries a source out: whether it can be reached, and what the package there,
 	// or the newest upload, has and lacks. Nothing is kept of it.
@@ -319,7 +320,8 @@ type SourceServiceClient interface {
 	// Stops syncs of a source from starting, by schedule and by hand, until it is
 	// resumed. Those that have started go on. A pause that is there is replaced.
 	PauseSource(ctx context.Context, in *PauseSourceRequest, opts ...grpc.CallOption) (*Source, error)
-	// Ends a pause. What the schedule has skipped meanwhile is not made up for.
+	// Ends a pause, or starts a source again that was stopped with its records
+	// frozen. What the schedule has skipped meanwhile is not made up for.
 	ResumeSource(ctx context.Context, in *ResumeSourceRequest, opts ...grpc.CallOption) (*Source, error)
 	// Keeps a package for a later sync. Over HTTP as multipart/form-data under
 	// /v1/districts/{district}/sources/{source}:upload.
@@ -458,7 +460,8 @@ type SourceServiceServer interface {
 	ListSources(context.Context, *ListSourcesRequest) (*ListSourcesResponse, error)
 	GetSource(context.Context, *GetSourceRequest) (*Source, error)
 	UpdateSource(context.Context, *UpdateSourceRequest) (*Source, error)
-	// Refused while the source owns records of the roster.
+	// Stops a source. Without `records` it is deleted, which is refused while it
+	// owns records of the roster. May be repeated.
 	DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error)
 	// Tries a source out: whether it can be reached, and what the package there,
 	// or the newest upload, has and lacks. Nothing is kept of it.
@@ -469,7 +472,8 @@ type SourceServiceServer interface {
 	// Stops syncs of a source from starting, by schedule and by hand, until it is
 	// resumed. Those that have started go on. A pause that is there is replaced.
 	PauseSource(context.Context, *PauseSourceRequest) (*Source, error)
-	// Ends a pause. What the schedule has skipped meanwhile is not made up for.
+	// Ends a pause, or starts a source again that was stopped with its records
+	// frozen. What the schedule has skipped meanwhile is not made up for.
 	ResumeSource(context.Context, *ResumeSourceRequest) (*Source, error)
 	// Keeps a package for a later sync. Over HTTP as multipart/form-data under
 	// /v1/districts/{district}/sources/{source}:upload.

@@ -90,6 +90,9 @@ type SourceDocument struct {
 	// What the schedule had before is not made up for, and input is not missed:
 	// when the source was made, its schedule changed or it was resumed.
 	ScheduledFrom *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=scheduled_from,json=scheduledFrom,proto3" json:"scheduled_from,omitempty"`
+	// What the source was last matched again for by itself, and the sync.
+	Rematch       string `protobuf:"bytes,52,opt,name=rematch,proto3" json:"rematch,omitempty"`
+	RematchSync   string `protobuf:"bytes,53,opt,name=rematch_sync,json=rematchSync,proto3" json:"rematch_sync,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,6 +167,20 @@ func (x *SourceDocument) GetScheduledFrom() *timestamppb.Timestamp {
 		return x.ScheduledFrom
 	}
 	return nil
+}
+
+func (x *SourceDocument) GetRematch() string {
+	if x != nil {
+		return x.Rematch
+	}
+	return ""
+}
+
+func (x *SourceDocument) GetRematchSync() string {
+	if x != nil {
+		return x.RematchSync
+	}
+	return ""
 }
 
 // SlotDocument is one time of a source's schedule. Its id is made of the source
@@ -378,7 +395,11 @@ type LayerDocument struct {
 	Over map[string]*LayerFile `protobuf:"bytes,40,rep,name=over,proto3" json:"over,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Fill map[string]*LayerFile `protobuf:"bytes,41,rep,name=fill,proto3" json:"fill,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// What is shared of files; absent if that is all.
-	Shared        *Shared `protobuf:"bytes,42,opt,name=shared,proto3" json:"shared,omitempty"`
+	Shared *Shared `protobuf:"bytes,42,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Of a guardian file: what came of it, and the users and settings that it was
+	// matched with.
+	Guardians     *GuardianReport `protobuf:"bytes,50,opt,name=guardians,proto3" json:"guardians,omitempty"`
+	GuardiansBase string          `protobuf:"bytes,51,opt,name=guardians_base,json=guardiansBase,proto3" json:"guardians_base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +509,20 @@ func (x *LayerDocument) GetShared() *Shared {
 		return x.Shared
 	}
 	return nil
+}
+
+func (x *LayerDocument) GetGuardians() *GuardianReport {
+	if x != nil {
+		return x.Guardians
+	}
+	return nil
+}
+
+func (x *LayerDocument) GetGuardiansBase() string {
+	if x != nil {
+		return x.GuardiansBase
+	}
+	return ""
 }
 
 // Shared is what a source's sharing settings leave of its files.
@@ -865,8 +900,10 @@ type SyncDocument struct {
 	// The digest of the plan, and that of the one that a person has approved.
 	Digest         []byte `protobuf:"bytes,60,opt,name=digest,proto3" json:"digest,omitempty"`
 	ApprovedDigest []byte `protobuf:"bytes,61,opt,name=approved_digest,json=approvedDigest,proto3" json:"approved_digest,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// With layer: as LayerDocument has it.
+	GuardiansBase string `protobuf:"bytes,51,opt,name=guardians_base,json=guardiansBase,proto3" json:"guardians_base,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncDocument) Reset() {
@@ -1065,6 +1102,13 @@ func (x *SyncDocument) GetApprovedDigest() []byte {
 		return x.ApprovedDigest
 	}
 	return nil
+}
+
+func (x *SyncDocument) GetGuardiansBase() string {
+	if x != nil {
+		return x.GuardiansBase
+	}
+	return ""
 }
 
 // Selection is the part of a plan that is approved, or applied without.
@@ -1483,17 +1527,19 @@ var File_securly_sync_ingest_v1_state_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\"securly/sync/ingest/v1/state.proto\x12\x16securly.sync.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#securly/sync/ingest/v1/ingest.proto\"l\n" +
+	"\"securly/sync/ingest/v1/state.proto\x12\x16securly.sync.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a#securly/sync/ingest/v1/ingest.proto\"l\n" +
 	"\x10DistrictDocument\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1a\n" +
-	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\xa6\x02\n" +
+	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\xe3\x02\n" +
 	"\x0eSourceDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x126\n" +
 	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\tR\x06dryRun\x12?\n" +
 	"\asecrets\x18\x04 \x01(\v2%.securly.sync.ingest.v1.SealedSecretsR\asecrets\x12#\n" +
 	"\rdrop_password\x18\b \x01(\fR\fdropPassword\x12A\n" +
-	"\x0escheduled_from\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\rscheduledFrom\"\x8e\x01\n" +
+	"\x0escheduled_from\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\rscheduledFrom\x12\x18\n" +
+	"\arematch\x184 \x01(\tR\arematch\x12!\n" +
+	"\frematch_sync\x185 \x01(\tR\vrematchSync\"\x8e\x01\n" +
 	"\fSlotDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x126\n" +
@@ -1508,7 +1554,7 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x06values\x18\x02 \x03(\v20.securly.sync.ingest.v1.SecretValues.ValuesEntryB\x03\x80\x01\x01R\x06values\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\a\n" +
 	"\rLayerDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12F\n" +
@@ -1522,7 +1568,9 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"rest_waits\x18< \x01(\bR\trestWaits\x12C\n" +
 	"\x04over\x18( \x03(\v2/.securly.sync.ingest.v1.LayerDocument.OverEntryR\x04over\x12C\n" +
 	"\x04fill\x18) \x03(\v2/.securly.sync.ingest.v1.LayerDocument.FillEntryR\x04fill\x126\n" +
-	"\x06shared\x18* \x01(\v2\x1e.securly.sync.ingest.v1.SharedR\x06shared\x1a[\n" +
+	"\x06shared\x18* \x01(\v2\x1e.securly.sync.ingest.v1.SharedR\x06shared\x12D\n" +
+	"\tguardians\x182 \x01(\v2&.securly.sync.ingest.v1.GuardianReportR\tguardians\x12%\n" +
+	"\x0eguardians_base\x183 \x01(\tR\rguardiansBase\x1a[\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
@@ -1570,7 +1618,7 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x12\n" +
 	"\x04mark\x18\b \x01(\tR\x04mark\x12\x16\n" +
-	"\x06digest\x18\t \x01(\fR\x06digest\"\x8f\n" +
+	"\x06digest\x18\t \x01(\fR\x06digest\"\xb6\n" +
 	"\n" +
 	"\fSyncDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x120\n" +
@@ -1599,7 +1647,8 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x04fill\x18) \x03(\v2..securly.sync.ingest.v1.SyncDocument.FillEntryR\x04fill\x126\n" +
 	"\x06shared\x18* \x01(\v2\x1e.securly.sync.ingest.v1.SharedR\x06shared\x12\x16\n" +
 	"\x06digest\x18< \x01(\fR\x06digest\x12'\n" +
-	"\x0fapproved_digest\x18= \x01(\fR\x0eapprovedDigest\x1a[\n" +
+	"\x0fapproved_digest\x18= \x01(\fR\x0eapprovedDigest\x12%\n" +
+	"\x0eguardians_base\x183 \x01(\tR\rguardiansBase\x1a[\n" +
 	"\n" +
 	"LayerEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
@@ -1688,10 +1737,11 @@ var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*Source)(nil),                // 28: securly.sync.ingest.v1.Source
 	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 	(*ScheduledRun)(nil),          // 30: securly.sync.ingest.v1.ScheduledRun
-	(*UploadedFile)(nil),          // 31: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                  // 32: securly.sync.ingest.v1.Sync
-	(SyncState)(0),                // 33: securly.sync.ingest.v1.SyncState
-	(HoldMode)(0),                 // 34: securly.sync.ingest.v1.HoldMode
+	(*GuardianReport)(nil),        // 31: securly.sync.ingest.v1.GuardianReport
+	(*UploadedFile)(nil),          // 32: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                  // 33: securly.sync.ingest.v1.Sync
+	(SyncState)(0),                // 34: securly.sync.ingest.v1.SyncState
+	(HoldMode)(0),                 // 35: securly.sync.ingest.v1.HoldMode
 }
 var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
 	27, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
@@ -1706,39 +1756,40 @@ var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
 	19, // 9: securly.sync.ingest.v1.LayerDocument.over:type_name -> securly.sync.ingest.v1.LayerDocument.OverEntry
 	20, // 10: securly.sync.ingest.v1.LayerDocument.fill:type_name -> securly.sync.ingest.v1.LayerDocument.FillEntry
 	6,  // 11: securly.sync.ingest.v1.LayerDocument.shared:type_name -> securly.sync.ingest.v1.Shared
-	21, // 12: securly.sync.ingest.v1.Shared.files:type_name -> securly.sync.ingest.v1.Shared.FilesEntry
-	22, // 13: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
-	29, // 14: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
-	23, // 15: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
-	31, // 16: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	29, // 17: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
-	32, // 18: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
-	24, // 19: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
-	33, // 20: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
-	7,  // 21: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	29, // 22: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
-	11, // 23: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
-	25, // 24: securly.sync.ingest.v1.SyncDocument.over:type_name -> securly.sync.ingest.v1.SyncDocument.OverEntry
-	26, // 25: securly.sync.ingest.v1.SyncDocument.fill:type_name -> securly.sync.ingest.v1.SyncDocument.FillEntry
-	6,  // 26: securly.sync.ingest.v1.SyncDocument.shared:type_name -> securly.sync.ingest.v1.Shared
-	34, // 27: securly.sync.ingest.v1.Selection.mode:type_name -> securly.sync.ingest.v1.HoldMode
-	29, // 28: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
-	29, // 29: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
-	29, // 30: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
-	16, // 31: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
-	29, // 32: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
-	8,  // 33: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 34: securly.sync.ingest.v1.LayerDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 35: securly.sync.ingest.v1.LayerDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 36: securly.sync.ingest.v1.Shared.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 37: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 38: securly.sync.ingest.v1.SyncDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 39: securly.sync.ingest.v1.SyncDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	31, // 12: securly.sync.ingest.v1.LayerDocument.guardians:type_name -> securly.sync.ingest.v1.GuardianReport
+	21, // 13: securly.sync.ingest.v1.Shared.files:type_name -> securly.sync.ingest.v1.Shared.FilesEntry
+	22, // 14: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
+	29, // 15: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
+	23, // 16: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
+	32, // 17: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	29, // 18: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
+	33, // 19: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
+	24, // 20: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
+	34, // 21: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
+	7,  // 22: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	29, // 23: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
+	11, // 24: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
+	25, // 25: securly.sync.ingest.v1.SyncDocument.over:type_name -> securly.sync.ingest.v1.SyncDocument.OverEntry
+	26, // 26: securly.sync.ingest.v1.SyncDocument.fill:type_name -> securly.sync.ingest.v1.SyncDocument.FillEntry
+	6,  // 27: securly.sync.ingest.v1.SyncDocument.shared:type_name -> securly.sync.ingest.v1.Shared
+	35, // 28: securly.sync.ingest.v1.Selection.mode:type_name -> securly.sync.ingest.v1.HoldMode
+	29, // 29: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
+	29, // 30: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
+	29, // 31: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
+	16, // 32: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
+	29, // 33: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
+	8,  // 34: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 35: securly.sync.ingest.v1.LayerDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 36: securly.sync.ingest.v1.LayerDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 37: securly.sync.ingest.v1.Shared.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 38: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 39: securly.sync.ingest.v1.SyncDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 40: securly.sync.ingest.v1.SyncDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_state_proto_init() }
@@ -1746,6 +1797,7 @@ func file_securly_sync_ingest_v1_state_proto_init() {
 	if File_securly_sync_ingest_v1_state_proto != nil {
 		return
 	}
+	file_securly_sync_ingest_v1_guardian_file_proto_init()
 	file_securly_sync_ingest_v1_ingest_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
