@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/ingest/internal/finding"
 	"github.com/securly/sync/services/platform/record"
 )
@@ -159,7 +160,7 @@ func (t *Table) NewReader(report *finding.Report) *Reader {
 // Blank tells whether a row has no value at all; such rows are passed over.
 func Blank(fields []string) bool {
 	for _, f := range fields {
-		if clean(f) != "" {
+		if csvtext.Clean(f) != "" {
 			return false
 		}
 	}
@@ -195,7 +196,7 @@ func (r *Reader) Read(number int, fields []string) (Row, bool) {
 	if deleted {
 		row.Bare = true
 		for i, f := range fields[:t.width] {
-			if i != t.at[colID] && i != t.at[colStatus] && i != t.at[colModified] && clean(f) != "" {
+			if i != t.at[colID] && i != t.at[colStatus] && i != t.at[colModified] && csvtext.Clean(f) != "" {
 				row.Bare = false
 				break
 			}
@@ -236,7 +237,7 @@ func (r *Reader) get(column int) string {
 	if at < 0 {
 		return ""
 	}
-	return clean(r.fields[at])
+	return csvtext.Clean(r.fields[at])
 }
 
 // Odd tells whether the last row gave rise to a finding.
@@ -269,7 +270,7 @@ func (r *Reader) common() (deleted bool) {
 	r.stamp = stamp
 	r.metadata = nil
 	for _, e := range r.t.meta {
-		if v := clean(r.fields[e.at]); v != "" {
+		if v := csvtext.Clean(r.fields[e.at]); v != "" {
 			if r.metadata == nil {
 				r.metadata = make(map[string]string, len(r.t.meta))
 			}
@@ -321,7 +322,7 @@ func (r *Reader) rosterRole(column int, deleted bool) (string, bool) {
 	if known {
 		return role, true
 	}
-	if role, known = roleSynonyms[fold(s)]; known {
+	if role, known = roleSynonyms[csvtext.Fold(s)]; known {
 		r.notice("role-mapped", column, "a common word for a role was read as the standard's role "+role)
 		return role, true
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/ingest/internal/finding"
 )
 
@@ -270,20 +271,20 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 	byAlias := map[string]int{} // the same for names of other versions
 	for i, c := range columns {
 		t.at[i], t.names[i] = -1, c.name
-		byName[fold(c.name)] = i
+		byName[csvtext.Fold(c.name)] = i
 		for _, a := range c.aliases {
-			byAlias[fold(a)] = i
+			byAlias[csvtext.Fold(a)] = i
 		}
 	}
 	seen := map[string]string{} // folded name to what the header says
 	var rest []int
 	for i, name := range header {
-		folded := fold(name)
+		folded := csvtext.Fold(name)
 		if folded == "" {
 			continue
 		}
 		t.width = i + 1
-		shown := visible(name)
+		shown := csvtext.Visible(name)
 		if first, dup := seen[folded]; dup {
 			return nil, fault("column-duplicate", shown, "the column %q is there twice (first as %q): remove one", shown, first)
 		}
@@ -299,8 +300,8 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 		}
 	}
 	for _, i := range rest {
-		name := visible(header[i])
-		folded := fold(header[i])
+		name := csvtext.Visible(header[i])
+		folded := csvtext.Fold(header[i])
 		if c, ok := byAlias[folded]; ok && t.at[c] < 0 {
 			t.at[c] = i
 			report.File("header-alias", columns[c].name, fmt.Sprintf("the column %q was read as %q", name, columns[c].name))
@@ -313,7 +314,7 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 			continue
 		}
 		if len(name) > 9 && strings.EqualFold(name[:9], "metadata.") {
-			name = visible(name[9:])
+			name = csvtext.Visible(name[9:])
 		}
 		e := extension{at: i, name: name}
 		if k == Users {
@@ -383,19 +384,6 @@ func (t *Table) Position(column string) (int, bool) {
 
 // Width is the least number of fields a row must have.
 func (t *Table) Width() int { return t.width }
-
-// visible trims a name and drops what cannot be seen in it.
-func visible(s string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || invisible(r) && r != 0xA0 {
-			return -1
-		}
-		if r == 0xA0 {
-			return ' '
-		}
-		return r
-	}, s))
-}
 
 // Statuses tells whether rows have a status.
 func (t *Table) Statuses() bool { return t.at[colStatus] >= 0 }

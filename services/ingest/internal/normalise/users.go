@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/csvtext"
 )
 
 const (
@@ -97,7 +98,7 @@ func (r *Reader) address() *typev1.Address {
 	found := false
 	for _, e := range r.t.meta {
 		if e.address != noAddress && parts[e.address] == "" {
-			parts[e.address] = clean(r.fields[e.at])
+			parts[e.address] = csvtext.Clean(r.fields[e.at])
 			found = found || parts[e.address] != ""
 		}
 	}

@@ -4,20 +4,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/platform/record"
 )
-
-// clean trims a cell and reads the literal NULL, which exports of databases
-// write for no value, as blank.
-func clean(s string) string {
-	if len(s) > 0 && (s[0] <= ' ' || s[len(s)-1] <= ' ' || s[0] >= 0x80 || s[len(s)-1] >= 0x80) {
-		s = strings.TrimSpace(s)
-	}
-	if s == "NULL" {
-		return ""
-	}
-	return s
-}
 
 // date reads a day in any of the usual forms and writes it as ISO 8601. A
 // blank or all-zero date is no value.
@@ -163,35 +152,11 @@ func list(s string) []string {
 	}
 	out := make([]string, 0, strings.Count(s, ",")+1)
 	for part := range strings.SplitSeq(s, ",") {
-		if part = clean(part); part != "" {
+		if part = csvtext.Clean(part); part != "" {
 			out = append(out, part)
 		}
 	}
 	return out
-}
-
-// fold makes a token comparable: lower case, without the characters that
-// people put between and around words.
-func fold(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'A' && r <= 'Z':
-			return r + 'a' - 'A'
-		case r <= ' ', r == '_', r == '-', r == '"', r == '\'', r == 0x7f, invisible(r):
-			return -1
-		}
-		return r
-	}, s)
-}
-
-// invisible characters end up in headers when a file went through an office
-// program: byte order marks, non-breaking and zero-width spaces.
-func invisible(r rune) bool {
-	switch r {
-	case 0x85, 0xA0, 0xAD, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF:
-		return true
-	}
-	return r >= 0x2000 && r <= 0x200F
 }
 
 // vocabulary maps folded tokens to their canonical form.
@@ -200,7 +165,7 @@ type vocabulary map[string]string
 func words(tokens ...string) vocabulary {
 	v := vocabulary{}
 	for _, t := range tokens {
-		v[fold(t)] = t
+		v[csvtext.Fold(t)] = t
 	}
 	return v
 }
@@ -215,7 +180,7 @@ func (v vocabulary) token(s string) (canonical string, known bool) {
 	if c, ok := v[s]; ok && c == s {
 		return s, true
 	}
-	if c, ok := v[fold(s)]; ok {
+	if c, ok := v[csvtext.Fold(s)]; ok {
 		return c, true
 	}
 	if len(s) > 4 && strings.EqualFold(s[:4], "ext:") {
@@ -276,7 +241,7 @@ func grade(s string) (string, bool) {
 	if c, ok := gradeNames[s]; ok {
 		return c, true
 	}
-	c, ok := gradeNames[fold(s)]
+	c, ok := gradeNames[csvtext.Fold(s)]
 	if !ok {
 		return s, false
 	}
