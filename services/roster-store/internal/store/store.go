@@ -401,14 +401,3 @@ type Upkeep interface {
 	// from the versions alone it repairs if asked to, and says so.
 	Check(ctx context.Context, d DistrictID, repair bool) iter.Seq2[Problem, error]
 }
-
-// Problem is a broken invariant of a stored district. It names records by id
-// and holds nothing else of them.
-type Problem struct {
-	// Invariant is what does not hold, in words: "versions overlap".
-	Invariant string
-	// Where is the entity and id, plan or revision, for an operator to find.
-	Where string
-	// Repaired tells that it holds now.
-	Repaired bool
-}

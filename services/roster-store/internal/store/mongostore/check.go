@@ -17,24 +17,6 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store/search"
 )
 
-// What Check looks for.
-const (
-	brokenOverlap  = "versions overlap"
-	brokenGap      = "versions leave a gap"
-	brokenLive     = "no version is live"
-	brokenBody     = "the body cannot be read"
-	brokenHash     = "the hash does not follow from the body"
-	brokenTerms    = "index entries do not follow from the body"
-	brokenRevision = "a revision has no readable document"
-	brokenBeyond   = "a revision is beyond the head"
-	brokenNewer    = "a version is newer than the head"
-	brokenPlan     = "the plan of a revision is gone"
-	brokenLost     = "a plan has lost what was staged for it"
-	brokenChanges  = "counts of a revision are not those of its changes"
-	brokenSummary  = "counts of the head are not those of its records"
-	brokenStaged   = "staged changes without a plan"
-)
-
 // Check implements store.Upkeep. It looks at the head of the moment when it
 // begins and ignores what comes later, so commits may go on. What a crash has
 // interrupted is no problem: the next writer or Open goes on from there.
@@ -115,7 +97,7 @@ func (k *check) revisions(st entry) error {
 		var info revisionInfo
 		switch {
 		case doc.N > st.Rev:
-			return k.beyond(doc.N, brokenBeyond, "revision %d", doc.N)
+			return k.beyond(doc.N, store.BrokenBeyond, "revision %d", doc.N)
 		case json.Unmarshal(doc.Info, &info) == nil && info.Revision == doc.N:
 			k.infos[doc.N] = info
 		}
@@ -126,7 +108,7 @@ func (k *check) revisions(st entry) error {
 	}
 	for rev := max(st.Floor, 1); rev <= k.head; rev++ {
 		if _, ok := k.infos[rev]; !ok {
-			if err := k.report(brokenRevision, false, "revision %d", rev); err != nil {
+			if err := k.report(store.BrokenRevision, false, "revision %d", rev); err != nil {
 				return err
 			}
 		}
@@ -163,7 +145,7 @@ func (k *check) plans() error {
 	}
 	for rev := max(st.Floor, 1); rev <= k.head; rev++ {
 		if info, ok := k.infos[rev]; ok && !kept[planKey(k.key, info.Plan)] {
-			if err := k.report(brokenPlan, false, "revision %d", rev); err != nil {
+			if err := k.report(store.BrokenPlan, false, "revision %d", rev); err != nil {
 				return err
 			}
 		}
@@ -195,13 +177,13 @@ func (k *check) open(id string) error {
 	if err != nil || decided != nil {
 		return err
 	}
-	return k.report(brokenLost, false, "plan %q", plan.ID)
+	return k.report(store.BrokenLost, false, "plan %q", plan.ID)
 }
 
 // newer looks for versions of revisions that nobody has claimed.
 func (k *check) newer(e store.Entity) error {
 	return each(k.ctx, k.s.versions(e), bson.D{{Key: "d", Value: k.key}, {Key: "f", Value: bson.D{{Key: "$gt", Value: k.head}}}}, func(v version) error {
-		return k.beyond(v.From, brokenNewer, "%s %q of revision %d", record.EntityName(e), v.Record, v.From)
+		return k.beyond(v.From, store.BrokenNewer, "%s %q of revision %d", record.EntityName(e), v.Record, v.From)
 	}, find(indexChanges).SetProjection(bson.D{{Key: "id", Value: 1}, {Key: "f", Value: 1}}))
 }
 
@@ -265,12 +247,12 @@ func (k *check) chain(e store.Entity, versions []version, floor store.Revision) 
 			var fixed bool
 			fixed, err = k.set(e, v, bson.E{Key: "u", Value: v.To}, bson.D{{Key: "u", Value: next}})
 			if err == nil {
-				err = k.report(brokenOverlap, fixed, "%s %q at revision %d", record.EntityName(e), v.Record, next)
+				err = k.report(store.BrokenOverlap, fixed, "%s %q at revision %d", record.EntityName(e), v.Record, next)
 			}
 		case to < next && next == live:
-			err = k.report(brokenLive, false, "%s %q since revision %d", record.EntityName(e), v.Record, to)
+			err = k.report(store.BrokenLive, false, "%s %q since revision %d", record.EntityName(e), v.Record, to)
 		case to < next:
-			err = k.report(brokenGap, false, "%s %q from revision %d to %d", record.EntityName(e), v.Record, to, next)
+			err = k.report(store.BrokenGap, false, "%s %q from revision %d to %d", record.EntityName(e), v.Record, to, next)
 		}
 		if err != nil {
 			return err
@@ -325,7 +307,7 @@ func (k *check) live(e store.Entity, counted *summary) error {
 		for _, v := range batch {
 			rec, err := v.decode(e)
 			if err != nil {
-				if err := k.report(brokenBody, false, "%s %q", record.EntityName(e), v.Record); err != nil {
+				if err := k.report(store.BrokenBody, false, "%s %q", record.EntityName(e), v.Record); err != nil {
 					return err
 				}
 				continue
@@ -334,13 +316,13 @@ func (k *check) live(e store.Entity, counted *summary) error {
 			counted.add(e, facts, 1)
 			hash := record.HashOf(rec)
 			if !v.Erased && !bytes.Equal(v.Hash, hash[:]) {
-				if err := k.mend(e, v, brokenHash, bson.D{{Key: "h", Value: hash[:]}}); err != nil {
+				if err := k.mend(e, v, store.BrokenHash, bson.D{{Key: "h", Value: hash[:]}}); err != nil {
 					return err
 				}
 			}
 			terms := append(ownTerms(e, facts), derived[v.Record]...)
 			if v.Tombstone != facts.Tombstone || !sameSet(v.Terms, terms) {
-				if err := k.mend(e, v, brokenTerms, bson.D{{Key: "t", Value: terms}, {Key: "x", Value: facts.Tombstone}}); err != nil {
+				if err := k.mend(e, v, store.BrokenTerms, bson.D{{Key: "t", Value: terms}, {Key: "x", Value: facts.Tombstone}}); err != nil {
 					return err
 				}
 			}
@@ -378,13 +360,13 @@ func (k *check) counts(counted summary) error {
 		}
 		if stated, wrong := correct(info.Counts, k.made[rev]); wrong {
 			info.Counts = stated
-			if err := k.restate(info, brokenChanges); err != nil {
+			if err := k.restate(info, store.BrokenChanges); err != nil {
 				return err
 			}
 		}
 		if rev == k.head && !info.summary.equal(counted) {
 			info.summary = counted
-			if err := k.restate(info, brokenSummary); err != nil {
+			if err := k.restate(info, store.BrokenSummary); err != nil {
 				return err
 			}
 		}
@@ -425,7 +407,7 @@ func (k *check) restate(info revisionInfo, invariant string) error {
 		if err != nil {
 			return err
 		}
-		fixed = invariant != brokenSummary || st.Rev == k.head
+		fixed = invariant != store.BrokenSummary || st.Rev == k.head
 	}
 	return k.report(invariant, fixed, "revision %d", info.Revision)
 }
@@ -473,5 +455,5 @@ func (k *check) orphan(e store.Entity, owner string) error {
 			return err
 		}
 	}
-	return k.report(brokenStaged, k.repair, "%s staged as %s", record.EntityName(e), token)
+	return k.report(store.BrokenStaged, k.repair, "%s staged as %s", record.EntityName(e), token)
 }

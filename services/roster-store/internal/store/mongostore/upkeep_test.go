@@ -250,58 +250,58 @@ func TestCheckFindsWhatMustNotBe(t *testing.T) {
 		where    string
 		repaired bool
 	}{
-		brokenOverlap: {func(t *testing.T, s *process, key string) error {
+		store.BrokenOverlap: {func(t *testing.T, s *process, key string) error {
 			_, err := s.versions(record.Entities()[0]).UpdateOne(t.Context(), byID(key, "s1", 1), set("u", live))
 			return err
 		}, `orgs "s1" at revision 2`, true},
-		brokenGap: {func(t *testing.T, s *process, key string) error {
+		store.BrokenGap: {func(t *testing.T, s *process, key string) error {
 			_, err := s.versions(enrollments).UpdateOne(t.Context(), byID(key, "e1", 1), set("u", 1))
 			return err
 		}, `enrollments "e1" from revision 1 to 2`, false},
-		brokenLive: {func(t *testing.T, s *process, key string) error {
+		store.BrokenLive: {func(t *testing.T, s *process, key string) error {
 			_, err := s.versions(record.Entities()[0]).UpdateOne(t.Context(), byID(key, "s1", 2), set("u", 2))
 			return err
 		}, `orgs "s1" since revision 2`, false},
-		brokenBody: {func(t *testing.T, s *process, key string) error {
+		store.BrokenBody: {func(t *testing.T, s *process, key string) error {
 			_, err := s.versions(classes).UpdateOne(t.Context(), byID(key, "k1", 2), set("b", []byte{0xff}))
 			return err
 		}, `classes "k1"`, false},
-		brokenHash: {func(t *testing.T, s *process, key string) error {
+		store.BrokenHash: {func(t *testing.T, s *process, key string) error {
 			_, err := s.versions(classes).UpdateOne(t.Context(), byID(key, "k1", 2), set("h", make([]byte, 16)))
 			return err
 		}, `classes "k1"`, true},
-		brokenTerms: {func(t *testing.T, s *process, key string) error {
+		store.BrokenTerms: {func(t *testing.T, s *process, key string) error {
 			_, err := s.versions(users).UpdateMany(t.Context(), bson.D{{Key: "id", Value: "g1"}, {Key: "d", Value: key}, {Key: "u", Value: live}},
 				set("t", []string{"1active"}))
 			return err
 		}, `users "g1"`, true},
-		brokenRevision: {func(t *testing.T, s *process, key string) error {
+		store.BrokenRevision: {func(t *testing.T, s *process, key string) error {
 			_, err := s.db.Collection(collRevisions).UpdateOne(t.Context(), bson.D{{Key: "_id", Value: numbered(key, 1)}}, set("info", []byte("?")))
 			return err
 		}, "revision 1", false},
-		brokenBeyond: {func(t *testing.T, s *process, key string) error {
+		store.BrokenBeyond: {func(t *testing.T, s *process, key string) error {
 			_, err := insert(t.Context(), s.db.Collection(collRevisions), revisionDoc{ID: numbered(key, 3), Owner: key, N: 3})
 			return err
 		}, "revision 3", false},
-		brokenNewer: {func(t *testing.T, s *process, key string) error {
+		store.BrokenNewer: {func(t *testing.T, s *process, key string) error {
 			return s.insertVersions(t.Context(), classes, []version{{ID: versionID(key, 3, "k1"), Owner: key, Record: "k1", From: 3, To: live}})
 		}, `classes "k1" of revision 3`, false},
-		brokenPlan: {func(t *testing.T, s *process, key string) error {
+		store.BrokenPlan: {func(t *testing.T, s *process, key string) error {
 			return remove(t.Context(), s.db.Collection(collPlans), bson.D{{Key: "_id", Value: planKey(key, "first")}})
 		}, "revision 1", false},
-		brokenLost: {func(t *testing.T, s *process, key string) error {
+		store.BrokenLost: {func(t *testing.T, s *process, key string) error {
 			doc, err := one[planDoc](t.Context(), s.db.Collection(collPlans), bson.D{{Key: "_id", Value: planKey(key, "kept")}})
 			require.NoError(t, err)
 			owner := stagedOwner(key, doc.Token)
 			return remove(t.Context(), s.versions(record.Entities()[0]), bson.D{{Key: "d", Value: owner}})
 		}, `plan "kept"`, false},
-		brokenChanges: {func(t *testing.T, s *process, key string) error {
+		store.BrokenChanges: {func(t *testing.T, s *process, key string) error {
 			return s.rewrite(t, key, 1, `"Created":1`, `"Created":7`)
 		}, "revision 1", true},
-		brokenSummary: {func(t *testing.T, s *process, key string) error {
+		store.BrokenSummary: {func(t *testing.T, s *process, key string) error {
 			return s.rewrite(t, key, 2, `"Total":{"1":2`, `"Total":{"1":5`)
 		}, "revision 2", true},
-		brokenStaged: {func(t *testing.T, s *process, key string) error {
+		store.BrokenStaged: {func(t *testing.T, s *process, key string) error {
 			owner := stagedOwner(key, "nobody")
 			return s.insertVersions(t.Context(), users, []version{{ID: versionID(owner, 0, "u"), Owner: owner, Record: "u", To: live}})
 		}, "users staged as nobody", true},
@@ -367,5 +367,5 @@ func TestCheckWalksLongHistories(t *testing.T) {
 	}
 	require.NoError(t, s.insertVersions(t.Context(), users, docs))
 	require.NoError(t, k.chains(users))
-	require.Equal(t, []string{brokenLive + ` users "a" since revision 2`, brokenLive + ` users "z" since revision 2`}, found)
+	require.Equal(t, []string{store.BrokenLive + ` users "a" since revision 2`, store.BrokenLive + ` users "z" since revision 2`}, found)
 }

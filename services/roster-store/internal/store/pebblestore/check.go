@@ -18,28 +18,14 @@ import (
 	"github.com/securly/sync/services/roster-store/internal/store"
 )
 
-// What Check looks for.
+// What Check looks for beyond what every engine does.
 const (
-	brokenOverlap  = "versions overlap"
-	brokenGap      = "versions leave a gap"
-	brokenLive     = "no version is live"
-	brokenNewer    = "a version is newer than the head"
-	brokenBody     = "the body cannot be read"
-	brokenHash     = "the hash does not follow from the body"
-	brokenTerms    = "index entries do not follow from the body"
 	brokenLength   = "the length of an index list is wrong"
 	brokenPast     = "superseded index entries and their log differ"
-	brokenRevision = "a revision has no readable document"
 	brokenTime     = "a revision has no commit time"
-	brokenBeyond   = "a revision is beyond the head"
-	brokenPlan     = "the plan of a revision is gone"
 	brokenChange   = "a change has no version"
-	brokenChanges  = "counts of a revision are not those of its changes"
 	brokenVersions = "versions of a revision are not those of its changes"
-	brokenSummary  = "counts of the head are not those of its records"
 	brokenPending  = "an announcement would never be made"
-	brokenStaged   = "staged changes without a plan"
-	brokenLost     = "a plan has lost what was staged for it"
 )
 
 // Check implements store.Upkeep. It reads one snapshot. What follows from live
@@ -204,7 +190,7 @@ func (k *check) revisions() error {
 		}
 		doc := &revisionDoc{}
 		if ok, err := getDoc(k.snap, revisionKey(spaceRevision, rev), doc); err != nil || !ok || doc.Revision != rev {
-			if err := k.report(brokenRevision, whereRevision(rev), nil); err != nil {
+			if err := k.report(store.BrokenRevision, whereRevision(rev), nil); err != nil {
 				return err
 			}
 			continue
@@ -212,7 +198,7 @@ func (k *check) revisions() error {
 		k.docs[rev] = doc
 		plan, err := k.d.plan(k.snap, doc.Plan)
 		if err != nil || plan == nil || plan.Revision != rev {
-			if err := k.report(brokenPlan, whereRevision(rev), nil); err != nil {
+			if err := k.report(store.BrokenPlan, whereRevision(rev), nil); err != nil {
 				return err
 			}
 		}
@@ -220,7 +206,7 @@ func (k *check) revisions() error {
 	o := span([]byte{spaceRevision})
 	o.LowerBound = revisionKey(spaceRevision, k.head+1)
 	return k.each(o, func(key, _ []byte) error {
-		return k.report(brokenBeyond, whereRevision(store.Revision(binary.BigEndian.Uint64(key[1:]))), nil)
+		return k.report(store.BrokenBeyond, whereRevision(store.Revision(binary.BigEndian.Uint64(key[1:]))), nil)
 	})
 }
 
@@ -274,9 +260,9 @@ func (k *check) plans() error {
 		doc, err := k.d.plan(k.snap, id)
 		switch {
 		case err != nil || doc == nil:
-			return k.report(brokenLost, wherePlan(id), nil)
+			return k.report(store.BrokenLost, wherePlan(id), nil)
 		case doc.Outcome != nil && doc.Outcome.Revision > k.head:
-			return k.report(brokenBeyond, wherePlan(id), nil)
+			return k.report(store.BrokenBeyond, wherePlan(id), nil)
 		case doc.Outcome != nil:
 			return nil
 		case doc.Bulk:
@@ -286,7 +272,7 @@ func (k *check) plans() error {
 			if now, err := k.d.plan(k.d.db, id); err != nil || now == nil || now.Outcome != nil {
 				return err // discarded or committed meanwhile
 			}
-			return k.report(brokenLost, wherePlan(id), nil)
+			return k.report(store.BrokenLost, wherePlan(id), nil)
 		}
 		found := tallies{}
 		prefix := planKey(spaceStaged, id)
@@ -301,7 +287,7 @@ func (k *check) plans() error {
 			return err
 		}
 		if !found.equal(doc.Counts) {
-			return k.report(brokenLost, wherePlan(id), nil)
+			return k.report(store.BrokenLost, wherePlan(id), nil)
 		}
 		return nil
 	})
@@ -333,7 +319,7 @@ func (k *check) orphans() error {
 	for ok := it.First(); ok; {
 		name, _, valid := unescape(it.Key()[1:])
 		if !valid {
-			return k.report(brokenStaged, fmt.Sprintf("a key of %d bytes", len(it.Key())), k.delete(it.Key()))
+			return k.report(store.BrokenStaged, fmt.Sprintf("a key of %d bytes", len(it.Key())), k.delete(it.Key()))
 		}
 		if err := k.orphan(store.PlanID(name)); err != nil {
 			return err
@@ -374,5 +360,5 @@ func (k *check) orphan(id store.PlanID) error {
 	if err != nil || !orphaned {
 		return err
 	}
-	return k.report(brokenStaged, wherePlan(id), func() error { return k.d.dropStaged(id) })
+	return k.report(store.BrokenStaged, wherePlan(id), func() error { return k.d.dropStaged(id) })
 }

@@ -73,7 +73,7 @@ func (k *check) same(space byte, want *pebble.Iterator) error {
 		switch c := compareOptional(was, is); {
 		case c < 0:
 			e, id := recordOf(was[1:])
-			err = k.report(brokenTerms, whereRecord(e, id), k.delete(was))
+			err = k.report(store.BrokenTerms, whereRecord(e, id), k.delete(was))
 			more = have.Next()
 		default:
 			var a, b []byte
@@ -81,7 +81,7 @@ func (k *check) same(space byte, want *pebble.Iterator) error {
 				a, err = have.ValueAndErr()
 			}
 			if e, id := recordOf(is[1:]); err == nil && (c > 0 || !bytes.Equal(a, b)) {
-				err = k.report(brokenTerms, whereRecord(e, id), k.set(is, b))
+				err = k.report(store.BrokenTerms, whereRecord(e, id), k.set(is, b))
 			}
 			wanted = want.Next()
 			if c == 0 {
@@ -121,7 +121,7 @@ func (x *indexCheck) lists(tables *pebble.Iterator) error {
 		return err
 	}
 	have := &listWalk{it: it, damaged: func(list []byte) error {
-		return x.report(brokenTerms, record.EntityName(store.Entity(list[1])), x.rebuild(list))
+		return x.report(store.BrokenTerms, record.EntityName(store.Entity(list[1])), x.rebuild(list))
 	}}
 	want := &listWalk{it: tables, damaged: func([]byte) error { return errBlock }}
 	err = errors.Join(have.load(it.First()), want.load(tables.First()))
@@ -132,7 +132,7 @@ func (x *indexCheck) lists(tables *pebble.Iterator) error {
 			if c > 0 {
 				odd = want
 			}
-			err = x.report(brokenTerms, whereRecord(store.Entity(odd.list[1]), odd.id()), x.rebuild(odd.list))
+			err = x.report(store.BrokenTerms, whereRecord(store.Entity(odd.list[1]), odd.id()), x.rebuild(odd.list))
 		}
 		if c <= 0 && err == nil {
 			err = have.next()

@@ -82,7 +82,7 @@ func (k *check) entity(b *bulk, e store.Entity) (err error) {
 		}
 		from, flags, body, err := revFlags(value)
 		if err != nil {
-			return k.report(brokenBody, whereRecord(e, id), nil)
+			return k.report(store.BrokenBody, whereRecord(e, id), nil)
 		}
 		if err := k.chain(e, id, old, from); err != nil {
 			return err
@@ -125,9 +125,9 @@ func (k *check) withoutLive(e store.Entity, old, hashes *walker, id []byte) erro
 		for ; w.ok && (id == nil || bytes.Compare(w.id(), id) < 0); w.next() {
 			var err error
 			if w == hashes {
-				err = k.report(brokenHash, whereRecord(e, w.id()), k.delete(w.it.Key()))
+				err = k.report(store.BrokenHash, whereRecord(e, w.id()), k.delete(w.it.Key()))
 			} else {
-				err = k.report(brokenLive, whereRecord(e, w.id()), nil)
+				err = k.report(store.BrokenLive, whereRecord(e, w.id()), nil)
 			}
 			if err != nil {
 				return err
@@ -152,7 +152,7 @@ func (k *check) chain(e store.Entity, id []byte, old *walker, live store.Revisio
 		case last.key == nil || last.to == from:
 			return nil
 		case last.to < from:
-			return k.report(brokenGap, whereRecord(e, id), nil)
+			return k.report(store.BrokenGap, whereRecord(e, id), nil)
 		}
 		// The newer version counts.
 		_, flags, body, err := revFlags(last.value)
@@ -161,9 +161,9 @@ func (k *check) chain(e store.Entity, id []byte, old *walker, live store.Revisio
 		}
 		begin := store.Revision(binary.BigEndian.Uint64(last.key[len(last.key)-8:]))
 		if begin >= from {
-			return k.report(brokenOverlap, whereRecord(e, id), nil)
+			return k.report(store.BrokenOverlap, whereRecord(e, id), nil)
 		}
-		return k.report(brokenOverlap, whereRecord(e, id), k.set(last.key, appendVersion(nil, from, flags, body)))
+		return k.report(store.BrokenOverlap, whereRecord(e, id), k.set(last.key, appendVersion(nil, from, flags, body)))
 	}
 	for ; old.ok && bytes.Equal(old.id(), id); old.next() {
 		key := old.it.Key()
@@ -181,7 +181,7 @@ func (k *check) chain(e store.Entity, id []byte, old *walker, live store.Revisio
 			_, err = search.Decode(e, string(id), body)
 		}
 		if err != nil {
-			if err := k.report(brokenBody, whereRecord(e, id), nil); err != nil {
+			if err := k.report(store.BrokenBody, whereRecord(e, id), nil); err != nil {
 				return err
 			}
 			continue
@@ -192,7 +192,7 @@ func (k *check) chain(e store.Entity, id []byte, old *walker, live store.Revisio
 		last.key, last.value, last.to = bytes.Clone(key), bytes.Clone(value), to
 	}
 	if live > k.head {
-		return k.report(brokenNewer, whereRecord(e, id), nil)
+		return k.report(store.BrokenNewer, whereRecord(e, id), nil)
 	}
 	return follow(live)
 }
@@ -210,7 +210,7 @@ func (k *check) live(b *bulk, e store.Entity, id []byte, from store.Revision, fl
 	body = bytes.Clone(body)
 	rec, err := search.Decode(e, string(id), body)
 	if err != nil {
-		return k.report(brokenBody, whereRecord(e, id), nil)
+		return k.report(store.BrokenBody, whereRecord(e, id), nil)
 	}
 	facts := search.FactsOf(rec)
 	r := bulkRecord{string(id), record.HashOf(rec), body, flagsOf(facts) | flags&flagErased, facts}
@@ -220,7 +220,7 @@ func (k *check) live(b *bulk, e store.Entity, id []byte, from store.Revision, fl
 		r.hash = record.Hash(sum) // nothing else knows it any more
 	}
 	if flags != r.flags || !kept || hashFrom != from || hashFlags != flags || r.hash != record.Hash(sum) {
-		if err := k.report(brokenHash, whereRecord(e, id), func() error {
+		if err := k.report(store.BrokenHash, whereRecord(e, id), func() error {
 			return errors.Join(
 				k.batch.Set(recordKey(spaceLive, e, id), appendVersion(nil, from, r.flags, body), nil),
 				k.batch.Set(recordKey(spaceHash, e, id), appendVersion(nil, from, r.flags, r.hash[:]), nil),
@@ -237,7 +237,7 @@ func (k *check) summary(want summaryDoc) error {
 	var have summaryDoc
 	ok, err := getDoc(k.snap, metaKey(metaSummary), &have)
 	if err != nil || !ok || !sameCounts(have.Active, want.Active) || !sameCounts(have.Total, want.Total) || !sameCounts(have.Families, want.Families) {
-		if err := k.report(brokenSummary, whereRevision(k.head), func() error {
+		if err := k.report(store.BrokenSummary, whereRevision(k.head), func() error {
 			return setDoc(k.batch, metaKey(metaSummary), want)
 		}); err != nil {
 			return err
@@ -247,7 +247,7 @@ func (k *check) summary(want summaryDoc) error {
 	if doc == nil || sameCounts(doc.Total, want.Total) {
 		return nil
 	}
-	return k.report(brokenSummary, whereRevision(k.head), func() error {
+	return k.report(store.BrokenSummary, whereRevision(k.head), func() error {
 		doc.Total = want.Total
 		return setDoc(k.batch, revisionKey(spaceRevision, k.head), doc)
 	})
@@ -314,7 +314,7 @@ func (k *check) changes() error {
 		if !complete || doc.Bulk {
 			repair = nil
 		}
-		if err := k.report(brokenChanges, whereRevision(rev), repair); err != nil {
+		if err := k.report(store.BrokenChanges, whereRevision(rev), repair); err != nil {
 			return err
 		}
 	}

@@ -74,14 +74,14 @@ func TestCheckNamesAndRepairs(t *testing.T) {
 		"a superseded version ends too late": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			v := value(t, d, versionKey(spaceOld, users, "p", 1))
 			return b.Set(versionKey(spaceOld, users, "p", 1), append([]byte{3}, v[1:]...), nil)
-		}, []store.Problem{repaired(brokenOverlap, `users "p"`)}},
+		}, []store.Problem{repaired(store.BrokenOverlap, `users "p"`)}},
 		"a superseded version ends too early": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			v := value(t, d, versionKey(spaceOld, users, "p", 1))
 			return b.Set(versionKey(spaceOld, users, "p", 1), append([]byte{1}, v[1:]...), nil)
-		}, []store.Problem{left(brokenGap, `users "p"`)}},
+		}, []store.Problem{left(store.BrokenGap, `users "p"`)}},
 		"a superseded version has no live one": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			return b.Set(versionKey(spaceOld, orgs, "s0", 1), value(t, d, versionKey(spaceOld, users, "p", 1)), nil)
-		}, []store.Problem{left(brokenLive, `orgs "s0"`)}},
+		}, []store.Problem{left(store.BrokenLive, `orgs "s0"`)}},
 		"a live version is of no revision": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			v := value(t, d, recordKey(spaceLive, orgs, "s1"))
 			h := value(t, d, recordKey(spaceHash, orgs, "s1"))
@@ -90,42 +90,42 @@ func TestCheckNamesAndRepairs(t *testing.T) {
 				return err
 			}
 			return b.Set(recordKey(spaceLive, orgs, "s1"), v, nil)
-		}, []store.Problem{left(brokenNewer, `orgs "s1"`), left(brokenChanges, "revision 1")}},
+		}, []store.Problem{left(store.BrokenNewer, `orgs "s1"`), left(store.BrokenChanges, "revision 1")}},
 		"a body is damaged": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			return b.Set(versionKey(spaceOld, users, "p", 1), []byte{2, 0, 0xff}, nil)
-		}, []store.Problem{left(brokenBody, `users "p"`)}},
+		}, []store.Problem{left(store.BrokenBody, `users "p"`)}},
 		"a hash is another": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			return b.Set(recordKey(spaceHash, users, "a"), value(t, d, recordKey(spaceHash, users, "z")), nil)
-		}, []store.Problem{repaired(brokenHash, `users "a"`)}},
+		}, []store.Problem{repaired(store.BrokenHash, `users "a"`)}},
 		"a hash is gone": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Delete(recordKey(spaceHash, users, "a"), nil)
-		}, []store.Problem{repaired(brokenHash, `users "a"`)}},
+		}, []store.Problem{repaired(store.BrokenHash, `users "a"`)}},
 		"a hash is of no record": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			return b.Set(recordKey(spaceHash, users, "b"), value(t, d, recordKey(spaceHash, users, "a")), nil)
-		}, []store.Problem{repaired(brokenHash, `users "b"`)}},
+		}, []store.Problem{repaired(store.BrokenHash, `users "b"`)}},
 		"flags are wrong": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			v := value(t, d, recordKey(spaceLive, users, "a"))
 			v[1] |= flagTombstone
 			return b.Set(recordKey(spaceLive, users, "a"), v, nil)
-		}, []store.Problem{repaired(brokenHash, `users "a"`)}},
+		}, []store.Problem{repaired(store.BrokenHash, `users "a"`)}},
 		"derived terms are gone": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Delete(recordKey(spaceTerms, users, "p"), nil)
-		}, []store.Problem{repaired(brokenTerms, `users "p"`)}},
+		}, []store.Problem{repaired(store.BrokenTerms, `users "p"`)}},
 		"derived terms are of no record": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			return b.Set(recordKey(spaceTerms, users, "b"), value(t, d, recordKey(spaceTerms, users, "p")), nil)
-		}, []store.Problem{repaired(brokenTerms, `users "b"`)}},
+		}, []store.Problem{repaired(store.BrokenTerms, `users "b"`)}},
 		"a tally is wrong": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Set(recordKey(spaceEnrol, courses, "c1"), appendTally(nil, map[string]int{"s1": 7}), nil)
-		}, []store.Problem{repaired(brokenTerms, `courses "c1"`)}},
+		}, []store.Problem{repaired(store.BrokenTerms, `courses "c1"`)}},
 		"a list is gone": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.DeleteRange(family, afterKey(family), nil)
-		}, []store.Problem{repaired(brokenTerms, `users "p"`)}},
+		}, []store.Problem{repaired(store.BrokenTerms, `users "p"`)}},
 		"a list has one too many": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Set(append(family, "p"...), appendBlock(nil, [][]byte{[]byte("p"), []byte("z")}), nil)
-		}, []store.Problem{repaired(brokenTerms, `users "z"`)}},
+		}, []store.Problem{repaired(store.BrokenTerms, `users "z"`)}},
 		"a block is damaged": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Set(append(family, "p"...), []byte{9}, nil)
-		}, []store.Problem{repaired(brokenTerms, "users"), repaired(brokenTerms, `users "p"`)}},
+		}, []store.Problem{repaired(store.BrokenTerms, "users"), repaired(store.BrokenTerms, `users "p"`)}},
 		"a length is wrong": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Set(append([]byte{spaceCount}, family[1:]...), binary.AppendUvarint(nil, 300), nil)
 		}, []store.Problem{repaired(brokenLength, "users")}},
@@ -137,39 +137,39 @@ func TestCheckNamesAndRepairs(t *testing.T) {
 		}, []store.Problem{left(brokenPast, `users "p"`)}},
 		"a revision is gone": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Delete(revisionKey(spaceRevision, 1), nil)
-		}, []store.Problem{left(brokenRevision, "revision 1"), repaired(brokenPending, "revision 1")}},
+		}, []store.Problem{left(store.BrokenRevision, "revision 1"), repaired(brokenPending, "revision 1")}},
 		"a time is gone": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Delete(revisionKey(spaceTime, 1), nil)
 		}, []store.Problem{left(brokenTime, "revision 1")}},
 		"a revision is too new": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			return b.Set(revisionKey(spaceRevision, 3), value(t, d, revisionKey(spaceRevision, 2)), nil)
-		}, []store.Problem{left(brokenBeyond, "revision 3")}},
+		}, []store.Problem{left(store.BrokenBeyond, "revision 3")}},
 		"a plan is gone": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Delete(planKey(spacePlan, "first"), nil)
-		}, []store.Problem{left(brokenPlan, "revision 1")}},
+		}, []store.Problem{left(store.BrokenPlan, "revision 1")}},
 		"a change has no version": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Set(logKey(spaceChange, 2, orgs, "s1"), []byte{byte(store.Updated)}, nil)
 		}, []store.Problem{
-			left(brokenChange, `orgs "s1", revision 2`), left(brokenVersions, "revision 2, orgs"), left(brokenChanges, "revision 2"),
+			left(brokenChange, `orgs "s1", revision 2`), left(brokenVersions, "revision 2, orgs"), left(store.BrokenChanges, "revision 2"),
 		}},
 		"a version is no change": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Delete(logKey(spaceChange, 2, enrollments, "e1"), nil)
-		}, []store.Problem{left(brokenVersions, "revision 2, enrollments"), left(brokenChanges, "revision 2")}},
+		}, []store.Problem{left(brokenVersions, "revision 2, enrollments"), left(store.BrokenChanges, "revision 2")}},
 		"counts of a revision are wrong": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			doc, err := d.revision(d.db, 2)
 			require.NoError(t, err)
 			doc.Counts[users] = store.Counts{Received: 1, Created: 1}
 			return setDoc(b, revisionKey(spaceRevision, 2), doc)
-		}, []store.Problem{repaired(brokenChanges, "revision 2")}},
+		}, []store.Problem{repaired(store.BrokenChanges, "revision 2")}},
 		"totals of the head are wrong": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			doc, err := d.revision(d.db, 2)
 			require.NoError(t, err)
 			doc.Total[users] = 5
 			return setDoc(b, revisionKey(spaceRevision, 2), doc)
-		}, []store.Problem{repaired(brokenSummary, "revision 2")}},
+		}, []store.Problem{repaired(store.BrokenSummary, "revision 2")}},
 		"counts of the head are wrong": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return setDoc(b, metaKey(metaSummary), summaryDoc{})
-		}, []store.Problem{repaired(brokenSummary, "revision 2")}},
+		}, []store.Problem{repaired(store.BrokenSummary, "revision 2")}},
 		"an announcement is of no revision": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Set(revisionKey(spacePending, 7), nil, nil)
 		}, []store.Problem{repaired(brokenPending, "revision 7")}},
@@ -178,13 +178,13 @@ func TestCheckNamesAndRepairs(t *testing.T) {
 		}, []store.Problem{repaired(brokenPending, "district")}},
 		"a staged change has no plan": {func(t *testing.T, d *district, b *pebble.Batch) error {
 			return b.Set(stagedKey("nobody's", users, "a"), value(t, d, stagedKey("open", users, "a")), nil)
-		}, []store.Problem{repaired(brokenStaged, `plan "nobody's"`)}},
+		}, []store.Problem{repaired(store.BrokenStaged, `plan "nobody's"`)}},
 		"staged tables have no plan": {func(_ *testing.T, d *district, _ *pebble.Batch) error {
 			return os.MkdirAll(d.stagingDir("nobody's"), 0o700)
-		}, []store.Problem{repaired(brokenStaged, `plan "nobody's"`)}},
+		}, []store.Problem{repaired(store.BrokenStaged, `plan "nobody's"`)}},
 		"a staged change is gone": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Delete(stagedKey("open", users, "a"), nil)
-		}, []store.Problem{left(brokenLost, `plan "open"`)}},
+		}, []store.Problem{left(store.BrokenLost, `plan "open"`)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
