@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -311,33 +309,18 @@ func (t tallies) equal(counts map[store.Entity]store.Counts) bool {
 
 // orphans looks for what is staged for no plan.
 func (k *check) orphans() error {
-	it, err := k.snap.NewIter(span([]byte{spaceStaged}))
+	ids, damaged, err := k.d.stagedPlans(k.snap)
 	if err != nil {
 		return err
 	}
-	defer it.Close()
-	for ok := it.First(); ok; {
-		name, _, valid := unescape(it.Key()[1:])
-		if !valid {
-			return k.report(store.BrokenStaged, fmt.Sprintf("a key of %d bytes", len(it.Key())), k.delete(it.Key()))
-		}
-		if err := k.orphan(store.PlanID(name)); err != nil {
+	if damaged != nil {
+		if err := k.report(store.BrokenStaged, fmt.Sprintf("a key of %d bytes", len(damaged)), k.delete(damaged)); err != nil {
 			return err
 		}
-		ok = it.SeekGE(afterKey(planKey(spaceStaged, store.PlanID(name))))
 	}
-	if err := it.Error(); err != nil {
-		return err
-	}
-	dirs, err := os.ReadDir(filepath.Join(k.d.dir, stagedDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range dirs {
-		if name, err := hex.DecodeString(e.Name()); err == nil {
-			if err := k.orphan(store.PlanID(name)); err != nil {
-				return err
-			}
+	for _, id := range ids {
+		if err := k.orphan(id); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -239,49 +240,59 @@ func (d *district) prepare() error {
 // dropUnfinished removes what is left of stagings that did not finish, and of
 // plans that were committed, before the process ended.
 func (d *district) dropUnfinished() error {
-	it, err := d.db.NewIter(span([]byte{spaceStaged}))
+	ids, damaged, err := d.stagedPlans(d.db)
 	if err != nil {
 		return err
 	}
-	defer it.Close()
-	for ok := it.First(); ok; {
-		name, _, valid := unescape(it.Key()[1:])
-		if !valid {
-			return fmt.Errorf("damaged key of a staged change")
-		}
-		id := store.PlanID(name)
+	if damaged != nil {
+		return fmt.Errorf("damaged key of a staged change")
+	}
+	for _, id := range ids {
 		doc, err := d.plan(d.db, id)
+		switch {
+		case err != nil:
+			return err
+		case doc == nil || doc.Outcome != nil:
+			err = d.dropStaged(id)
+		case doc.Bulk: // its tables count, not what stageLate has made of them
+			err = d.dropChanges(id)
+		}
 		if err != nil {
 			return err
-		}
-		end := afterKey(planKey(spaceStaged, id))
-		if doc == nil || doc.Outcome != nil || doc.Bulk {
-			if err := d.db.DeleteRange(planKey(spaceStaged, id), end, pebble.NoSync); err != nil {
-				return err
-			}
-		}
-		ok = it.SeekGE(end)
-	}
-	dirs, err := os.ReadDir(filepath.Join(d.dir, stagedDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range dirs {
-		name, err := hex.DecodeString(e.Name())
-		if err != nil {
-			continue
-		}
-		doc, err := d.plan(d.db, store.PlanID(name))
-		if err != nil {
-			return err
-		}
-		if doc == nil || doc.Outcome != nil {
-			if err := os.RemoveAll(d.stagingDir(store.PlanID(name))); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// stagedPlans returns the plans for which there are staged changes or tables,
+// and the first key of a staged change that names no plan, if there is one.
+func (d *district) stagedPlans(r reader) (ids []store.PlanID, damaged []byte, err error) {
+	it, err := r.NewIter(span([]byte{spaceStaged}))
+	if err != nil {
+		return nil, nil, err
+	}
+	for ok := it.First(); ok && damaged == nil; {
+		name, _, valid := unescape(it.Key()[1:])
+		if !valid {
+			damaged = bytes.Clone(it.Key())
+			continue
+		}
+		ids = append(ids, store.PlanID(name))
+		ok = it.SeekGE(afterKey(planKey(spaceStaged, store.PlanID(name))))
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return nil, nil, err
+	}
+	dirs, err := os.ReadDir(filepath.Join(d.dir, stagedDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	for _, e := range dirs {
+		if name, err := hex.DecodeString(e.Name()); err == nil && !slices.Contains(ids, store.PlanID(name)) {
+			ids = append(ids, store.PlanID(name))
+		}
+	}
+	return ids, damaged, nil
 }
 
 func (d *district) close() error {

@@ -384,13 +384,14 @@ func (c *comparing) close() error {
 	return errors.Join(errs...)
 }
 
-// dropStaged removes the staged changes of a plan.
+// dropStaged removes all that is staged for a plan.
 func (d *district) dropStaged(id store.PlanID) error {
+	return errors.Join(d.dropChanges(id), os.RemoveAll(d.stagingDir(id)))
+}
+
+func (d *district) dropChanges(id store.PlanID) error {
 	prefix := planKey(spaceStaged, id)
-	return errors.Join(
-		d.db.DeleteRange(prefix, afterKey(prefix), pebble.NoSync),
-		os.RemoveAll(d.stagingDir(id)),
-	)
+	return d.db.DeleteRange(prefix, afterKey(prefix), pebble.NoSync)
 }
 
 func countKind(c *store.Counts, k store.Kind) {
