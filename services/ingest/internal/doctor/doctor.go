@@ -219,7 +219,7 @@ func (c *check) sync(ctx context.Context, doc docstore.Doc[*ingestv1.SyncDocumen
 	where := "sync " + s.GetSyncId()
 	if open {
 		c.needed[doc.Value.GetUploadKey()] = true
-		c.need(doc.Value.GetLayer(), true)
+		c.need(state.Made(doc.Value), true)
 	} else if !state.Final(s.GetState()) {
 		if _, err := c.Store.Open.Get(ctx, doc.ID); !errors.Is(err, docstore.ErrNotFound) {
 			return err // it has begun since
@@ -227,7 +227,7 @@ func (c *check) sync(ctx context.Context, doc docstore.Doc[*ingestv1.SyncDocumen
 		if now, err := c.Store.Syncs.Get(ctx, doc.ID); err != nil || state.Final(now.Value.GetSync().GetState()) {
 			return ignore(err)
 		}
-		c.need(doc.Value.GetLayer(), true)
+		c.need(state.Made(doc.Value), true)
 		err := c.problem(where, "a sync that nobody goes on with", func() error {
 			_, err := c.Store.Open.Create(ctx, doc.ID, &ingestv1.OpenSyncDocument{
 				District: c.district, Source: s.GetSource(), Sync: s.GetSyncId(), CreateTime: timestamppb.New(c.Now()),
@@ -325,9 +325,9 @@ func (c *check) drop(ctx context.Context, doc docstore.Doc[*ingestv1.DropDocumen
 }
 
 func (c *check) layer(ctx context.Context, d *ingestv1.LayerDocument) error {
-	c.need(d.GetFiles(), false)
-	for _, name := range slices.Sorted(maps.Keys(d.GetFiles())) {
-		f := d.GetFiles()[name]
+	files := state.Current(d)
+	c.need(files, false)
+	for name, f := range files.All() {
 		sound, err := c.sound(ctx, f)
 		if err != nil {
 			return err
@@ -335,8 +335,12 @@ func (c *check) layer(ctx context.Context, d *ingestv1.LayerDocument) error {
 		if sound {
 			continue
 		}
-		if now, err := c.Store.Layer(ctx, c.district, d.GetSource()); err != nil || now.GetFiles()[name].GetKey() != f.GetKey() {
-			return err // it was replaced meanwhile
+		now, err := c.Store.Layer(ctx, c.district, d.GetSource())
+		if err != nil {
+			return err
+		}
+		if !state.Current(now).Has(f) {
+			return nil // it was replaced meanwhile
 		}
 		err = c.problem("source "+d.GetSource()+", "+name, "what is stored of the source is missing or damaged: upload a complete package to it, and sync it", nil)
 		if err != nil {
@@ -353,8 +357,8 @@ func (c *check) sound(ctx context.Context, f *ingestv1.LayerFile) (bool, error) 
 	return layer.Sound(ctx, c.Blobs, f.GetKey(), f.GetChecksum())
 }
 
-func (c *check) need(files map[string]*ingestv1.LayerFile, open bool) {
-	for _, f := range files {
+func (c *check) need(files state.Files, open bool) {
+	for _, f := range files.All() {
 		c.needed[f.GetKey()], c.needed[layer.MarksKey(f.GetKey())] = true, true
 		if open {
 			c.needed[layer.ChangesKey(f.GetKey())] = true

@@ -212,7 +212,7 @@ func put(w *Writer, e Entry, prev *previous) error {
 }
 
 func (it *Item) entry() Entry {
-	return Entry{ID: it.ID, Hash: it.Hash, Deleted: it.Deleted, Body: it.Body, mark: it.Mark}
+	return Entry{ID: it.ID, Hash: it.Hash, Deleted: it.Deleted, Overlay: it.Overlay, Body: it.Body, mark: it.Mark}
 }
 
 // keep passes on a previous record that no row on its way names.

@@ -25,6 +25,8 @@ type Entry struct {
 	Hash record.Hash
 	// Deleted tells that the record's status is tobedeleted.
 	Deleted bool
+	// Overlay tells that it only says something of a record that others make.
+	Overlay bool
 	// Joined is what a user's roles and profiles were made of, if HasJoined;
 	// WorkedOutOrg tells that the primary org follows from the roles.
 	Joined                  uint64
@@ -41,6 +43,7 @@ const (
 	entryJoined
 	entryWorkedOutOrg
 	entryBefore
+	entryOverlay
 )
 
 // entryHead is the fixed part of an encoded entry: hash, flags, joined.
@@ -135,6 +138,9 @@ func (w *entries) add(e Entry) error {
 	}
 	if e.before {
 		flags |= entryBefore
+	}
+	if e.Overlay {
+		flags |= entryOverlay
 	}
 	head := append(append(w.head[:0], e.Hash[:]...), flags)
 	head = binary.LittleEndian.AppendUint64(head, e.Joined)
@@ -286,7 +292,7 @@ func readEntry(in *bufio.Reader, head, buf []byte) (Entry, []byte, error) {
 	e.Hash = record.Hash(head[:record.HashSize])
 	flags := head[record.HashSize]
 	e.Deleted, e.HasJoined, e.WorkedOutOrg = flags&entryDeleted != 0, flags&entryJoined != 0, flags&entryWorkedOutOrg != 0
-	e.before = flags&entryBefore != 0
+	e.before, e.Overlay = flags&entryBefore != 0, flags&entryOverlay != 0
 	e.Joined = binary.LittleEndian.Uint64(head[record.HashSize+1:])
 	id, err1 := binary.ReadUvarint(in)
 	body, err2 := binary.ReadUvarint(in)

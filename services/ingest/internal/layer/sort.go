@@ -36,6 +36,7 @@ type Item struct {
 	Part    Part
 	Deleted bool
 	Bare    bool
+	Overlay bool // see Entry
 	// Row orders items with the same id and part.
 	Row  int
 	Hash record.Hash
@@ -47,6 +48,7 @@ type Item struct {
 const (
 	flagDeleted = 1 << iota
 	flagBare
+	flagOverlay
 )
 
 // Sorter orders items by (ID, Part, Row). Its buffers are filled by one
@@ -292,6 +294,9 @@ func appendItem(b []byte, it Item) []byte {
 	if it.Bare {
 		flags |= flagBare
 	}
+	if it.Overlay {
+		flags |= flagOverlay
+	}
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(it.ID)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(it.Body)))
 	b = append(b, byte(it.Part), flags)
@@ -316,6 +321,7 @@ func decodeItem(b []byte) Item {
 		Part:    Part(b[8]),
 		Deleted: b[9]&flagDeleted != 0,
 		Bare:    b[9]&flagBare != 0,
+		Overlay: b[9]&flagOverlay != 0,
 		Row:     int(binary.LittleEndian.Uint32(b[10:])),
 		Hash:    record.Hash(b[14:itemMark]),
 		Mark:    readMark(b[itemMark:]),

@@ -2,6 +2,8 @@ package state
 
 import (
 	"iter"
+	"maps"
+	"slices"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 )
@@ -24,17 +26,27 @@ func Made(s *ingestv1.SyncDocument) Files {
 	return Files{Over: s.GetOver(), Base: s.GetLayer(), Fill: s.GetFill(), Shared: s.GetShared().GetFiles()}
 }
 
-// All yields every file with its entity.
+// All yields every file with its entity, always in the same order.
 func (f Files) All() iter.Seq2[string, *ingestv1.LayerFile] {
 	return func(yield func(string, *ingestv1.LayerFile) bool) {
 		for _, files := range f.Maps() {
-			for name, file := range files {
-				if !yield(name, file) {
+			for _, name := range slices.Sorted(maps.Keys(files)) {
+				if !yield(name, files[name]) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// Has tells whether a file is among them.
+func (f Files) Has(file *ingestv1.LayerFile) bool {
+	for _, other := range f.All() {
+		if other.GetKey() == file.GetKey() {
+			return true
+		}
+	}
+	return false
 }
 
 // Maps are those that there are.

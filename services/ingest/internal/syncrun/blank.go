@@ -32,10 +32,9 @@ var personal = []string{record.EntityName(typev1.Entity_ENTITY_USERS), record.En
 func (r *Runner) blankLayers(ctx context.Context, district, source, user string) error {
 	next := map[string]*ingestv1.LayerFile{} // by the key before
 	pick := layer.Pick{ID: func(id []byte) bool { return string(id) == user }, Record: func(*typev1.Record) bool { return true }}
-	blank := func(files map[string]*ingestv1.LayerFile) error {
-		for _, name := range personal {
-			f := files[name]
-			if f == nil || next[f.GetKey()] != nil {
+	blank := func(files state.Files) error {
+		for name, f := range files.All() {
+			if !slices.Contains(personal, name) || next[f.GetKey()] != nil {
 				continue
 			}
 			records, err := layer.Unblanked(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords(), pick)
@@ -61,10 +60,12 @@ func (r *Runner) blankLayers(ctx context.Context, district, source, user string)
 		}
 		return nil
 	}
-	replace := func(files map[string]*ingestv1.LayerFile) error {
-		for name, f := range files {
-			if n := next[f.GetKey()]; n != nil {
-				files[name] = n
+	replace := func(files state.Files) error {
+		for _, of := range files.Maps() {
+			for name, f := range of {
+				if n := next[f.GetKey()]; n != nil {
+					of[name] = n
+				}
 			}
 		}
 		return nil
@@ -82,10 +83,10 @@ func (r *Runner) blankLayers(ctx context.Context, district, source, user string)
 			err = os.RemoveAll(r.pullDir(doc.Value)) // it is pulled from its beginning
 		}
 		if err == nil {
-			err = blank(doc.Value.GetLayer())
+			err = blank(state.Made(doc.Value))
 		}
 		if err == nil {
-			_, err = r.deps.Store.Syncs.Modify(ctx, doc.ID, func(d *ingestv1.SyncDocument) error { return replace(d.GetLayer()) })
+			_, err = r.deps.Store.Syncs.Modify(ctx, doc.ID, func(d *ingestv1.SyncDocument) error { return replace(state.Made(d)) })
 		}
 		if err != nil {
 			return err
@@ -93,10 +94,10 @@ func (r *Runner) blankLayers(ctx context.Context, district, source, user string)
 	}
 	current, err := r.deps.Store.Layer(ctx, district, source)
 	if err == nil {
-		err = blank(current.GetFiles())
+		err = blank(state.Current(current))
 	}
 	if err == nil && len(next) > 0 {
-		_, err = r.deps.Store.Layers.Modify(ctx, state.Key(district, source), func(d *ingestv1.LayerDocument) error { return replace(d.GetFiles()) })
+		_, err = r.deps.Store.Layers.Modify(ctx, state.Key(district, source), func(d *ingestv1.LayerDocument) error { return replace(state.Current(d)) })
 		if errors.Is(err, docstore.ErrNotFound) {
 			err = nil // nothing was committed yet
 		}

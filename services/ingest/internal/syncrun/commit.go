@@ -261,7 +261,7 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 	}
 	err = r.deps.Store.SetLayer(ctx, &ingestv1.LayerDocument{
 		District: s.GetDistrict(), Source: s.GetSync().GetSource(), Files: s.GetLayer(), Sync: s.GetSync().GetSyncId(), UpdateTime: timestamppb.New(r.deps.Now()),
-		Candidate: r.committed(ctx, s, answer), Undo: s.GetUndo(),
+		Candidate: r.committed(ctx, s, answer), Undo: s.GetUndo(), Over: s.GetOver(), Fill: s.GetFill(), Shared: s.GetShared(),
 	})
 	if err != nil {
 		return fmt.Errorf("make the layer current: %w", err)

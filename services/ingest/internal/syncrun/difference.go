@@ -17,6 +17,7 @@ import (
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/merge"
+	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/record"
 )
@@ -87,12 +88,25 @@ type merging struct {
 
 // files returns those of one layer: the current ones, or for the source of the
 // sync those that it has made.
-func (m *merging) files(l *ingestv1.LayerDocument, next bool) map[string]*ingestv1.LayerFile {
+func (m *merging) files(l *ingestv1.LayerDocument, next bool) state.Files {
 	if next && m.own(l) {
-		return m.sync.GetLayer()
+		return state.Made(m.sync)
 	}
-	return l.GetFiles()
+	return state.Current(l)
 }
+
+// of returns the file that a layer has of an entity for one rank; nil if none.
+func of(files state.Files, rank merge.Rank, entity string) *ingestv1.LayerFile {
+	switch rank {
+	case merge.Over:
+		return files.Over[entity]
+	case merge.Fill:
+		return files.Fill[entity]
+	}
+	return files.In(entity)
+}
+
+var ranks = []merge.Rank{merge.Over, merge.Base, merge.Fill}
 
 func (m *merging) own(l *ingestv1.LayerDocument) bool {
 	return l.GetSource() == m.sync.GetSync().GetSource()
@@ -103,8 +117,10 @@ func (m *merging) fingerprint(next bool) string {
 	h := sha256.New()
 	for _, l := range m.current {
 		for _, e := range record.Entities() {
-			if f := m.files(l, next)[record.EntityName(e)]; f != nil {
-				_, _ = fmt.Fprintf(h, "%s %d %q %x\n", l.GetSource(), e, f.GetKey(), f.GetChecksum()) // never fails
+			for _, rank := range ranks {
+				if f := of(m.files(l, next), rank, record.EntityName(e)); f != nil {
+					_, _ = fmt.Fprintf(h, "%s %d %d %q %x\n", l.GetSource(), rank, e, f.GetKey(), f.GetChecksum()) // never fails
+				}
 			}
 		}
 	}
@@ -170,31 +186,30 @@ func (m *merging) difference(ctx context.Context) (*rosterv1.Plan, error) {
 
 // changes yields what the sync makes different in the candidate.
 func (m *merging) changes(ctx context.Context, e typev1.Entity) iter.Seq2[layer.Change, error] {
-	var above, below []iter.Seq2[layer.Entry, error]
-	var changes iter.Seq2[layer.Change, error]
-	name := record.EntityName(e)
+	var streams []merge.Stream
+	name, found := record.EntityName(e), false
 	for _, l := range m.current {
-		was, is := l.GetFiles()[name], m.files(l, true)[name]
-		switch {
-		case !m.own(l) && was == nil:
-		case !m.own(l) && changes == nil:
-			above = append(above, m.read(ctx, l, was, e))
-		case !m.own(l):
-			below = append(below, m.read(ctx, l, was, e))
-		case was.GetKey() == is.GetKey():
-			return func(func(layer.Change, error) bool) {}
-		case was == nil:
-			changes = layer.Added(m.read(ctx, l, is, e))
-		case is.GetSince() == was.GetKey():
-			changes = layer.ReadChanges(ctx, m.r.deps.Blobs, is.GetKey(), is.GetChanges())
-		default:
-			return unknown
+		found = found || m.own(l)
+		for _, rank := range ranks {
+			was, is := of(m.files(l, false), rank, name), of(m.files(l, true), rank, name)
+			s := merge.Stream{Source: l.GetSource(), Rank: rank, Entries: m.read(ctx, l, is, e)}
+			switch {
+			case was.GetKey() == is.GetKey():
+				if is == nil {
+					continue
+				}
+			case is != nil && is.GetSince() == was.GetKey() && was != nil:
+				s.Changes = layer.ReadChanges(ctx, m.r.deps.Blobs, is.GetKey(), is.GetChanges())
+			default:
+				s.Changes = layer.Differences(m.read(ctx, l, was, e), s.Entries)
+			}
+			streams = append(streams, s)
 		}
 	}
-	if changes == nil { // the source is gone
-		changes = unknown
+	if !found { // the source is gone
+		return unknown
 	}
-	return merge.Changes(above, changes, below)
+	return merge.Changes(streams...)
 }
 
 func unknown(yield func(layer.Change, error) bool) { yield(layer.Change{}, errNoDifference) }
@@ -204,19 +219,25 @@ func (m *merging) complete(ctx context.Context) (*rosterv1.Plan, error) {
 	h := m.header()
 	h.Complete = record.Entities()
 	return m.send(ctx, h, func(e typev1.Entity) iter.Seq2[layer.Entry, error] {
-		var streams []iter.Seq2[layer.Entry, error]
+		var streams []merge.Stream
 		for _, l := range m.current {
-			if f := m.files(l, true)[record.EntityName(e)]; f != nil {
-				streams = append(streams, m.read(ctx, l, f, e))
+			for _, rank := range ranks {
+				if f := of(m.files(l, true), rank, record.EntityName(e)); f != nil {
+					streams = append(streams, merge.Stream{Source: l.GetSource(), Rank: rank, Entries: m.read(ctx, l, f, e)})
+				}
 			}
 		}
 		return merge.Layers(streams...)
 	})
 }
 
-// read yields a layer file. If that is damaged, it says whose it is.
+// read yields a layer file; nothing if there is none. If it is damaged, it says
+// whose it is.
 func (m *merging) read(ctx context.Context, l *ingestv1.LayerDocument, f *ingestv1.LayerFile, e typev1.Entity) iter.Seq2[layer.Entry, error] {
 	return func(yield func(layer.Entry, error) bool) {
+		if f == nil {
+			return
+		}
 		for entry, err := range layer.Read(ctx, m.r.deps.Blobs, f.GetKey(), f.GetRecords()) {
 			if errors.Is(err, layer.ErrDamaged) {
 				err = &layer.Damage{Source: l.GetSource(), Entity: record.EntityName(e), Err: err}

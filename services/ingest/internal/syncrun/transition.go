@@ -279,12 +279,12 @@ func (r *Runner) tidyLayers(ctx context.Context, district, source, ended string)
 	if err != nil {
 		return err
 	}
-	keep := func(files map[string]*ingestv1.LayerFile) {
-		for _, f := range files {
+	keep := func(files state.Files) {
+		for _, f := range files.All() {
 			needed[f.GetKey()], needed[layer.MarksKey(f.GetKey())] = true, true
 		}
 	}
-	keep(current.GetFiles())
+	keep(state.Current(current))
 	open, err := r.open(ctx, district, source)
 	if err != nil {
 		return err
@@ -300,8 +300,8 @@ func (r *Runner) tidyLayers(ctx context.Context, district, source, ended string)
 		if err != nil {
 			return err
 		}
-		keep(doc.Value.GetLayer())
-		for _, f := range doc.Value.GetLayer() {
+		keep(state.Made(doc.Value))
+		for _, f := range state.Made(doc.Value).All() {
 			needed[layer.ChangesKey(f.GetKey())] = true
 		}
 	}
