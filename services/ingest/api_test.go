@@ -139,7 +139,7 @@ func TestSources(t *testing.T) {
 		require.ErrorAs(t, err, &e)
 		return e.Reason == "SOURCE_OWNS_RECORDS"
 	}, testkit.Wait, 5*time.Millisecond)
-	require.ErrorContains(t, err, "do not sync it any more, or delete the district")
+	require.ErrorContains(t, err, "records=freeze")
 }
 
 func TestDeleteDistrictErasesEverything(t *testing.T) {

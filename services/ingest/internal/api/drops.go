@@ -44,6 +44,9 @@ func (s *sources) ResetDropPassword(ctx context.Context, req *ingestv1.ResetDrop
 	if s.drop(doc.Value) == nil {
 		return nil, errs.Errorf(codes.FailedPrecondition, "SOURCE_NOT_DROPPED", "files are not dropped for source %s, which gets its packages otherwise: its connector says how", req.GetSource()).With("source", req.GetSource())
 	}
+	if err := schedule.RefuseStopped(doc.Value.GetSource()); err != nil {
+		return nil, err
+	}
 	password := rand.Text()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
 	if err != nil {
@@ -86,7 +89,7 @@ func (d *Deps) syncDropped(ctx context.Context, doc docstore.Doc[*ingestv1.DropD
 	if err != nil {
 		return err
 	}
-	if schedule.Paused(owner.Value.GetSource(), d.Now()) != nil {
+	if schedule.Refuse(owner.Value.GetSource(), d.Now()) != nil {
 		return nil // what comes meanwhile waits
 	}
 	mark, used, err := sftpdrop.Ready(connector.Settings{Struct: owner.Value.GetSource().GetSettings()}, dropbox.Files(doc.Value), d.Now())
@@ -105,7 +108,7 @@ func (d *Deps) syncDropped(ctx context.Context, doc docstore.Doc[*ingestv1.DropD
 	started, err := d.Store.Sync(ctx, district, doc.Value.GetSync())
 	switch {
 	case errors.Is(err, state.ErrSyncNotFound): // who noted it may have died before it was there
-		_, err = d.start(ctx, owner.Value, doc.Value.GetSync(), nil, &ingestv1.StartSyncRequest{Reason: "files were dropped"})
+		_, err = d.start(ctx, owner.Value, "", &ingestv1.Sync{SyncId: doc.Value.GetSync(), Reason: "files were dropped"})
 		return err
 	case err == nil && started.Value.GetUploadKey() != "": // and so may who has kept the package
 		return d.inbox(district, doc.Value.GetSource()).Take(ctx, used)

@@ -54,7 +54,7 @@ func Starter(d Deps) *schedule.Starter {
 	return &schedule.Starter{
 		Store: d.Store, Log: d.Log, Now: d.Now,
 		Start: func(ctx context.Context, source *ingestv1.SourceDocument, sync, reason string) error {
-			_, err := d.start(ctx, source, sync, nil, &ingestv1.StartSyncRequest{Reason: reason})
+			_, err := d.start(ctx, source, "", &ingestv1.Sync{SyncId: sync, Reason: reason})
 			return err
 		},
 	}
@@ -77,7 +77,7 @@ func (s *sources) ResumeSource(ctx context.Context, req *ingestv1.ResumeSourceRe
 	return s.setPause(ctx, req.GetDistrict(), req.GetSource(), s.Now(), nil)
 }
 
-// setPause begins a pause, or ends the one that there is.
+// setPause begins a pause, or ends the one that there is; so it does with a stop.
 func (s *sources) setPause(ctx context.Context, district, source string, now time.Time, next *ingestv1.Pause) (*ingestv1.Source, error) {
 	doc, err := s.source(ctx, district, source)
 	if err != nil {
@@ -88,9 +88,13 @@ func (s *sources) setPause(ctx context.Context, district, source string, now tim
 		if was.GetByOperator() && !authn.FromContext(ctx).SeesAllDistricts() {
 			return errs.Errorf(codes.PermissionDenied, "PAUSED_BY_OPERATOR", "source %s was paused by an operator, who alone can change that", source).With("source", source)
 		}
+		stop := d.GetSource().GetStopped()
+		if stop.GetRemoval() != "" {
+			return schedule.RefuseStopped(d.GetSource())
+		}
 		d.Source.Pause = next
-		if was != nil && next == nil {
-			d.ScheduledFrom = timestamppb.New(now)
+		if (was != nil || stop != nil) && next == nil {
+			d.ScheduledFrom, d.Source.Stopped = timestamppb.New(now), nil
 		}
 		return nil
 	})

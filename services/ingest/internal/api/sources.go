@@ -17,7 +17,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
-	"github.com/securly/sync/services/ingest/internal/dropbox"
+	"github.com/securly/sync/services/ingest/internal/schedule"
 	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
@@ -296,70 +296,6 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	return s.show(ctx, doc.Value)
 }
 
-func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRequest) (*ingestv1.DeleteSourceResponse, error) {
-	district, source := req.GetDistrict(), req.GetSource()
-	doc, err := s.source(ctx, district, source)
-	if err != nil {
-		return nil, err
-	}
-	// No sync of it runs, or begins to, while it goes.
-	lease, err := s.Leases.Acquire(ctx, state.SourceLease(district, source))
-	if errors.Is(err, state.ErrBusy) {
-		return nil, errs.Errorf(codes.FailedPrecondition, "SOURCE_BUSY", "a sync of source %s is running: wait until it has ended, or cancel it", source).With("source", source)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err := lease.Release(context.WithoutCancel(ctx)); err != nil {
-			s.Log.WarnContext(ctx, "release source", "district", district, "source", source, "error", err)
-		}
-	}()
-	for open, err := range s.Store.Open.All(ctx, state.Within(district)) {
-		if err != nil {
-			return nil, err
-		}
-		if open.Value.GetSource() == source {
-			return nil, errs.Errorf(codes.FailedPrecondition, "SOURCE_BUSY", "source %s has a sync that has not ended: wait for it, or cancel or discard it", source).With("source", source)
-		}
-	}
-	layer, err := s.Store.Layer(ctx, district, source)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range layer.GetFiles() {
-		if f.GetRecords() > 0 {
-			return nil, errs.Errorf(codes.FailedPrecondition, "SOURCE_OWNS_RECORDS", "source %s owns records of the roster, which would be left without it: keep the source and do not sync it any more, or delete the district with all its records", source).With("source", source)
-		}
-	}
-	for upload, err := range s.Store.Uploads.All(ctx, state.Within(district, source)) {
-		if err != nil {
-			return nil, err
-		}
-		if err := s.Store.Uploads.Delete(ctx, upload.ID); err != nil && !isNotFound(err) {
-			return nil, err
-		}
-	}
-	for _, prefix := range []string{syncrun.UploadPrefix(district, source), dropbox.SourcePrefix(district, source), syncrun.LayerPrefix(district, source)} {
-		if err := syncrun.DeleteBlobs(ctx, s.Blobs, prefix, func(string) bool { return true }); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.Store.Drops.Delete(ctx, doc.ID); err != nil && !isNotFound(err) {
-		return nil, err
-	}
-	if err := s.Store.EraseSlots(ctx, district, source); err != nil {
-		return nil, err
-	}
-	if err := s.Store.Layers.Delete(ctx, doc.ID); err != nil && !isNotFound(err) {
-		return nil, err
-	}
-	if err := s.Store.Sources.Delete(ctx, doc.ID); err != nil && !isNotFound(err) {
-		return nil, err
-	}
-	return &ingestv1.DeleteSourceResponse{}, nil
-}
-
 func (s *sources) Upload(stream grpc.ClientStreamingServer[ingestv1.UploadRequest, ingestv1.UploadResponse]) (err error) {
 	ctx := stream.Context()
 	first, err := stream.Recv()
@@ -372,6 +308,9 @@ func (s *sources) Upload(stream grpc.ClientStreamingServer[ingestv1.UploadReques
 	}
 	district, source := header.GetDistrict(), header.GetSource()
 	owner, err := s.source(ctx, district, source)
+	if err == nil {
+		err = schedule.RefuseStopped(owner.Value.GetSource())
+	}
 	if err != nil {
 		return err
 	}

@@ -57,30 +57,27 @@ func (s *syncs) StartSync(ctx context.Context, req *ingestv1.StartSyncRequest) (
 			return nil, err
 		}
 	}
-	doc, err := s.start(ctx, owner.Value, state.NewID(), upload, req)
+	doc, err := s.start(ctx, owner.Value, upload.GetKey(), &ingestv1.Sync{
+		SyncId: state.NewID(), UploadId: upload.GetUploadId(), DryRun: req.GetDryRun(), Reason: req.GetReason(),
+	})
 	if err != nil {
 		return nil, err
 	}
 	return syncView(doc), nil
 }
 
-// start queues a sync. If there is one of this id already, it is that.
-func (d *Deps) start(ctx context.Context, owner *ingestv1.SourceDocument, id string, upload *ingestv1.UploadDocument, req *ingestv1.StartSyncRequest) (*ingestv1.SyncDocument, error) {
-	district, source, now := owner.GetDistrict(), owner.GetSource().GetSourceId(), timestamppb.New(d.Now())
+// start queues a sync. If there is one of its id already, it is that.
+func (d *Deps) start(ctx context.Context, owner *ingestv1.SourceDocument, uploadKey string, sync *ingestv1.Sync) (*ingestv1.SyncDocument, error) {
+	district, source, id, now := owner.GetDistrict(), owner.GetSource().GetSourceId(), sync.GetSyncId(), timestamppb.New(d.Now())
 	key := state.Key(district, id)
 	// The mark first: a sync that is not on the list would never be run.
 	_, err := d.Store.Open.Create(ctx, key, &ingestv1.OpenSyncDocument{District: district, Source: source, Sync: id, CreateTime: now})
 	if err != nil && !errors.Is(err, docstore.ErrExists) {
 		return nil, err
 	}
-	doc, err := d.Store.Syncs.Create(ctx, key, &ingestv1.SyncDocument{
-		District: district, UploadKey: upload.GetKey(), TraceParent: syncrun.TraceParent(ctx),
-		Sync: &ingestv1.Sync{
-			SyncId: id, Source: source, State: ingestv1.SyncState_QUEUED, DryRun: req.GetDryRun(), Reason: req.GetReason(),
-			CreateTime: now, UploadId: upload.GetUploadId(),
-			Steps: []*ingestv1.SyncStep{{State: ingestv1.SyncState_QUEUED, StartTime: now}},
-		},
-	})
+	sync.Source, sync.State, sync.CreateTime = source, ingestv1.SyncState_QUEUED, now
+	sync.Steps = []*ingestv1.SyncStep{{State: ingestv1.SyncState_QUEUED, StartTime: now}}
+	doc, err := d.Store.Syncs.Create(ctx, key, &ingestv1.SyncDocument{District: district, UploadKey: uploadKey, TraceParent: syncrun.TraceParent(ctx), Sync: sync})
 	if errors.Is(err, docstore.ErrExists) {
 		there, err := d.Store.Sync(ctx, district, id)
 		return there.Value, err
@@ -301,6 +298,9 @@ func (s *syncs) ApproveSync(ctx context.Context, req *ingestv1.ApproveSyncReques
 	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_COMMITTING, "approved", func(d *ingestv1.SyncDocument) error {
 		if !req.GetWithoutRemovals() && len(req.GetSchools()) == 0 {
 			return nil
+		}
+		if d.GetSync().GetRemovesSource() {
+			return errs.Errorf(codes.FailedPrecondition, "SYNC_REMOVES_SOURCE", "sync %s removes a source, which is done as a whole or not at all: approve all of it, or discard it", req.GetSync())
 		}
 		for _, id := range req.GetSchools() {
 			if !slices.ContainsFunc(d.GetSync().GetSchools(), func(c *ingestv1.SchoolChanges) bool { return c.GetSchoolId() == id }) {

@@ -34,6 +34,8 @@ const (
 	RevisionRestored = "revision-restored"
 	// PlanChanged: what a person has chosen changes of is no longer the plan.
 	PlanChanged = "plan-changed"
+	// SourceRemoved: a person removes a source with its records.
+	SourceRemoved = "source-removed"
 )
 
 // Facts are what a plan does not say itself.
@@ -45,6 +47,8 @@ type Facts struct {
 	KnownUndo int32
 	// PartlyApproved tells that a person had chosen changes of the plan before.
 	PartlyApproved bool
+	// SourceRemoved tells that the sync removes its source.
+	SourceRemoved bool
 }
 
 // Holds returns why a plan has to wait; nothing means that it may be committed.
@@ -105,6 +109,13 @@ func decisions(p *rosterv1.Plan, f Facts) []*ingestv1.HoldReason {
 			Type: RevisionRestored, Count: changes,
 			Message:  fmt.Sprintf("the roster was taken back to an earlier revision, as revision %d, and this is the first sync of the source that would change it again", p.GetLastUndo()),
 			NextStep: "look at the changes; approve if the source has been corrected, and its next syncs go on as before, else discard and correct the export",
+		})
+	}
+	if f.SourceRemoved {
+		out = append(out, &ingestv1.HoldReason{
+			Type: SourceRemoved, Count: changes,
+			Message:  "the source is removed, and with it the records that no other source has",
+			NextStep: "look at the changes; approve to remove the records and the source, or discard to keep both",
 		})
 	}
 	if f.PartlyApproved {

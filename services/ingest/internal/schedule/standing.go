@@ -40,9 +40,24 @@ func Paused(s *ingestv1.Source, now time.Time) *ingestv1.Pause {
 	return nil
 }
 
+// RefuseStopped is the answer to who wants something of a source that is stopped.
+func RefuseStopped(s *ingestv1.Source) error {
+	id, stop := s.GetSourceId(), s.GetStopped()
+	switch {
+	case stop == nil:
+		return nil
+	case stop.GetRemoval() != "":
+		return errs.Errorf(codes.FailedPrecondition, "SOURCE_STOPPED", "source %s is removed with its records by sync %s: discard that sync to keep both", id, stop.GetRemoval()).With("source", id)
+	}
+	return errs.Errorf(codes.FailedPrecondition, "SOURCE_STOPPED", "source %s is stopped, and its records stay as they are: resume it first", id).With("source", id)
+}
+
 // Refuse is the answer to who starts a sync of a source by hand: an error while
-// it is paused.
+// it is stopped or paused.
 func Refuse(s *ingestv1.Source, now time.Time) error {
+	if err := RefuseStopped(s); err != nil {
+		return err
+	}
 	pause := Paused(s, now)
 	if pause == nil {
 		return nil
@@ -69,7 +84,7 @@ func Tell(d *ingestv1.SourceDocument, zone *time.Location, now time.Time) {
 	s := d.GetSource()
 	s.NextRunTime = nil
 	pause := Paused(s, now)
-	if plan := planOf(s, zone); plan != nil {
+	if plan := planOf(s, zone); plan != nil && s.GetStopped() == nil {
 		after := now
 		if pause != nil {
 			after = pause.GetUntil().AsTime().Add(-time.Nanosecond)
@@ -95,7 +110,7 @@ func staleAt(d *ingestv1.SourceDocument, zone *time.Location, now time.Time) tim
 	if after == 0 && plan != nil {
 		after = defaultStale
 	}
-	if after == 0 || Paused(s, now) != nil {
+	if after == 0 || Paused(s, now) != nil || s.GetStopped() != nil {
 		return time.Time{}
 	}
 	from := s.GetCreateTime().AsTime()

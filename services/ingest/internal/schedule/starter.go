@@ -35,7 +35,7 @@ type Starter struct {
 // not finished, because a process died, goes on with it under the same id.
 func (s *Starter) Sweep(ctx context.Context) {
 	for doc, err := range s.Store.Sources.All(ctx, "") {
-		if err == nil && doc.Value.GetSource().GetSchedule() == nil {
+		if source := doc.Value.GetSource(); err == nil && (source.GetSchedule() == nil || source.GetStopped() != nil) {
 			continue
 		}
 		if err == nil {

@@ -58,7 +58,8 @@ func (s *Server) lookUp(ctx context.Context, user string) (*ingestv1.SourceDocum
 	if err == nil {
 		doc, err := s.Store.Source(ctx, district, source)
 		if err == nil {
-			if c := catalogue.Get(doc.Value.GetSource().GetConnector()); c == nil || c.Describe().GetKind() != connector.Drop {
+			c := catalogue.Get(doc.Value.GetSource().GetConnector())
+			if c == nil || c.Describe().GetKind() != connector.Drop || doc.Value.GetSource().GetStopped() != nil {
 				return nil, nil
 			}
 			return doc.Value, nil

@@ -27,11 +27,17 @@ import (
 // snapshot and makes layer files of it. A sync that a runner left half way is
 // read from the beginning.
 func (r *Runner) read(ctx context.Context, s *ingestv1.SyncDocument) (err error) {
+	if s.GetSync().GetRemovesSource() {
+		return r.readRemoval(ctx, s)
+	}
 	if after := s.GetPullAfter(); after != nil && r.deps.Now().Before(after.AsTime()) {
 		return errLater
 	}
 	err = r.enter(ctx, s, ingestv1.SyncState_PULLING, func(d *ingestv1.SyncDocument) { d.Sync.RowsRead = 0 },
 		ingestv1.SyncState_QUEUED, ingestv1.SyncState_PULLING, ingestv1.SyncState_NORMALISING)
+	if err == nil {
+		err = r.refuseStopped(ctx, s)
+	}
 	if err != nil {
 		return err
 	}
