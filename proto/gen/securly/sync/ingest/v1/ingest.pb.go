@@ -1136,6 +1136,10 @@ type Source struct {
 	Stopped *Stop `protobuf:"bytes,50,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// Which plans wait for a person. What is left out of it is as by default.
 	HoldPolicy *HoldPolicy `protobuf:"bytes,40,opt,name=hold_policy,json=holdPolicy,proto3" json:"hold_policy,omitempty"`
+	// What of it becomes part of the roster; absent for all of it. When it is
+	// changed, a sync begins by itself that shares anew what the source has
+	// delivered.
+	Sharing *Sharing `protobuf:"bytes,30,opt,name=sharing,proto3" json:"sharing,omitempty"`
 	// Of a source whose packages are guardian files. Neither set nor removed once
 	// the source has records.
 	Guardians *GuardianFile `protobuf:"bytes,48,opt,name=guardians,proto3" json:"guardians,omitempty"`
@@ -1318,6 +1322,13 @@ func (x *Source) GetStopped() *Stop {
 func (x *Source) GetHoldPolicy() *HoldPolicy {
 	if x != nil {
 		return x.HoldPolicy
+	}
+	return nil
+}
+
+func (x *Source) GetSharing() *Sharing {
+	if x != nil {
+		return x.Sharing
 	}
 	return nil
 }
@@ -3190,9 +3201,16 @@ type Sync struct {
 	BytesToPull float64 `protobuf:"fixed64,22,opt,name=bytes_to_pull,json=bytesToPull,proto3" json:"bytes_to_pull,omitempty"`
 	// It reads nothing, and removes the source with its records.
 	RemovesSource bool `protobuf:"varint,40,opt,name=removes_source,json=removesSource,proto3" json:"removes_source,omitempty"`
+	// It pulls nothing: what the source has delivered is shared and merged anew.
+	Remerge bool `protobuf:"varint,30,opt,name=remerge,proto3" json:"remerge,omitempty"`
+	// What the sharing settings of the source do, by entity name; empty without any.
+	Shared map[string]*SharingCounts `protobuf:"bytes,31,rep,name=shared,proto3" json:"shared,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The part of the plan that was applied without waiting for a person; the
 	// rest is what the other fields tell of.
 	AppliedPart *AppliedPart `protobuf:"bytes,35,opt,name=applied_part,json=appliedPart,proto3" json:"applied_part,omitempty"`
+	// How many there are; hold_reasons are the first 100: of the whole district,
+	// then of schools with the largest counts first.
+	HoldReasonsCount int32 `protobuf:"varint,36,opt,name=hold_reasons_count,json=holdReasonsCount,proto3" json:"hold_reasons_count,omitempty"`
 	// What came of a guardian file.
 	Guardians     *GuardianReport `protobuf:"bytes,48,opt,name=guardians,proto3" json:"guardians,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3390,11 +3408,32 @@ func (x *Sync) GetRemovesSource() bool {
 	return false
 }
 
+func (x *Sync) GetRemerge() bool {
+	if x != nil {
+		return x.Remerge
+	}
+	return false
+}
+
+func (x *Sync) GetShared() map[string]*SharingCounts {
+	if x != nil {
+		return x.Shared
+	}
+	return nil
+}
+
 func (x *Sync) GetAppliedPart() *AppliedPart {
 	if x != nil {
 		return x.AppliedPart
 	}
 	return nil
+}
+
+func (x *Sync) GetHoldReasonsCount() int32 {
+	if x != nil {
+		return x.HoldReasonsCount
+	}
+	return 0
 }
 
 func (x *Sync) GetGuardians() *GuardianReport {
@@ -4885,7 +4924,7 @@ var File_securly_sync_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$securly/sync/ingest/v1/mapping.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a%securly/sync/type/v1/permission.proto\"\xeb\x02\n" +
+	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$securly/sync/ingest/v1/mapping.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a$securly/sync/ingest/v1/sharing.proto\x1a%securly/sync/type/v1/permission.proto\"\xeb\x02\n" +
 	"\bDistrict\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
@@ -4950,7 +4989,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x0fDataRequirement\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe5\t\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa0\n" +
+	"\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsource_id\x18\x02 \x01(\tR\bsourceId\x12!\n" +
@@ -4978,7 +5018,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"staleSince\x126\n" +
 	"\astopped\x182 \x01(\v2\x1c.securly.sync.ingest.v1.StopR\astopped\x12C\n" +
 	"\vhold_policy\x18( \x01(\v2\".securly.sync.ingest.v1.HoldPolicyR\n" +
-	"holdPolicy\x12B\n" +
+	"holdPolicy\x129\n" +
+	"\asharing\x18\x1e \x01(\v2\x1f.securly.sync.ingest.v1.SharingR\asharing\x12B\n" +
 	"\tguardians\x180 \x01(\v2$.securly.sync.ingest.v1.GuardianFileR\tguardians\x129\n" +
 	"\amapping\x18- \x01(\v2\x1f.securly.sync.ingest.v1.MappingR\amapping\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
@@ -5114,7 +5155,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05files\x18\x02 \x03(\v2$.securly.sync.ingest.v1.UploadedFileR\x05files\"6\n" +
 	"\fUploadedFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x01R\x04size\"\x88\t\n" +
+	"\x04size\x18\x02 \x01(\x01R\x04size\"\xf4\n" +
+	"\n" +
 	"\x04Sync\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\async_id\x18\x02 \x01(\tR\x06syncId\x12\x16\n" +
@@ -5141,12 +5183,18 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x0funchanged_input\x18\x14 \x01(\bR\x0eunchangedInput\x12!\n" +
 	"\fbytes_pulled\x18\x15 \x01(\x01R\vbytesPulled\x12\"\n" +
 	"\rbytes_to_pull\x18\x16 \x01(\x01R\vbytesToPull\x12%\n" +
-	"\x0eremoves_source\x18( \x01(\bR\rremovesSource\x12F\n" +
-	"\fapplied_part\x18# \x01(\v2#.securly.sync.ingest.v1.AppliedPartR\vappliedPart\x12D\n" +
+	"\x0eremoves_source\x18( \x01(\bR\rremovesSource\x12\x18\n" +
+	"\aremerge\x18\x1e \x01(\bR\aremerge\x12@\n" +
+	"\x06shared\x18\x1f \x03(\v2(.securly.sync.ingest.v1.Sync.SharedEntryR\x06shared\x12F\n" +
+	"\fapplied_part\x18# \x01(\v2#.securly.sync.ingest.v1.AppliedPartR\vappliedPart\x12,\n" +
+	"\x12hold_reasons_count\x18$ \x01(\x05R\x10holdReasonsCount\x12D\n" +
 	"\tguardians\x180 \x01(\v2&.securly.sync.ingest.v1.GuardianReportR\tguardians\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
-	"\x05value\x18\x02 \x01(\v2$.securly.sync.ingest.v1.EntityCountsR\x05value:\x028\x01\"\x89\x02\n" +
+	"\x05value\x18\x02 \x01(\v2$.securly.sync.ingest.v1.EntityCountsR\x05value:\x028\x01\x1a`\n" +
+	"\vSharedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12;\n" +
+	"\x05value\x18\x02 \x01(\v2%.securly.sync.ingest.v1.SharingCountsR\x05value:\x028\x01\"\x89\x02\n" +
 	"\vAppliedPart\x124\n" +
 	"\x04mode\x18\x01 \x01(\x0e2 .securly.sync.ingest.v1.HoldModeR\x04mode\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x05R\brevision\x12G\n" +
@@ -5353,7 +5401,7 @@ func file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_securly_sync_ingest_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
 	(HoldMode)(0),                     // 0: securly.sync.ingest.v1.HoldMode
 	(Weekday)(0),                      // 1: securly.sync.ingest.v1.Weekday
@@ -5429,153 +5477,159 @@ var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
 	nil,                               // 71: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
 	nil,                               // 72: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
 	nil,                               // 73: securly.sync.ingest.v1.Sync.CountsEntry
-	nil,                               // 74: securly.sync.ingest.v1.AppliedPart.CountsEntry
-	nil,                               // 75: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	(*timestamppb.Timestamp)(nil),     // 76: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),     // 77: google.protobuf.FieldMask
-	(*structpb.Struct)(nil),           // 78: google.protobuf.Struct
-	(*GuardianFile)(nil),              // 79: securly.sync.ingest.v1.GuardianFile
-	(*Mapping)(nil),                   // 80: securly.sync.ingest.v1.Mapping
-	(*GuardianReport)(nil),            // 81: securly.sync.ingest.v1.GuardianReport
-	(*httpbody.HttpBody)(nil),         // 82: google.api.HttpBody
+	nil,                               // 74: securly.sync.ingest.v1.Sync.SharedEntry
+	nil,                               // 75: securly.sync.ingest.v1.AppliedPart.CountsEntry
+	nil,                               // 76: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	(*timestamppb.Timestamp)(nil),     // 77: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),     // 78: google.protobuf.FieldMask
+	(*structpb.Struct)(nil),           // 79: google.protobuf.Struct
+	(*Sharing)(nil),                   // 80: securly.sync.ingest.v1.Sharing
+	(*GuardianFile)(nil),              // 81: securly.sync.ingest.v1.GuardianFile
+	(*Mapping)(nil),                   // 82: securly.sync.ingest.v1.Mapping
+	(*GuardianReport)(nil),            // 83: securly.sync.ingest.v1.GuardianReport
+	(*SharingCounts)(nil),             // 84: securly.sync.ingest.v1.SharingCounts
+	(*httpbody.HttpBody)(nil),         // 85: google.api.HttpBody
 }
 var file_securly_sync_ingest_v1_ingest_proto_depIdxs = []int32{
-	76,  // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
-	76,  // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
+	77,  // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
+	77,  // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
 	3,   // 2: securly.sync.ingest.v1.CreateDistrictRequest.district:type_name -> securly.sync.ingest.v1.District
 	3,   // 3: securly.sync.ingest.v1.ListDistrictsResponse.districts:type_name -> securly.sync.ingest.v1.District
 	3,   // 4: securly.sync.ingest.v1.UpdateDistrictRequest.settings:type_name -> securly.sync.ingest.v1.District
-	77,  // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
+	78,  // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
 	14,  // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
 	13,  // 7: securly.sync.ingest.v1.ListConnectorsResponse.vendors:type_name -> securly.sync.ingest.v1.Vendor
-	78,  // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
-	78,  // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
+	79,  // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
+	79,  // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
 	16,  // 10: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
 	16,  // 11: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
 	15,  // 12: securly.sync.ingest.v1.Connector.secrets:type_name -> securly.sync.ingest.v1.SecretField
-	78,  // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
-	76,  // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
-	76,  // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
+	79,  // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
+	77,  // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
+	77,  // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
 	69,  // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
 	28,  // 17: securly.sync.ingest.v1.Source.drop:type_name -> securly.sync.ingest.v1.Drop
 	20,  // 18: securly.sync.ingest.v1.Source.schedule:type_name -> securly.sync.ingest.v1.Schedule
 	23,  // 19: securly.sync.ingest.v1.Source.pause:type_name -> securly.sync.ingest.v1.Pause
-	76,  // 20: securly.sync.ingest.v1.Source.next_run_time:type_name -> google.protobuf.Timestamp
+	77,  // 20: securly.sync.ingest.v1.Source.next_run_time:type_name -> google.protobuf.Timestamp
 	25,  // 21: securly.sync.ingest.v1.Source.last_scheduled_run:type_name -> securly.sync.ingest.v1.ScheduledRun
-	76,  // 22: securly.sync.ingest.v1.Source.last_input_time:type_name -> google.protobuf.Timestamp
-	76,  // 23: securly.sync.ingest.v1.Source.stale_since:type_name -> google.protobuf.Timestamp
+	77,  // 22: securly.sync.ingest.v1.Source.last_input_time:type_name -> google.protobuf.Timestamp
+	77,  // 23: securly.sync.ingest.v1.Source.stale_since:type_name -> google.protobuf.Timestamp
 	24,  // 24: securly.sync.ingest.v1.Source.stopped:type_name -> securly.sync.ingest.v1.Stop
 	18,  // 25: securly.sync.ingest.v1.Source.hold_policy:type_name -> securly.sync.ingest.v1.HoldPolicy
-	79,  // 26: securly.sync.ingest.v1.Source.guardians:type_name -> securly.sync.ingest.v1.GuardianFile
-	80,  // 27: securly.sync.ingest.v1.Source.mapping:type_name -> securly.sync.ingest.v1.Mapping
-	0,   // 28: securly.sync.ingest.v1.HoldPolicy.mode:type_name -> securly.sync.ingest.v1.HoldMode
-	70,  // 29: securly.sync.ingest.v1.HoldPolicy.thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry
-	71,  // 30: securly.sync.ingest.v1.HoldPolicy.rollover_thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
-	1,   // 31: securly.sync.ingest.v1.Schedule.weekdays:type_name -> securly.sync.ingest.v1.Weekday
-	21,  // 32: securly.sync.ingest.v1.Schedule.blackout_dates:type_name -> securly.sync.ingest.v1.BlackoutDates
-	22,  // 33: securly.sync.ingest.v1.Schedule.blackout_hours:type_name -> securly.sync.ingest.v1.BlackoutHours
-	1,   // 34: securly.sync.ingest.v1.BlackoutHours.weekdays:type_name -> securly.sync.ingest.v1.Weekday
-	76,  // 35: securly.sync.ingest.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
-	76,  // 36: securly.sync.ingest.v1.Pause.until:type_name -> google.protobuf.Timestamp
-	76,  // 37: securly.sync.ingest.v1.Stop.time:type_name -> google.protobuf.Timestamp
-	76,  // 38: securly.sync.ingest.v1.ScheduledRun.time:type_name -> google.protobuf.Timestamp
-	76,  // 39: securly.sync.ingest.v1.PauseSourceRequest.until:type_name -> google.protobuf.Timestamp
-	28,  // 40: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
-	17,  // 41: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
-	17,  // 42: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
-	17,  // 43: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
-	77,  // 44: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	47,  // 45: securly.sync.ingest.v1.DeleteSourceResponse.sync:type_name -> securly.sync.ingest.v1.Sync
-	16,  // 46: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
-	16,  // 47: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
-	72,  // 48: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	40,  // 49: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
-	78,  // 50: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
-	42,  // 51: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
-	43,  // 52: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
-	44,  // 53: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
-	46,  // 54: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	2,   // 55: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
-	76,  // 56: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
-	76,  // 57: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
-	49,  // 58: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
-	73,  // 59: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
-	51,  // 60: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
-	52,  // 61: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
-	48,  // 62: securly.sync.ingest.v1.Sync.applied_part:type_name -> securly.sync.ingest.v1.AppliedPart
-	81,  // 63: securly.sync.ingest.v1.Sync.guardians:type_name -> securly.sync.ingest.v1.GuardianReport
-	0,   // 64: securly.sync.ingest.v1.AppliedPart.mode:type_name -> securly.sync.ingest.v1.HoldMode
-	74,  // 65: securly.sync.ingest.v1.AppliedPart.counts:type_name -> securly.sync.ingest.v1.AppliedPart.CountsEntry
-	2,   // 66: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
-	76,  // 67: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
-	76,  // 68: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
-	47,  // 69: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
-	59,  // 70: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
-	60,  // 71: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
-	63,  // 72: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
-	75,  // 73: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	19,  // 74: securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
-	19,  // 75: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
-	50,  // 76: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	50,  // 77: securly.sync.ingest.v1.AppliedPart.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	50,  // 78: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	4,   // 79: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
-	5,   // 80: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
-	7,   // 81: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
-	8,   // 82: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
-	9,   // 83: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
-	11,  // 84: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
-	31,  // 85: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
-	32,  // 86: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
-	34,  // 87: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
-	35,  // 88: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
-	36,  // 89: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
-	38,  // 90: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
-	29,  // 91: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
-	26,  // 92: securly.sync.ingest.v1.SourceService.PauseSource:input_type -> securly.sync.ingest.v1.PauseSourceRequest
-	27,  // 93: securly.sync.ingest.v1.SourceService.ResumeSource:input_type -> securly.sync.ingest.v1.ResumeSourceRequest
-	41,  // 94: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
-	53,  // 95: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
-	54,  // 96: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
-	56,  // 97: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
-	57,  // 98: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	57,  // 99: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	61,  // 100: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
-	64,  // 101: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
-	65,  // 102: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
-	67,  // 103: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
-	68,  // 104: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
-	3,   // 105: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
-	6,   // 106: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
-	3,   // 107: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
-	3,   // 108: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
-	10,  // 109: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
-	12,  // 110: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
-	17,  // 111: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
-	33,  // 112: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
-	17,  // 113: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
-	17,  // 114: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
-	37,  // 115: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
-	39,  // 116: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
-	30,  // 117: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
-	17,  // 118: securly.sync.ingest.v1.SourceService.PauseSource:output_type -> securly.sync.ingest.v1.Source
-	17,  // 119: securly.sync.ingest.v1.SourceService.ResumeSource:output_type -> securly.sync.ingest.v1.Source
-	45,  // 120: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
-	47,  // 121: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
-	55,  // 122: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
-	47,  // 123: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
-	58,  // 124: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
-	82,  // 125: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
-	62,  // 126: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
-	47,  // 127: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
-	66,  // 128: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
-	47,  // 129: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
-	47,  // 130: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
-	105, // [105:131] is the sub-list for method output_type
-	79,  // [79:105] is the sub-list for method input_type
-	79,  // [79:79] is the sub-list for extension type_name
-	79,  // [79:79] is the sub-list for extension extendee
-	0,   // [0:79] is the sub-list for field type_name
+	80,  // 26: securly.sync.ingest.v1.Source.sharing:type_name -> securly.sync.ingest.v1.Sharing
+	81,  // 27: securly.sync.ingest.v1.Source.guardians:type_name -> securly.sync.ingest.v1.GuardianFile
+	82,  // 28: securly.sync.ingest.v1.Source.mapping:type_name -> securly.sync.ingest.v1.Mapping
+	0,   // 29: securly.sync.ingest.v1.HoldPolicy.mode:type_name -> securly.sync.ingest.v1.HoldMode
+	70,  // 30: securly.sync.ingest.v1.HoldPolicy.thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry
+	71,  // 31: securly.sync.ingest.v1.HoldPolicy.rollover_thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
+	1,   // 32: securly.sync.ingest.v1.Schedule.weekdays:type_name -> securly.sync.ingest.v1.Weekday
+	21,  // 33: securly.sync.ingest.v1.Schedule.blackout_dates:type_name -> securly.sync.ingest.v1.BlackoutDates
+	22,  // 34: securly.sync.ingest.v1.Schedule.blackout_hours:type_name -> securly.sync.ingest.v1.BlackoutHours
+	1,   // 35: securly.sync.ingest.v1.BlackoutHours.weekdays:type_name -> securly.sync.ingest.v1.Weekday
+	77,  // 36: securly.sync.ingest.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
+	77,  // 37: securly.sync.ingest.v1.Pause.until:type_name -> google.protobuf.Timestamp
+	77,  // 38: securly.sync.ingest.v1.Stop.time:type_name -> google.protobuf.Timestamp
+	77,  // 39: securly.sync.ingest.v1.ScheduledRun.time:type_name -> google.protobuf.Timestamp
+	77,  // 40: securly.sync.ingest.v1.PauseSourceRequest.until:type_name -> google.protobuf.Timestamp
+	28,  // 41: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
+	17,  // 42: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
+	17,  // 43: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
+	17,  // 44: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
+	78,  // 45: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	47,  // 46: securly.sync.ingest.v1.DeleteSourceResponse.sync:type_name -> securly.sync.ingest.v1.Sync
+	16,  // 47: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	16,  // 48: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	72,  // 49: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	40,  // 50: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
+	79,  // 51: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
+	42,  // 52: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
+	43,  // 53: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
+	44,  // 54: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
+	46,  // 55: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	2,   // 56: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
+	77,  // 57: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
+	77,  // 58: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
+	49,  // 59: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
+	73,  // 60: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
+	51,  // 61: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
+	52,  // 62: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
+	74,  // 63: securly.sync.ingest.v1.Sync.shared:type_name -> securly.sync.ingest.v1.Sync.SharedEntry
+	48,  // 64: securly.sync.ingest.v1.Sync.applied_part:type_name -> securly.sync.ingest.v1.AppliedPart
+	83,  // 65: securly.sync.ingest.v1.Sync.guardians:type_name -> securly.sync.ingest.v1.GuardianReport
+	0,   // 66: securly.sync.ingest.v1.AppliedPart.mode:type_name -> securly.sync.ingest.v1.HoldMode
+	75,  // 67: securly.sync.ingest.v1.AppliedPart.counts:type_name -> securly.sync.ingest.v1.AppliedPart.CountsEntry
+	2,   // 68: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
+	77,  // 69: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
+	77,  // 70: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
+	47,  // 71: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
+	59,  // 72: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
+	60,  // 73: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
+	63,  // 74: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
+	76,  // 75: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	19,  // 76: securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
+	19,  // 77: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
+	50,  // 78: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	84,  // 79: securly.sync.ingest.v1.Sync.SharedEntry.value:type_name -> securly.sync.ingest.v1.SharingCounts
+	50,  // 80: securly.sync.ingest.v1.AppliedPart.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	50,  // 81: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	4,   // 82: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
+	5,   // 83: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
+	7,   // 84: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
+	8,   // 85: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
+	9,   // 86: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
+	11,  // 87: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
+	31,  // 88: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
+	32,  // 89: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
+	34,  // 90: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
+	35,  // 91: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
+	36,  // 92: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
+	38,  // 93: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
+	29,  // 94: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
+	26,  // 95: securly.sync.ingest.v1.SourceService.PauseSource:input_type -> securly.sync.ingest.v1.PauseSourceRequest
+	27,  // 96: securly.sync.ingest.v1.SourceService.ResumeSource:input_type -> securly.sync.ingest.v1.ResumeSourceRequest
+	41,  // 97: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
+	53,  // 98: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
+	54,  // 99: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
+	56,  // 100: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
+	57,  // 101: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	57,  // 102: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	61,  // 103: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
+	64,  // 104: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
+	65,  // 105: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
+	67,  // 106: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
+	68,  // 107: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
+	3,   // 108: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
+	6,   // 109: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
+	3,   // 110: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
+	3,   // 111: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
+	10,  // 112: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
+	12,  // 113: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
+	17,  // 114: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
+	33,  // 115: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
+	17,  // 116: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
+	17,  // 117: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
+	37,  // 118: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
+	39,  // 119: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
+	30,  // 120: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
+	17,  // 121: securly.sync.ingest.v1.SourceService.PauseSource:output_type -> securly.sync.ingest.v1.Source
+	17,  // 122: securly.sync.ingest.v1.SourceService.ResumeSource:output_type -> securly.sync.ingest.v1.Source
+	45,  // 123: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
+	47,  // 124: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
+	55,  // 125: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
+	47,  // 126: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
+	58,  // 127: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
+	85,  // 128: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
+	62,  // 129: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
+	47,  // 130: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
+	66,  // 131: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
+	47,  // 132: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
+	47,  // 133: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
+	108, // [108:134] is the sub-list for method output_type
+	82,  // [82:108] is the sub-list for method input_type
+	82,  // [82:82] is the sub-list for extension type_name
+	82,  // [82:82] is the sub-list for extension extendee
+	0,   // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_ingest_proto_init() }
@@ -5585,6 +5639,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 	}
 	file_securly_sync_ingest_v1_mapping_proto_init()
 	file_securly_sync_ingest_v1_guardian_file_proto_init()
+	file_securly_sync_ingest_v1_sharing_proto_init()
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[0].OneofWrappers = []any{}
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[38].OneofWrappers = []any{
 		(*UploadRequest_Header)(nil),
@@ -5598,7 +5653,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_ingest_proto_rawDesc), len(file_securly_sync_ingest_v1_ingest_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   73,
+			NumMessages:   74,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

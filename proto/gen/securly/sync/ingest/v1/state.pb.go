@@ -90,6 +90,9 @@ type SourceDocument struct {
 	// What the schedule had before is not made up for, and input is not missed:
 	// when the source was made, its schedule changed or it was resumed.
 	ScheduledFrom *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=scheduled_from,json=scheduledFrom,proto3" json:"scheduled_from,omitempty"`
+	// The sync that has to be started because sharing was changed; empty once it
+	// is there.
+	SharingSync string `protobuf:"bytes,40,opt,name=sharing_sync,json=sharingSync,proto3" json:"sharing_sync,omitempty"`
 	// What the source was last matched again for by itself, and the sync.
 	Rematch       string `protobuf:"bytes,52,opt,name=rematch,proto3" json:"rematch,omitempty"`
 	RematchSync   string `protobuf:"bytes,53,opt,name=rematch_sync,json=rematchSync,proto3" json:"rematch_sync,omitempty"`
@@ -167,6 +170,13 @@ func (x *SourceDocument) GetScheduledFrom() *timestamppb.Timestamp {
 		return x.ScheduledFrom
 	}
 	return nil
+}
+
+func (x *SourceDocument) GetSharingSync() string {
+	if x != nil {
+		return x.SharingSync
+	}
+	return ""
 }
 
 func (x *SourceDocument) GetRematch() string {
@@ -531,7 +541,8 @@ type Shared struct {
 	// Recognises the settings.
 	Settings string `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
 	// By entity name; an entity that is absent here is shared as it is.
-	Files         map[string]*LayerFile `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Files         map[string]*LayerFile     `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Counts        map[string]*SharingCounts `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -576,6 +587,13 @@ func (x *Shared) GetSettings() string {
 func (x *Shared) GetFiles() map[string]*LayerFile {
 	if x != nil {
 		return x.Files
+	}
+	return nil
+}
+
+func (x *Shared) GetCounts() map[string]*SharingCounts {
+	if x != nil {
+		return x.Counts
 	}
 	return nil
 }
@@ -1527,17 +1545,18 @@ var File_securly_sync_ingest_v1_state_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\"securly/sync/ingest/v1/state.proto\x12\x16securly.sync.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a#securly/sync/ingest/v1/ingest.proto\"l\n" +
+	"\"securly/sync/ingest/v1/state.proto\x12\x16securly.sync.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a#securly/sync/ingest/v1/ingest.proto\x1a$securly/sync/ingest/v1/sharing.proto\"l\n" +
 	"\x10DistrictDocument\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1a\n" +
-	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\xe3\x02\n" +
+	"\bdeleting\x18\x02 \x01(\bR\bdeleting\"\x86\x03\n" +
 	"\x0eSourceDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x126\n" +
 	"\x06source\x18\x02 \x01(\v2\x1e.securly.sync.ingest.v1.SourceR\x06source\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\tR\x06dryRun\x12?\n" +
 	"\asecrets\x18\x04 \x01(\v2%.securly.sync.ingest.v1.SealedSecretsR\asecrets\x12#\n" +
 	"\rdrop_password\x18\b \x01(\fR\fdropPassword\x12A\n" +
-	"\x0escheduled_from\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\rscheduledFrom\x12\x18\n" +
+	"\x0escheduled_from\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\rscheduledFrom\x12!\n" +
+	"\fsharing_sync\x18( \x01(\tR\vsharingSync\x12\x18\n" +
 	"\arematch\x184 \x01(\tR\arematch\x12!\n" +
 	"\frematch_sync\x185 \x01(\tR\vrematchSync\"\x8e\x01\n" +
 	"\fSlotDocument\x12\x1a\n" +
@@ -1580,14 +1599,18 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\x1aZ\n" +
 	"\tFillEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
-	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"\xc2\x01\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"\xe8\x02\n" +
 	"\x06Shared\x12\x1a\n" +
 	"\bsettings\x18\x01 \x01(\tR\bsettings\x12?\n" +
-	"\x05files\x18\x02 \x03(\v2).securly.sync.ingest.v1.Shared.FilesEntryR\x05files\x1a[\n" +
+	"\x05files\x18\x02 \x03(\v2).securly.sync.ingest.v1.Shared.FilesEntryR\x05files\x12B\n" +
+	"\x06counts\x18\x03 \x03(\v2*.securly.sync.ingest.v1.Shared.CountsEntryR\x06counts\x1a[\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
-	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\"\x80\x03\n" +
+	"\x05value\x18\x02 \x01(\v2!.securly.sync.ingest.v1.LayerFileR\x05value:\x028\x01\x1a`\n" +
+	"\vCountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12;\n" +
+	"\x05value\x18\x02 \x01(\v2%.securly.sync.ingest.v1.SharingCountsR\x05value:\x028\x01\"\x80\x03\n" +
 	"\tCandidate\x12\x16\n" +
 	"\x06layers\x18\x01 \x01(\tR\x06layers\x12H\n" +
 	"\arecords\x18\x02 \x03(\v2..securly.sync.ingest.v1.Candidate.RecordsEntryR\arecords\x12\x1a\n" +
@@ -1704,7 +1727,7 @@ func file_securly_sync_ingest_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_securly_sync_ingest_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	(*DistrictDocument)(nil),      // 0: securly.sync.ingest.v1.DistrictDocument
 	(*SourceDocument)(nil),        // 1: securly.sync.ingest.v1.SourceDocument
@@ -1728,68 +1751,72 @@ var file_securly_sync_ingest_v1_state_proto_goTypes = []any{
 	nil,                           // 19: securly.sync.ingest.v1.LayerDocument.OverEntry
 	nil,                           // 20: securly.sync.ingest.v1.LayerDocument.FillEntry
 	nil,                           // 21: securly.sync.ingest.v1.Shared.FilesEntry
-	nil,                           // 22: securly.sync.ingest.v1.Candidate.RecordsEntry
-	nil,                           // 23: securly.sync.ingest.v1.Candidate.SyncsEntry
-	nil,                           // 24: securly.sync.ingest.v1.SyncDocument.LayerEntry
-	nil,                           // 25: securly.sync.ingest.v1.SyncDocument.OverEntry
-	nil,                           // 26: securly.sync.ingest.v1.SyncDocument.FillEntry
-	(*District)(nil),              // 27: securly.sync.ingest.v1.District
-	(*Source)(nil),                // 28: securly.sync.ingest.v1.Source
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*ScheduledRun)(nil),          // 30: securly.sync.ingest.v1.ScheduledRun
-	(*GuardianReport)(nil),        // 31: securly.sync.ingest.v1.GuardianReport
-	(*UploadedFile)(nil),          // 32: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                  // 33: securly.sync.ingest.v1.Sync
-	(SyncState)(0),                // 34: securly.sync.ingest.v1.SyncState
-	(HoldMode)(0),                 // 35: securly.sync.ingest.v1.HoldMode
+	nil,                           // 22: securly.sync.ingest.v1.Shared.CountsEntry
+	nil,                           // 23: securly.sync.ingest.v1.Candidate.RecordsEntry
+	nil,                           // 24: securly.sync.ingest.v1.Candidate.SyncsEntry
+	nil,                           // 25: securly.sync.ingest.v1.SyncDocument.LayerEntry
+	nil,                           // 26: securly.sync.ingest.v1.SyncDocument.OverEntry
+	nil,                           // 27: securly.sync.ingest.v1.SyncDocument.FillEntry
+	(*District)(nil),              // 28: securly.sync.ingest.v1.District
+	(*Source)(nil),                // 29: securly.sync.ingest.v1.Source
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*ScheduledRun)(nil),          // 31: securly.sync.ingest.v1.ScheduledRun
+	(*GuardianReport)(nil),        // 32: securly.sync.ingest.v1.GuardianReport
+	(*UploadedFile)(nil),          // 33: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                  // 34: securly.sync.ingest.v1.Sync
+	(SyncState)(0),                // 35: securly.sync.ingest.v1.SyncState
+	(HoldMode)(0),                 // 36: securly.sync.ingest.v1.HoldMode
+	(*SharingCounts)(nil),         // 37: securly.sync.ingest.v1.SharingCounts
 }
 var file_securly_sync_ingest_v1_state_proto_depIdxs = []int32{
-	27, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
-	28, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
+	28, // 0: securly.sync.ingest.v1.DistrictDocument.district:type_name -> securly.sync.ingest.v1.District
+	29, // 1: securly.sync.ingest.v1.SourceDocument.source:type_name -> securly.sync.ingest.v1.Source
 	3,  // 2: securly.sync.ingest.v1.SourceDocument.secrets:type_name -> securly.sync.ingest.v1.SealedSecrets
-	29, // 3: securly.sync.ingest.v1.SourceDocument.scheduled_from:type_name -> google.protobuf.Timestamp
-	30, // 4: securly.sync.ingest.v1.SlotDocument.run:type_name -> securly.sync.ingest.v1.ScheduledRun
+	30, // 3: securly.sync.ingest.v1.SourceDocument.scheduled_from:type_name -> google.protobuf.Timestamp
+	31, // 4: securly.sync.ingest.v1.SlotDocument.run:type_name -> securly.sync.ingest.v1.ScheduledRun
 	17, // 5: securly.sync.ingest.v1.SecretValues.values:type_name -> securly.sync.ingest.v1.SecretValues.ValuesEntry
 	18, // 6: securly.sync.ingest.v1.LayerDocument.files:type_name -> securly.sync.ingest.v1.LayerDocument.FilesEntry
-	29, // 7: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
+	30, // 7: securly.sync.ingest.v1.LayerDocument.update_time:type_name -> google.protobuf.Timestamp
 	7,  // 8: securly.sync.ingest.v1.LayerDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
 	19, // 9: securly.sync.ingest.v1.LayerDocument.over:type_name -> securly.sync.ingest.v1.LayerDocument.OverEntry
 	20, // 10: securly.sync.ingest.v1.LayerDocument.fill:type_name -> securly.sync.ingest.v1.LayerDocument.FillEntry
 	6,  // 11: securly.sync.ingest.v1.LayerDocument.shared:type_name -> securly.sync.ingest.v1.Shared
-	31, // 12: securly.sync.ingest.v1.LayerDocument.guardians:type_name -> securly.sync.ingest.v1.GuardianReport
+	32, // 12: securly.sync.ingest.v1.LayerDocument.guardians:type_name -> securly.sync.ingest.v1.GuardianReport
 	21, // 13: securly.sync.ingest.v1.Shared.files:type_name -> securly.sync.ingest.v1.Shared.FilesEntry
-	22, // 14: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
-	29, // 15: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
-	23, // 16: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
-	32, // 17: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	29, // 18: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
-	33, // 19: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
-	24, // 20: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
-	34, // 21: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
-	7,  // 22: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
-	29, // 23: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
-	11, // 24: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
-	25, // 25: securly.sync.ingest.v1.SyncDocument.over:type_name -> securly.sync.ingest.v1.SyncDocument.OverEntry
-	26, // 26: securly.sync.ingest.v1.SyncDocument.fill:type_name -> securly.sync.ingest.v1.SyncDocument.FillEntry
-	6,  // 27: securly.sync.ingest.v1.SyncDocument.shared:type_name -> securly.sync.ingest.v1.Shared
-	35, // 28: securly.sync.ingest.v1.Selection.mode:type_name -> securly.sync.ingest.v1.HoldMode
-	29, // 29: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
-	29, // 30: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
-	29, // 31: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
-	16, // 32: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
-	29, // 33: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
-	8,  // 34: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 35: securly.sync.ingest.v1.LayerDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 36: securly.sync.ingest.v1.LayerDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 37: securly.sync.ingest.v1.Shared.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 38: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 39: securly.sync.ingest.v1.SyncDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	8,  // 40: securly.sync.ingest.v1.SyncDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	22, // 14: securly.sync.ingest.v1.Shared.counts:type_name -> securly.sync.ingest.v1.Shared.CountsEntry
+	23, // 15: securly.sync.ingest.v1.Candidate.records:type_name -> securly.sync.ingest.v1.Candidate.RecordsEntry
+	30, // 16: securly.sync.ingest.v1.Candidate.commit_time:type_name -> google.protobuf.Timestamp
+	24, // 17: securly.sync.ingest.v1.Candidate.syncs:type_name -> securly.sync.ingest.v1.Candidate.SyncsEntry
+	33, // 18: securly.sync.ingest.v1.UploadDocument.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	30, // 19: securly.sync.ingest.v1.UploadDocument.create_time:type_name -> google.protobuf.Timestamp
+	34, // 20: securly.sync.ingest.v1.SyncDocument.sync:type_name -> securly.sync.ingest.v1.Sync
+	25, // 21: securly.sync.ingest.v1.SyncDocument.layer:type_name -> securly.sync.ingest.v1.SyncDocument.LayerEntry
+	35, // 22: securly.sync.ingest.v1.SyncDocument.announced:type_name -> securly.sync.ingest.v1.SyncState
+	7,  // 23: securly.sync.ingest.v1.SyncDocument.candidate:type_name -> securly.sync.ingest.v1.Candidate
+	30, // 24: securly.sync.ingest.v1.SyncDocument.pull_after:type_name -> google.protobuf.Timestamp
+	11, // 25: securly.sync.ingest.v1.SyncDocument.selection:type_name -> securly.sync.ingest.v1.Selection
+	26, // 26: securly.sync.ingest.v1.SyncDocument.over:type_name -> securly.sync.ingest.v1.SyncDocument.OverEntry
+	27, // 27: securly.sync.ingest.v1.SyncDocument.fill:type_name -> securly.sync.ingest.v1.SyncDocument.FillEntry
+	6,  // 28: securly.sync.ingest.v1.SyncDocument.shared:type_name -> securly.sync.ingest.v1.Shared
+	36, // 29: securly.sync.ingest.v1.Selection.mode:type_name -> securly.sync.ingest.v1.HoldMode
+	30, // 30: securly.sync.ingest.v1.RetentionDocument.next_time:type_name -> google.protobuf.Timestamp
+	30, // 31: securly.sync.ingest.v1.OpenSyncDocument.create_time:type_name -> google.protobuf.Timestamp
+	30, // 32: securly.sync.ingest.v1.LeaseDocument.expire_time:type_name -> google.protobuf.Timestamp
+	16, // 33: securly.sync.ingest.v1.DropDocument.files:type_name -> securly.sync.ingest.v1.DroppedFile
+	30, // 34: securly.sync.ingest.v1.DroppedFile.modify_time:type_name -> google.protobuf.Timestamp
+	8,  // 35: securly.sync.ingest.v1.LayerDocument.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 36: securly.sync.ingest.v1.LayerDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 37: securly.sync.ingest.v1.LayerDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 38: securly.sync.ingest.v1.Shared.FilesEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	37, // 39: securly.sync.ingest.v1.Shared.CountsEntry.value:type_name -> securly.sync.ingest.v1.SharingCounts
+	8,  // 40: securly.sync.ingest.v1.SyncDocument.LayerEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 41: securly.sync.ingest.v1.SyncDocument.OverEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	8,  // 42: securly.sync.ingest.v1.SyncDocument.FillEntry.value:type_name -> securly.sync.ingest.v1.LayerFile
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_state_proto_init() }
@@ -1799,13 +1826,14 @@ func file_securly_sync_ingest_v1_state_proto_init() {
 	}
 	file_securly_sync_ingest_v1_guardian_file_proto_init()
 	file_securly_sync_ingest_v1_ingest_proto_init()
+	file_securly_sync_ingest_v1_sharing_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_state_proto_rawDesc), len(file_securly_sync_ingest_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -190,6 +190,72 @@ func (CheckMode) EnumDescriptor() ([]byte, []int) {
 	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{2}
 }
 
+// What needs action most comes first.
+type SyncStatus_State int32
+
+const (
+	SyncStatus_STATE_UNSPECIFIED SyncStatus_State = 0
+	// The last sync has failed, or nothing new has come for too long.
+	SyncStatus_FAILING SyncStatus_State = 1
+	// A plan waits for a person.
+	SyncStatus_ON_HOLD SyncStatus_State = 2
+	SyncStatus_PAUSED  SyncStatus_State = 3
+	// Nothing was ever synced.
+	SyncStatus_SETUP SyncStatus_State = 4
+	// A sync is under way.
+	SyncStatus_PROCESSING SyncStatus_State = 5
+	SyncStatus_CONNECTED  SyncStatus_State = 6
+)
+
+// Enum value maps for SyncStatus_State.
+var (
+	SyncStatus_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "FAILING",
+		2: "ON_HOLD",
+		3: "PAUSED",
+		4: "SETUP",
+		5: "PROCESSING",
+		6: "CONNECTED",
+	}
+	SyncStatus_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"FAILING":           1,
+		"ON_HOLD":           2,
+		"PAUSED":            3,
+		"SETUP":             4,
+		"PROCESSING":        5,
+		"CONNECTED":         6,
+	}
+)
+
+func (x SyncStatus_State) Enum() *SyncStatus_State {
+	p := new(SyncStatus_State)
+	*p = x
+	return p
+}
+
+func (x SyncStatus_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SyncStatus_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_securly_sync_readiness_v1_readiness_proto_enumTypes[3].Descriptor()
+}
+
+func (SyncStatus_State) Type() protoreflect.EnumType {
+	return &file_securly_sync_readiness_v1_readiness_proto_enumTypes[3]
+}
+
+func (x SyncStatus_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SyncStatus_State.Descriptor instead.
+func (SyncStatus_State) EnumDescriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{30, 0}
+}
+
 // ReadinessCheck is one validation rule.
 type ReadinessCheck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1028,8 +1094,8 @@ type CompareReadinessReportsRequest struct {
 	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
 	// The later report.
 	Report string `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
-	// The earlier one: its id, or its revision, for which there must be a completed
-	// report. Without either it is the one before.
+	// The earlier one: its id, or its revision, a report of which is made if there
+	// is none. Without either it is the one before.
 	Base         string `protobuf:"bytes,3,opt,name=base,proto3" json:"base,omitempty"`
 	BaseRevision int32  `protobuf:"varint,4,opt,name=base_revision,json=baseRevision,proto3" json:"base_revision,omitempty"`
 	// A product id: only its checks. Empty means all.
@@ -2065,6 +2131,385 @@ func (x *DownloadReadinessReportRequest) GetActionable() bool {
 	return false
 }
 
+type ListSchoolStatusesRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	// At most this many; 0 means 100; more than 1000 is lowered to 1000.
+	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSchoolStatusesRequest) Reset() {
+	*x = ListSchoolStatusesRequest{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSchoolStatusesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSchoolStatusesRequest) ProtoMessage() {}
+
+func (x *ListSchoolStatusesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSchoolStatusesRequest.ProtoReflect.Descriptor instead.
+func (*ListSchoolStatusesRequest) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListSchoolStatusesRequest) GetDistrict() string {
+	if x != nil {
+		return x.District
+	}
+	return ""
+}
+
+func (x *ListSchoolStatusesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSchoolStatusesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListSchoolStatusesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Schools       []*SchoolStatus        `protobuf:"bytes,1,rep,name=schools,proto3" json:"schools,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	TotalSize     int32                  `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	// The report that names, counts, errors and alerts are from: the newest
+	// completed one. Empty before there is one; then there are no schools.
+	Report   string `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
+	Revision int32  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	// On every page, those that need action first; none for a caller limited to
+	// schools.
+	Sources       []*SourceStatus `protobuf:"bytes,6,rep,name=sources,proto3" json:"sources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSchoolStatusesResponse) Reset() {
+	*x = ListSchoolStatusesResponse{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSchoolStatusesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSchoolStatusesResponse) ProtoMessage() {}
+
+func (x *ListSchoolStatusesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSchoolStatusesResponse.ProtoReflect.Descriptor instead.
+func (*ListSchoolStatusesResponse) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListSchoolStatusesResponse) GetSchools() []*SchoolStatus {
+	if x != nil {
+		return x.Schools
+	}
+	return nil
+}
+
+func (x *ListSchoolStatusesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListSchoolStatusesResponse) GetTotalSize() int32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+func (x *ListSchoolStatusesResponse) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
+func (x *ListSchoolStatusesResponse) GetRevision() int32 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListSchoolStatusesResponse) GetSources() []*SourceStatus {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+// SchoolStatus is one active school.
+type SchoolStatus struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	SchoolId string                 `protobuf:"bytes,1,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
+	Name     string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Of the sources that concern the school, that of the one that needs action most.
+	Status *SyncStatus `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	// Active users with such a role at the school.
+	Teachers int32 `protobuf:"varint,4,opt,name=teachers,proto3" json:"teachers,omitempty"`
+	Students int32 `protobuf:"varint,5,opt,name=students,proto3" json:"students,omitempty"`
+	// Findings to act upon at the school, of checks with that severity, as the
+	// settings of the district have them.
+	Errors        int32 `protobuf:"varint,6,opt,name=errors,proto3" json:"errors,omitempty"`
+	Alerts        int32 `protobuf:"varint,7,opt,name=alerts,proto3" json:"alerts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchoolStatus) Reset() {
+	*x = SchoolStatus{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchoolStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchoolStatus) ProtoMessage() {}
+
+func (x *SchoolStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchoolStatus.ProtoReflect.Descriptor instead.
+func (*SchoolStatus) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SchoolStatus) GetSchoolId() string {
+	if x != nil {
+		return x.SchoolId
+	}
+	return ""
+}
+
+func (x *SchoolStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SchoolStatus) GetStatus() *SyncStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *SchoolStatus) GetTeachers() int32 {
+	if x != nil {
+		return x.Teachers
+	}
+	return 0
+}
+
+func (x *SchoolStatus) GetStudents() int32 {
+	if x != nil {
+		return x.Students
+	}
+	return 0
+}
+
+func (x *SchoolStatus) GetErrors() int32 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *SchoolStatus) GetAlerts() int32 {
+	if x != nil {
+		return x.Alerts
+	}
+	return 0
+}
+
+// SourceStatus is one source.
+type SourceStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SourceId      string                 `protobuf:"bytes,1,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	DisplayName   string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	Status        *SyncStatus            `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceStatus) Reset() {
+	*x = SourceStatus{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceStatus) ProtoMessage() {}
+
+func (x *SourceStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceStatus.ProtoReflect.Descriptor instead.
+func (*SourceStatus) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SourceStatus) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *SourceStatus) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *SourceStatus) GetStatus() *SyncStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+// SyncStatus says how the data of a source, or of a school, comes in.
+type SyncStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State SyncStatus_State       `protobuf:"varint,1,opt,name=state,proto3,enum=securly.sync.readiness.v1.SyncStatus_State" json:"state,omitempty"`
+	// In a sentence, why it is so; empty when it is connected.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What it is about; empty when there is no source.
+	SourceId string `protobuf:"bytes,3,opt,name=source_id,json=sourceId,proto3" json:"source_id,omitempty"`
+	// The sync that has failed, is on hold or under way.
+	SyncId        string `protobuf:"bytes,4,opt,name=sync_id,json=syncId,proto3" json:"sync_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncStatus) Reset() {
+	*x = SyncStatus{}
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncStatus) ProtoMessage() {}
+
+func (x *SyncStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncStatus.ProtoReflect.Descriptor instead.
+func (*SyncStatus) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SyncStatus) GetState() SyncStatus_State {
+	if x != nil {
+		return x.State
+	}
+	return SyncStatus_STATE_UNSPECIFIED
+}
+
+func (x *SyncStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SyncStatus) GetSourceId() string {
+	if x != nil {
+		return x.SourceId
+	}
+	return ""
+}
+
+func (x *SyncStatus) GetSyncId() string {
+	if x != nil {
+		return x.SyncId
+	}
+	return ""
+}
+
 type EraseDistrictRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
@@ -2074,7 +2519,7 @@ type EraseDistrictRequest struct {
 
 func (x *EraseDistrictRequest) Reset() {
 	*x = EraseDistrictRequest{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[26]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2531,7 @@ func (x *EraseDistrictRequest) String() string {
 func (*EraseDistrictRequest) ProtoMessage() {}
 
 func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[26]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2544,7 @@ func (x *EraseDistrictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictRequest.ProtoReflect.Descriptor instead.
 func (*EraseDistrictRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{26}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EraseDistrictRequest) GetDistrict() string {
@@ -2117,7 +2562,7 @@ type EraseDistrictResponse struct {
 
 func (x *EraseDistrictResponse) Reset() {
 	*x = EraseDistrictResponse{}
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[27]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2574,7 @@ func (x *EraseDistrictResponse) String() string {
 func (*EraseDistrictResponse) ProtoMessage() {}
 
 func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[27]
+	mi := &file_securly_sync_readiness_v1_readiness_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2587,7 @@ func (x *EraseDistrictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseDistrictResponse.ProtoReflect.Descriptor instead.
 func (*EraseDistrictResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{27}
+	return file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP(), []int{32}
 }
 
 var File_securly_sync_readiness_v1_readiness_proto protoreflect.FileDescriptor
@@ -2311,7 +2756,48 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\n" +
 	"actionable\x18\x06 \x01(\bH\x00R\n" +
 	"actionable\x88\x01\x01B\r\n" +
-	"\v_actionable\"2\n" +
+	"\v_actionable\"s\n" +
+	"\x19ListSchoolStatusesRequest\x12\x1a\n" +
+	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x9d\x02\n" +
+	"\x1aListSchoolStatusesResponse\x12A\n" +
+	"\aschools\x18\x01 \x03(\v2'.securly.sync.readiness.v1.SchoolStatusR\aschools\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\x12\x16\n" +
+	"\x06report\x18\x04 \x01(\tR\x06report\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x05R\brevision\x12A\n" +
+	"\asources\x18\x06 \x03(\v2'.securly.sync.readiness.v1.SourceStatusR\asources\"\xe6\x01\n" +
+	"\fSchoolStatus\x12\x1b\n" +
+	"\tschool_id\x18\x01 \x01(\tR\bschoolId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12=\n" +
+	"\x06status\x18\x03 \x01(\v2%.securly.sync.readiness.v1.SyncStatusR\x06status\x12\x1a\n" +
+	"\bteachers\x18\x04 \x01(\x05R\bteachers\x12\x1a\n" +
+	"\bstudents\x18\x05 \x01(\x05R\bstudents\x12\x16\n" +
+	"\x06errors\x18\x06 \x01(\x05R\x06errors\x12\x16\n" +
+	"\x06alerts\x18\a \x01(\x05R\x06alerts\"\x8d\x01\n" +
+	"\fSourceStatus\x12\x1b\n" +
+	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12!\n" +
+	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12=\n" +
+	"\x06status\x18\x03 \x01(\v2%.securly.sync.readiness.v1.SyncStatusR\x06status\"\x8d\x02\n" +
+	"\n" +
+	"SyncStatus\x12A\n" +
+	"\x05state\x18\x01 \x01(\x0e2+.securly.sync.readiness.v1.SyncStatus.StateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n" +
+	"\tsource_id\x18\x03 \x01(\tR\bsourceId\x12\x17\n" +
+	"\async_id\x18\x04 \x01(\tR\x06syncId\"n\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aFAILING\x10\x01\x12\v\n" +
+	"\aON_HOLD\x10\x02\x12\n" +
+	"\n" +
+	"\x06PAUSED\x10\x03\x12\t\n" +
+	"\x05SETUP\x10\x04\x12\x0e\n" +
+	"\n" +
+	"PROCESSING\x10\x05\x12\r\n" +
+	"\tCONNECTED\x10\x06\"2\n" +
 	"\x14EraseDistrictRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\"\x17\n" +
 	"\x15EraseDistrictResponse*:\n" +
@@ -2332,7 +2818,7 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\x16CHECK_MODE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aCOUNTED\x10\x01\x12\x11\n" +
 	"\rINFORMATIONAL\x10\x02\x12\a\n" +
-	"\x03OFF\x10\x032\xa2\x13\n" +
+	"\x03OFF\x10\x032\xef\x14\n" +
 	"\x10ReadinessService\x12\xb9\x01\n" +
 	"\x13ListReadinessChecks\x125.securly.sync.readiness.v1.ListReadinessChecksRequest\x1a6.securly.sync.readiness.v1.ListReadinessChecksResponse\"3\x8a\xb5\x18\x14\b\x02\x12\x0ereadiness.read\x18\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/readinessChecks\x12\xc7\x01\n" +
 	"\x15CreateReadinessReport\x127.securly.sync.readiness.v1.CreateReadinessReportRequest\x1a*.securly.sync.readiness.v1.ReadinessReport\"I\x8a\xb5\x18\x11\b\x03\x12\rreadiness.run\x82\xd3\xe4\x93\x02.:\x01*\")/v1/districts/{district}/readinessReports\x12\xd0\x01\n" +
@@ -2344,7 +2830,8 @@ const file_securly_sync_readiness_v1_readiness_proto_rawDesc = "" +
 	"\x14GetReadinessSettings\x126.securly.sync.readiness.v1.GetReadinessSettingsRequest\x1a,.securly.sync.readiness.v1.ReadinessSettings\"H\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02,\x12*/v1/districts/{district}/readinessSettings\x12\xd7\x01\n" +
 	"\x17UpdateReadinessSettings\x129.securly.sync.readiness.v1.UpdateReadinessSettingsRequest\x1a,.securly.sync.readiness.v1.ReadinessSettings\"S\x8a\xb5\x18\x13\b\x03\x12\x0fdistricts.write\x82\xd3\xe4\x93\x026:\bsettings2*/v1/districts/{district}/readinessSettings\x12\xe5\x01\n" +
 	"\x15ListReadinessFindings\x127.securly.sync.readiness.v1.ListReadinessFindingsRequest\x1a8.securly.sync.readiness.v1.ListReadinessFindingsResponse\"Y\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02=\x12;/v1/districts/{district}/readinessReports/{report}/findings\x12\xc7\x01\n" +
-	"\x17DownloadReadinessReport\x129.securly.sync.readiness.v1.DownloadReadinessReportRequest\x1a\x14.google.api.HttpBody\"Y\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02=\x12;/v1/districts/{district}/readinessReports/{report}:download0\x01\x12\x8b\x01\n" +
+	"\x17DownloadReadinessReport\x129.securly.sync.readiness.v1.DownloadReadinessReportRequest\x1a\x14.google.api.HttpBody\"Y\x8a\xb5\x18\x12\b\x03\x12\x0ereadiness.read\x82\xd3\xe4\x93\x02=\x12;/v1/districts/{district}/readinessReports/{report}:download0\x01\x12\xca\x01\n" +
+	"\x12ListSchoolStatuses\x124.securly.sync.readiness.v1.ListSchoolStatusesRequest\x1a5.securly.sync.readiness.v1.ListSchoolStatusesResponse\"G\x8a\xb5\x18\x14\b\x03\x12\x0ereadiness.read\x18\x01\x82\xd3\xe4\x93\x02)\x12'/v1/districts/{district}/schools:status\x12\x8b\x01\n" +
 	"\rEraseDistrict\x12/.securly.sync.readiness.v1.EraseDistrictRequest\x1a0.securly.sync.readiness.v1.EraseDistrictResponse\"\x17\x8a\xb5\x18\x13\b\x05\x12\x0finternal.importBIZGgithub.com/securly/sync/proto/gen/securly/sync/readiness/v1;readinessv1b\x06proto3"
 
 var (
@@ -2359,98 +2846,111 @@ func file_securly_sync_readiness_v1_readiness_proto_rawDescGZIP() []byte {
 	return file_securly_sync_readiness_v1_readiness_proto_rawDescData
 }
 
-var file_securly_sync_readiness_v1_readiness_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_securly_sync_readiness_v1_readiness_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_securly_sync_readiness_v1_readiness_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_securly_sync_readiness_v1_readiness_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_securly_sync_readiness_v1_readiness_proto_goTypes = []any{
 	(Severity)(0),                           // 0: securly.sync.readiness.v1.Severity
 	(ReportState)(0),                        // 1: securly.sync.readiness.v1.ReportState
 	(CheckMode)(0),                          // 2: securly.sync.readiness.v1.CheckMode
-	(*ReadinessCheck)(nil),                  // 3: securly.sync.readiness.v1.ReadinessCheck
-	(*ListReadinessChecksRequest)(nil),      // 4: securly.sync.readiness.v1.ListReadinessChecksRequest
-	(*ListReadinessChecksResponse)(nil),     // 5: securly.sync.readiness.v1.ListReadinessChecksResponse
-	(*Product)(nil),                         // 6: securly.sync.readiness.v1.Product
-	(*ReadinessReport)(nil),                 // 7: securly.sync.readiness.v1.ReadinessReport
-	(*CheckResult)(nil),                     // 8: securly.sync.readiness.v1.CheckResult
-	(*ReadinessSettings)(nil),               // 9: securly.sync.readiness.v1.ReadinessSettings
-	(*CheckRule)(nil),                       // 10: securly.sync.readiness.v1.CheckRule
-	(*RolloverWindow)(nil),                  // 11: securly.sync.readiness.v1.RolloverWindow
-	(*GetReadinessSettingsRequest)(nil),     // 12: securly.sync.readiness.v1.GetReadinessSettingsRequest
-	(*UpdateReadinessSettingsRequest)(nil),  // 13: securly.sync.readiness.v1.UpdateReadinessSettingsRequest
-	(*RetryReadinessReportRequest)(nil),     // 14: securly.sync.readiness.v1.RetryReadinessReportRequest
-	(*CompareReadinessReportsRequest)(nil),  // 15: securly.sync.readiness.v1.CompareReadinessReportsRequest
-	(*CompareReadinessReportsResponse)(nil), // 16: securly.sync.readiness.v1.CompareReadinessReportsResponse
-	(*CheckChange)(nil),                     // 17: securly.sync.readiness.v1.CheckChange
-	(*GetReadinessTrendRequest)(nil),        // 18: securly.sync.readiness.v1.GetReadinessTrendRequest
-	(*ReadinessTrend)(nil),                  // 19: securly.sync.readiness.v1.ReadinessTrend
-	(*TrendPoint)(nil),                      // 20: securly.sync.readiness.v1.TrendPoint
-	(*CreateReadinessReportRequest)(nil),    // 21: securly.sync.readiness.v1.CreateReadinessReportRequest
-	(*ListReadinessReportsRequest)(nil),     // 22: securly.sync.readiness.v1.ListReadinessReportsRequest
-	(*ListReadinessReportsResponse)(nil),    // 23: securly.sync.readiness.v1.ListReadinessReportsResponse
-	(*GetReadinessReportRequest)(nil),       // 24: securly.sync.readiness.v1.GetReadinessReportRequest
-	(*ListReadinessFindingsRequest)(nil),    // 25: securly.sync.readiness.v1.ListReadinessFindingsRequest
-	(*ListReadinessFindingsResponse)(nil),   // 26: securly.sync.readiness.v1.ListReadinessFindingsResponse
-	(*ReadinessFinding)(nil),                // 27: securly.sync.readiness.v1.ReadinessFinding
-	(*DownloadReadinessReportRequest)(nil),  // 28: securly.sync.readiness.v1.DownloadReadinessReportRequest
-	(*EraseDistrictRequest)(nil),            // 29: securly.sync.readiness.v1.EraseDistrictRequest
-	(*EraseDistrictResponse)(nil),           // 30: securly.sync.readiness.v1.EraseDistrictResponse
-	(*timestamppb.Timestamp)(nil),           // 31: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),           // 32: google.protobuf.FieldMask
-	(*httpbody.HttpBody)(nil),               // 33: google.api.HttpBody
+	(SyncStatus_State)(0),                   // 3: securly.sync.readiness.v1.SyncStatus.State
+	(*ReadinessCheck)(nil),                  // 4: securly.sync.readiness.v1.ReadinessCheck
+	(*ListReadinessChecksRequest)(nil),      // 5: securly.sync.readiness.v1.ListReadinessChecksRequest
+	(*ListReadinessChecksResponse)(nil),     // 6: securly.sync.readiness.v1.ListReadinessChecksResponse
+	(*Product)(nil),                         // 7: securly.sync.readiness.v1.Product
+	(*ReadinessReport)(nil),                 // 8: securly.sync.readiness.v1.ReadinessReport
+	(*CheckResult)(nil),                     // 9: securly.sync.readiness.v1.CheckResult
+	(*ReadinessSettings)(nil),               // 10: securly.sync.readiness.v1.ReadinessSettings
+	(*CheckRule)(nil),                       // 11: securly.sync.readiness.v1.CheckRule
+	(*RolloverWindow)(nil),                  // 12: securly.sync.readiness.v1.RolloverWindow
+	(*GetReadinessSettingsRequest)(nil),     // 13: securly.sync.readiness.v1.GetReadinessSettingsRequest
+	(*UpdateReadinessSettingsRequest)(nil),  // 14: securly.sync.readiness.v1.UpdateReadinessSettingsRequest
+	(*RetryReadinessReportRequest)(nil),     // 15: securly.sync.readiness.v1.RetryReadinessReportRequest
+	(*CompareReadinessReportsRequest)(nil),  // 16: securly.sync.readiness.v1.CompareReadinessReportsRequest
+	(*CompareReadinessReportsResponse)(nil), // 17: securly.sync.readiness.v1.CompareReadinessReportsResponse
+	(*CheckChange)(nil),                     // 18: securly.sync.readiness.v1.CheckChange
+	(*GetReadinessTrendRequest)(nil),        // 19: securly.sync.readiness.v1.GetReadinessTrendRequest
+	(*ReadinessTrend)(nil),                  // 20: securly.sync.readiness.v1.ReadinessTrend
+	(*TrendPoint)(nil),                      // 21: securly.sync.readiness.v1.TrendPoint
+	(*CreateReadinessReportRequest)(nil),    // 22: securly.sync.readiness.v1.CreateReadinessReportRequest
+	(*ListReadinessReportsRequest)(nil),     // 23: securly.sync.readiness.v1.ListReadinessReportsRequest
+	(*ListReadinessReportsResponse)(nil),    // 24: securly.sync.readiness.v1.ListReadinessReportsResponse
+	(*GetReadinessReportRequest)(nil),       // 25: securly.sync.readiness.v1.GetReadinessReportRequest
+	(*ListReadinessFindingsRequest)(nil),    // 26: securly.sync.readiness.v1.ListReadinessFindingsRequest
+	(*ListReadinessFindingsResponse)(nil),   // 27: securly.sync.readiness.v1.ListReadinessFindingsResponse
+	(*ReadinessFinding)(nil),                // 28: securly.sync.readiness.v1.ReadinessFinding
+	(*DownloadReadinessReportRequest)(nil),  // 29: securly.sync.readiness.v1.DownloadReadinessReportRequest
+	(*ListSchoolStatusesRequest)(nil),       // 30: securly.sync.readiness.v1.ListSchoolStatusesRequest
+	(*ListSchoolStatusesResponse)(nil),      // 31: securly.sync.readiness.v1.ListSchoolStatusesResponse
+	(*SchoolStatus)(nil),                    // 32: securly.sync.readiness.v1.SchoolStatus
+	(*SourceStatus)(nil),                    // 33: securly.sync.readiness.v1.SourceStatus
+	(*SyncStatus)(nil),                      // 34: securly.sync.readiness.v1.SyncStatus
+	(*EraseDistrictRequest)(nil),            // 35: securly.sync.readiness.v1.EraseDistrictRequest
+	(*EraseDistrictResponse)(nil),           // 36: securly.sync.readiness.v1.EraseDistrictResponse
+	(*timestamppb.Timestamp)(nil),           // 37: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),           // 38: google.protobuf.FieldMask
+	(*httpbody.HttpBody)(nil),               // 39: google.api.HttpBody
 }
 var file_securly_sync_readiness_v1_readiness_proto_depIdxs = []int32{
 	0,  // 0: securly.sync.readiness.v1.ReadinessCheck.severity:type_name -> securly.sync.readiness.v1.Severity
-	3,  // 1: securly.sync.readiness.v1.ListReadinessChecksResponse.readiness_checks:type_name -> securly.sync.readiness.v1.ReadinessCheck
-	6,  // 2: securly.sync.readiness.v1.ListReadinessChecksResponse.products:type_name -> securly.sync.readiness.v1.Product
-	31, // 3: securly.sync.readiness.v1.ReadinessReport.create_time:type_name -> google.protobuf.Timestamp
-	31, // 4: securly.sync.readiness.v1.ReadinessReport.end_time:type_name -> google.protobuf.Timestamp
+	4,  // 1: securly.sync.readiness.v1.ListReadinessChecksResponse.readiness_checks:type_name -> securly.sync.readiness.v1.ReadinessCheck
+	7,  // 2: securly.sync.readiness.v1.ListReadinessChecksResponse.products:type_name -> securly.sync.readiness.v1.Product
+	37, // 3: securly.sync.readiness.v1.ReadinessReport.create_time:type_name -> google.protobuf.Timestamp
+	37, // 4: securly.sync.readiness.v1.ReadinessReport.end_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: securly.sync.readiness.v1.ReadinessReport.state:type_name -> securly.sync.readiness.v1.ReportState
-	8,  // 6: securly.sync.readiness.v1.ReadinessReport.checks:type_name -> securly.sync.readiness.v1.CheckResult
+	9,  // 6: securly.sync.readiness.v1.ReadinessReport.checks:type_name -> securly.sync.readiness.v1.CheckResult
 	2,  // 7: securly.sync.readiness.v1.CheckResult.mode:type_name -> securly.sync.readiness.v1.CheckMode
-	10, // 8: securly.sync.readiness.v1.ReadinessSettings.rules:type_name -> securly.sync.readiness.v1.CheckRule
-	11, // 9: securly.sync.readiness.v1.ReadinessSettings.rollover_windows:type_name -> securly.sync.readiness.v1.RolloverWindow
-	31, // 10: securly.sync.readiness.v1.ReadinessSettings.update_time:type_name -> google.protobuf.Timestamp
+	11, // 8: securly.sync.readiness.v1.ReadinessSettings.rules:type_name -> securly.sync.readiness.v1.CheckRule
+	12, // 9: securly.sync.readiness.v1.ReadinessSettings.rollover_windows:type_name -> securly.sync.readiness.v1.RolloverWindow
+	37, // 10: securly.sync.readiness.v1.ReadinessSettings.update_time:type_name -> google.protobuf.Timestamp
 	2,  // 11: securly.sync.readiness.v1.CheckRule.mode:type_name -> securly.sync.readiness.v1.CheckMode
-	9,  // 12: securly.sync.readiness.v1.UpdateReadinessSettingsRequest.settings:type_name -> securly.sync.readiness.v1.ReadinessSettings
-	32, // 13: securly.sync.readiness.v1.UpdateReadinessSettingsRequest.update_mask:type_name -> google.protobuf.FieldMask
-	7,  // 14: securly.sync.readiness.v1.CompareReadinessReportsResponse.report:type_name -> securly.sync.readiness.v1.ReadinessReport
-	7,  // 15: securly.sync.readiness.v1.CompareReadinessReportsResponse.base:type_name -> securly.sync.readiness.v1.ReadinessReport
-	17, // 16: securly.sync.readiness.v1.CompareReadinessReportsResponse.checks:type_name -> securly.sync.readiness.v1.CheckChange
-	8,  // 17: securly.sync.readiness.v1.CheckChange.now:type_name -> securly.sync.readiness.v1.CheckResult
-	8,  // 18: securly.sync.readiness.v1.CheckChange.then:type_name -> securly.sync.readiness.v1.CheckResult
-	20, // 19: securly.sync.readiness.v1.ReadinessTrend.points:type_name -> securly.sync.readiness.v1.TrendPoint
-	31, // 20: securly.sync.readiness.v1.TrendPoint.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 21: securly.sync.readiness.v1.TrendPoint.checks:type_name -> securly.sync.readiness.v1.CheckResult
-	7,  // 22: securly.sync.readiness.v1.ListReadinessReportsResponse.readiness_reports:type_name -> securly.sync.readiness.v1.ReadinessReport
-	27, // 23: securly.sync.readiness.v1.ListReadinessFindingsResponse.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
-	4,  // 24: securly.sync.readiness.v1.ReadinessService.ListReadinessChecks:input_type -> securly.sync.readiness.v1.ListReadinessChecksRequest
-	21, // 25: securly.sync.readiness.v1.ReadinessService.CreateReadinessReport:input_type -> securly.sync.readiness.v1.CreateReadinessReportRequest
-	22, // 26: securly.sync.readiness.v1.ReadinessService.ListReadinessReports:input_type -> securly.sync.readiness.v1.ListReadinessReportsRequest
-	24, // 27: securly.sync.readiness.v1.ReadinessService.GetReadinessReport:input_type -> securly.sync.readiness.v1.GetReadinessReportRequest
-	14, // 28: securly.sync.readiness.v1.ReadinessService.RetryReadinessReport:input_type -> securly.sync.readiness.v1.RetryReadinessReportRequest
-	15, // 29: securly.sync.readiness.v1.ReadinessService.CompareReadinessReports:input_type -> securly.sync.readiness.v1.CompareReadinessReportsRequest
-	18, // 30: securly.sync.readiness.v1.ReadinessService.GetReadinessTrend:input_type -> securly.sync.readiness.v1.GetReadinessTrendRequest
-	12, // 31: securly.sync.readiness.v1.ReadinessService.GetReadinessSettings:input_type -> securly.sync.readiness.v1.GetReadinessSettingsRequest
-	13, // 32: securly.sync.readiness.v1.ReadinessService.UpdateReadinessSettings:input_type -> securly.sync.readiness.v1.UpdateReadinessSettingsRequest
-	25, // 33: securly.sync.readiness.v1.ReadinessService.ListReadinessFindings:input_type -> securly.sync.readiness.v1.ListReadinessFindingsRequest
-	28, // 34: securly.sync.readiness.v1.ReadinessService.DownloadReadinessReport:input_type -> securly.sync.readiness.v1.DownloadReadinessReportRequest
-	29, // 35: securly.sync.readiness.v1.ReadinessService.EraseDistrict:input_type -> securly.sync.readiness.v1.EraseDistrictRequest
-	5,  // 36: securly.sync.readiness.v1.ReadinessService.ListReadinessChecks:output_type -> securly.sync.readiness.v1.ListReadinessChecksResponse
-	7,  // 37: securly.sync.readiness.v1.ReadinessService.CreateReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
-	23, // 38: securly.sync.readiness.v1.ReadinessService.ListReadinessReports:output_type -> securly.sync.readiness.v1.ListReadinessReportsResponse
-	7,  // 39: securly.sync.readiness.v1.ReadinessService.GetReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
-	7,  // 40: securly.sync.readiness.v1.ReadinessService.RetryReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
-	16, // 41: securly.sync.readiness.v1.ReadinessService.CompareReadinessReports:output_type -> securly.sync.readiness.v1.CompareReadinessReportsResponse
-	19, // 42: securly.sync.readiness.v1.ReadinessService.GetReadinessTrend:output_type -> securly.sync.readiness.v1.ReadinessTrend
-	9,  // 43: securly.sync.readiness.v1.ReadinessService.GetReadinessSettings:output_type -> securly.sync.readiness.v1.ReadinessSettings
-	9,  // 44: securly.sync.readiness.v1.ReadinessService.UpdateReadinessSettings:output_type -> securly.sync.readiness.v1.ReadinessSettings
-	26, // 45: securly.sync.readiness.v1.ReadinessService.ListReadinessFindings:output_type -> securly.sync.readiness.v1.ListReadinessFindingsResponse
-	33, // 46: securly.sync.readiness.v1.ReadinessService.DownloadReadinessReport:output_type -> google.api.HttpBody
-	30, // 47: securly.sync.readiness.v1.ReadinessService.EraseDistrict:output_type -> securly.sync.readiness.v1.EraseDistrictResponse
-	36, // [36:48] is the sub-list for method output_type
-	24, // [24:36] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	10, // 12: securly.sync.readiness.v1.UpdateReadinessSettingsRequest.settings:type_name -> securly.sync.readiness.v1.ReadinessSettings
+	38, // 13: securly.sync.readiness.v1.UpdateReadinessSettingsRequest.update_mask:type_name -> google.protobuf.FieldMask
+	8,  // 14: securly.sync.readiness.v1.CompareReadinessReportsResponse.report:type_name -> securly.sync.readiness.v1.ReadinessReport
+	8,  // 15: securly.sync.readiness.v1.CompareReadinessReportsResponse.base:type_name -> securly.sync.readiness.v1.ReadinessReport
+	18, // 16: securly.sync.readiness.v1.CompareReadinessReportsResponse.checks:type_name -> securly.sync.readiness.v1.CheckChange
+	9,  // 17: securly.sync.readiness.v1.CheckChange.now:type_name -> securly.sync.readiness.v1.CheckResult
+	9,  // 18: securly.sync.readiness.v1.CheckChange.then:type_name -> securly.sync.readiness.v1.CheckResult
+	21, // 19: securly.sync.readiness.v1.ReadinessTrend.points:type_name -> securly.sync.readiness.v1.TrendPoint
+	37, // 20: securly.sync.readiness.v1.TrendPoint.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 21: securly.sync.readiness.v1.TrendPoint.checks:type_name -> securly.sync.readiness.v1.CheckResult
+	8,  // 22: securly.sync.readiness.v1.ListReadinessReportsResponse.readiness_reports:type_name -> securly.sync.readiness.v1.ReadinessReport
+	28, // 23: securly.sync.readiness.v1.ListReadinessFindingsResponse.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
+	32, // 24: securly.sync.readiness.v1.ListSchoolStatusesResponse.schools:type_name -> securly.sync.readiness.v1.SchoolStatus
+	33, // 25: securly.sync.readiness.v1.ListSchoolStatusesResponse.sources:type_name -> securly.sync.readiness.v1.SourceStatus
+	34, // 26: securly.sync.readiness.v1.SchoolStatus.status:type_name -> securly.sync.readiness.v1.SyncStatus
+	34, // 27: securly.sync.readiness.v1.SourceStatus.status:type_name -> securly.sync.readiness.v1.SyncStatus
+	3,  // 28: securly.sync.readiness.v1.SyncStatus.state:type_name -> securly.sync.readiness.v1.SyncStatus.State
+	5,  // 29: securly.sync.readiness.v1.ReadinessService.ListReadinessChecks:input_type -> securly.sync.readiness.v1.ListReadinessChecksRequest
+	22, // 30: securly.sync.readiness.v1.ReadinessService.CreateReadinessReport:input_type -> securly.sync.readiness.v1.CreateReadinessReportRequest
+	23, // 31: securly.sync.readiness.v1.ReadinessService.ListReadinessReports:input_type -> securly.sync.readiness.v1.ListReadinessReportsRequest
+	25, // 32: securly.sync.readiness.v1.ReadinessService.GetReadinessReport:input_type -> securly.sync.readiness.v1.GetReadinessReportRequest
+	15, // 33: securly.sync.readiness.v1.ReadinessService.RetryReadinessReport:input_type -> securly.sync.readiness.v1.RetryReadinessReportRequest
+	16, // 34: securly.sync.readiness.v1.ReadinessService.CompareReadinessReports:input_type -> securly.sync.readiness.v1.CompareReadinessReportsRequest
+	19, // 35: securly.sync.readiness.v1.ReadinessService.GetReadinessTrend:input_type -> securly.sync.readiness.v1.GetReadinessTrendRequest
+	13, // 36: securly.sync.readiness.v1.ReadinessService.GetReadinessSettings:input_type -> securly.sync.readiness.v1.GetReadinessSettingsRequest
+	14, // 37: securly.sync.readiness.v1.ReadinessService.UpdateReadinessSettings:input_type -> securly.sync.readiness.v1.UpdateReadinessSettingsRequest
+	26, // 38: securly.sync.readiness.v1.ReadinessService.ListReadinessFindings:input_type -> securly.sync.readiness.v1.ListReadinessFindingsRequest
+	29, // 39: securly.sync.readiness.v1.ReadinessService.DownloadReadinessReport:input_type -> securly.sync.readiness.v1.DownloadReadinessReportRequest
+	30, // 40: securly.sync.readiness.v1.ReadinessService.ListSchoolStatuses:input_type -> securly.sync.readiness.v1.ListSchoolStatusesRequest
+	35, // 41: securly.sync.readiness.v1.ReadinessService.EraseDistrict:input_type -> securly.sync.readiness.v1.EraseDistrictRequest
+	6,  // 42: securly.sync.readiness.v1.ReadinessService.ListReadinessChecks:output_type -> securly.sync.readiness.v1.ListReadinessChecksResponse
+	8,  // 43: securly.sync.readiness.v1.ReadinessService.CreateReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
+	24, // 44: securly.sync.readiness.v1.ReadinessService.ListReadinessReports:output_type -> securly.sync.readiness.v1.ListReadinessReportsResponse
+	8,  // 45: securly.sync.readiness.v1.ReadinessService.GetReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
+	8,  // 46: securly.sync.readiness.v1.ReadinessService.RetryReadinessReport:output_type -> securly.sync.readiness.v1.ReadinessReport
+	17, // 47: securly.sync.readiness.v1.ReadinessService.CompareReadinessReports:output_type -> securly.sync.readiness.v1.CompareReadinessReportsResponse
+	20, // 48: securly.sync.readiness.v1.ReadinessService.GetReadinessTrend:output_type -> securly.sync.readiness.v1.ReadinessTrend
+	10, // 49: securly.sync.readiness.v1.ReadinessService.GetReadinessSettings:output_type -> securly.sync.readiness.v1.ReadinessSettings
+	10, // 50: securly.sync.readiness.v1.ReadinessService.UpdateReadinessSettings:output_type -> securly.sync.readiness.v1.ReadinessSettings
+	27, // 51: securly.sync.readiness.v1.ReadinessService.ListReadinessFindings:output_type -> securly.sync.readiness.v1.ListReadinessFindingsResponse
+	39, // 52: securly.sync.readiness.v1.ReadinessService.DownloadReadinessReport:output_type -> google.api.HttpBody
+	31, // 53: securly.sync.readiness.v1.ReadinessService.ListSchoolStatuses:output_type -> securly.sync.readiness.v1.ListSchoolStatusesResponse
+	36, // 54: securly.sync.readiness.v1.ReadinessService.EraseDistrict:output_type -> securly.sync.readiness.v1.EraseDistrictResponse
+	42, // [42:55] is the sub-list for method output_type
+	29, // [29:42] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_readiness_v1_readiness_proto_init() }
@@ -2465,8 +2965,8 @@ func file_securly_sync_readiness_v1_readiness_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_readiness_v1_readiness_proto_rawDesc), len(file_securly_sync_readiness_v1_readiness_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   28,
+			NumEnums:      4,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	ReadinessService_UpdateReadinessSettings_FullMethodName = "/securly.sync.readiness.v1.ReadinessService/UpdateReadinessSettings"
 	ReadinessService_ListReadinessFindings_FullMethodName   = "/securly.sync.readiness.v1.ReadinessService/ListReadinessFindings"
 	ReadinessService_DownloadReadinessReport_FullMethodName = "/securly.sync.readiness.v1.ReadinessService/DownloadReadinessReport"
+	ReadinessService_ListSchoolStatuses_FullMethodName      = "/securly.sync.readiness.v1.ReadinessService/ListSchoolStatuses"
 	ReadinessService_EraseDistrict_FullMethodName           = "/securly.sync.readiness.v1.ReadinessService/EraseDistrict"
 )
 
@@ -63,6 +64,9 @@ type ReadinessServiceClient interface {
 	ListReadinessFindings(ctx context.Context, in *ListReadinessFindingsRequest, opts ...grpc.CallOption) (*ListReadinessFindingsResponse, error)
 	// Writes the findings as CSV, one row each; the header alone when there are none.
 	DownloadReadinessReport(ctx context.Context, in *DownloadReadinessReportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[httpbody.HttpBody], error)
+	// Lists the schools of a district with what is known about each, those that
+	// need action first. A caller limited to schools gets these.
+	ListSchoolStatuses(ctx context.Context, in *ListSchoolStatusesRequest, opts ...grpc.CallOption) (*ListSchoolStatusesResponse, error)
 	// Erases the reports of a district.
 	EraseDistrict(ctx context.Context, in *EraseDistrictRequest, opts ...grpc.CallOption) (*EraseDistrictResponse, error)
 }
@@ -194,6 +198,16 @@ func (c *readinessServiceClient) DownloadReadinessReport(ctx context.Context, in
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ReadinessService_DownloadReadinessReportClient = grpc.ServerStreamingClient[httpbody.HttpBody]
 
+func (c *readinessServiceClient) ListSchoolStatuses(ctx context.Context, in *ListSchoolStatusesRequest, opts ...grpc.CallOption) (*ListSchoolStatusesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSchoolStatusesResponse)
+	err := c.cc.Invoke(ctx, ReadinessService_ListSchoolStatuses_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *readinessServiceClient) EraseDistrict(ctx context.Context, in *EraseDistrictRequest, opts ...grpc.CallOption) (*EraseDistrictResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(EraseDistrictResponse)
@@ -233,6 +247,9 @@ type ReadinessServiceServer interface {
 	ListReadinessFindings(context.Context, *ListReadinessFindingsRequest) (*ListReadinessFindingsResponse, error)
 	// Writes the findings as CSV, one row each; the header alone when there are none.
 	DownloadReadinessReport(*DownloadReadinessReportRequest, grpc.ServerStreamingServer[httpbody.HttpBody]) error
+	// Lists the schools of a district with what is known about each, those that
+	// need action first. A caller limited to schools gets these.
+	ListSchoolStatuses(context.Context, *ListSchoolStatusesRequest) (*ListSchoolStatusesResponse, error)
 	// Erases the reports of a district.
 	EraseDistrict(context.Context, *EraseDistrictRequest) (*EraseDistrictResponse, error)
 	mustEmbedUnimplementedReadinessServiceServer()
@@ -277,6 +294,9 @@ func (UnimplementedReadinessServiceServer) ListReadinessFindings(context.Context
 }
 func (UnimplementedReadinessServiceServer) DownloadReadinessReport(*DownloadReadinessReportRequest, grpc.ServerStreamingServer[httpbody.HttpBody]) error {
 	return status.Error(codes.Unimplemented, "method DownloadReadinessReport not implemented")
+}
+func (UnimplementedReadinessServiceServer) ListSchoolStatuses(context.Context, *ListSchoolStatusesRequest) (*ListSchoolStatusesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSchoolStatuses not implemented")
 }
 func (UnimplementedReadinessServiceServer) EraseDistrict(context.Context, *EraseDistrictRequest) (*EraseDistrictResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EraseDistrict not implemented")
@@ -493,6 +513,24 @@ func _ReadinessService_DownloadReadinessReport_Handler(srv interface{}, stream g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ReadinessService_DownloadReadinessReportServer = grpc.ServerStreamingServer[httpbody.HttpBody]
 
+func _ReadinessService_ListSchoolStatuses_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSchoolStatusesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReadinessServiceServer).ListSchoolStatuses(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReadinessService_ListSchoolStatuses_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReadinessServiceServer).ListSchoolStatuses(ctx, req.(*ListSchoolStatusesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ReadinessService_EraseDistrict_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(EraseDistrictRequest)
 	if err := dec(in); err != nil {
@@ -557,6 +595,10 @@ var ReadinessService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListReadinessFindings",
 			Handler:    _ReadinessService_ListReadinessFindings_Handler,
+		},
+		{
+			MethodName: "ListSchoolStatuses",
+			Handler:    _ReadinessService_ListSchoolStatuses_Handler,
 		},
 		{
 			MethodName: "EraseDistrict",

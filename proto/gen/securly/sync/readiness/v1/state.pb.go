@@ -24,10 +24,12 @@ const (
 
 // StoredReport is a report with where its findings are.
 type StoredReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
-	Report        *ReadinessReport       `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
-	Findings      []*StoredFindings      `protobuf:"bytes,3,rep,name=findings,proto3" json:"findings,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Report   *ReadinessReport       `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
+	Findings []*StoredFindings      `protobuf:"bytes,3,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Those that the district had declared.
+	EmailDomains  []string `protobuf:"bytes,4,rep,name=email_domains,json=emailDomains,proto3" json:"email_domains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -79,6 +81,13 @@ func (x *StoredReport) GetReport() *ReadinessReport {
 func (x *StoredReport) GetFindings() []*StoredFindings {
 	if x != nil {
 		return x.Findings
+	}
+	return nil
+}
+
+func (x *StoredReport) GetEmailDomains() []string {
+	if x != nil {
+		return x.EmailDomains
 	}
 	return nil
 }
@@ -160,9 +169,11 @@ func (x *StoredFindings) GetFrames() []uint32 {
 // StoredSchools says where the findings of a report are: what settings for a
 // school and filters by school need to count without reading findings.
 type StoredSchools struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
-	Checks        []*CheckSchools        `protobuf:"bytes,2,rep,name=checks,proto3" json:"checks,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	District string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
+	Checks   []*CheckSchools        `protobuf:"bytes,2,rep,name=checks,proto3" json:"checks,omitempty"`
+	// The active schools.
+	Schools       []*SchoolPeople `protobuf:"bytes,3,rep,name=schools,proto3" json:"schools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +222,82 @@ func (x *StoredSchools) GetChecks() []*CheckSchools {
 	return nil
 }
 
+func (x *StoredSchools) GetSchools() []*SchoolPeople {
+	if x != nil {
+		return x.Schools
+	}
+	return nil
+}
+
+// SchoolPeople is an active school and how many active users it has.
+type SchoolPeople struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SchoolId      string                 `protobuf:"bytes,1,opt,name=school_id,json=schoolId,proto3" json:"school_id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Teachers      int32                  `protobuf:"varint,3,opt,name=teachers,proto3" json:"teachers,omitempty"`
+	Students      int32                  `protobuf:"varint,4,opt,name=students,proto3" json:"students,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchoolPeople) Reset() {
+	*x = SchoolPeople{}
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchoolPeople) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchoolPeople) ProtoMessage() {}
+
+func (x *SchoolPeople) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchoolPeople.ProtoReflect.Descriptor instead.
+func (*SchoolPeople) Descriptor() ([]byte, []int) {
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SchoolPeople) GetSchoolId() string {
+	if x != nil {
+		return x.SchoolId
+	}
+	return ""
+}
+
+func (x *SchoolPeople) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SchoolPeople) GetTeachers() int32 {
+	if x != nil {
+		return x.Teachers
+	}
+	return 0
+}
+
+func (x *SchoolPeople) GetStudents() int32 {
+	if x != nil {
+		return x.Students
+	}
+	return 0
+}
+
 // CheckSchools is one check in StoredSchools.
 type CheckSchools struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -223,7 +310,7 @@ type CheckSchools struct {
 
 func (x *CheckSchools) Reset() {
 	*x = CheckSchools{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -235,7 +322,7 @@ func (x *CheckSchools) String() string {
 func (*CheckSchools) ProtoMessage() {}
 
 func (x *CheckSchools) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[3]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -248,7 +335,7 @@ func (x *CheckSchools) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckSchools.ProtoReflect.Descriptor instead.
 func (*CheckSchools) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CheckSchools) GetCheckId() string {
@@ -277,7 +364,7 @@ type SchoolCount struct {
 
 func (x *SchoolCount) Reset() {
 	*x = SchoolCount{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +376,7 @@ func (x *SchoolCount) String() string {
 func (*SchoolCount) ProtoMessage() {}
 
 func (x *SchoolCount) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[4]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +389,7 @@ func (x *SchoolCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchoolCount.ProtoReflect.Descriptor instead.
 func (*SchoolCount) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SchoolCount) GetSchoolId() string {
@@ -337,7 +424,7 @@ type FindingsFrame struct {
 
 func (x *FindingsFrame) Reset() {
 	*x = FindingsFrame{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +436,7 @@ func (x *FindingsFrame) String() string {
 func (*FindingsFrame) ProtoMessage() {}
 
 func (x *FindingsFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[5]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +449,7 @@ func (x *FindingsFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingsFrame.ProtoReflect.Descriptor instead.
 func (*FindingsFrame) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FindingsFrame) GetFindings() []*ReadinessFinding {
@@ -393,7 +480,7 @@ type QueuedReport struct {
 
 func (x *QueuedReport) Reset() {
 	*x = QueuedReport{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +492,7 @@ func (x *QueuedReport) String() string {
 func (*QueuedReport) ProtoMessage() {}
 
 func (x *QueuedReport) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[6]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,7 +505,7 @@ func (x *QueuedReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueuedReport.ProtoReflect.Descriptor instead.
 func (*QueuedReport) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QueuedReport) GetDistrict() string {
@@ -492,7 +579,7 @@ type ReportLease struct {
 
 func (x *ReportLease) Reset() {
 	*x = ReportLease{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +591,7 @@ func (x *ReportLease) String() string {
 func (*ReportLease) ProtoMessage() {}
 
 func (x *ReportLease) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[7]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +604,7 @@ func (x *ReportLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportLease.ProtoReflect.Descriptor instead.
 func (*ReportLease) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReportLease) GetDistrict() string {
@@ -556,14 +643,16 @@ type ReportedDistrict struct {
 	Revision int32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Grows when something is taken out of finished findings. A report that was
 	// being made meanwhile is made again.
-	Edition       int32 `protobuf:"varint,3,opt,name=edition,proto3" json:"edition,omitempty"`
+	Edition int32 `protobuf:"varint,3,opt,name=edition,proto3" json:"edition,omitempty"`
+	// What the newest report went by.
+	EmailDomains  []string `protobuf:"bytes,4,rep,name=email_domains,json=emailDomains,proto3" json:"email_domains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportedDistrict) Reset() {
 	*x = ReportedDistrict{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +664,7 @@ func (x *ReportedDistrict) String() string {
 func (*ReportedDistrict) ProtoMessage() {}
 
 func (x *ReportedDistrict) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[8]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +677,7 @@ func (x *ReportedDistrict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportedDistrict.ProtoReflect.Descriptor instead.
 func (*ReportedDistrict) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReportedDistrict) GetDistrict() string {
@@ -612,6 +701,13 @@ func (x *ReportedDistrict) GetEdition() int32 {
 	return 0
 }
 
+func (x *ReportedDistrict) GetEmailDomains() []string {
+	if x != nil {
+		return x.EmailDomains
+	}
+	return nil
+}
+
 // ExportFrame is a roster.v1.ExportResponse.
 type ExportFrame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -623,7 +719,7 @@ type ExportFrame struct {
 
 func (x *ExportFrame) Reset() {
 	*x = ExportFrame{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +731,7 @@ func (x *ExportFrame) String() string {
 func (*ExportFrame) ProtoMessage() {}
 
 func (x *ExportFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[9]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +744,7 @@ func (x *ExportFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportFrame.ProtoReflect.Descriptor instead.
 func (*ExportFrame) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExportFrame) GetRevision() int32 {
@@ -681,7 +777,7 @@ type WatchFrame struct {
 
 func (x *WatchFrame) Reset() {
 	*x = WatchFrame{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[10]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +789,7 @@ func (x *WatchFrame) String() string {
 func (*WatchFrame) ProtoMessage() {}
 
 func (x *WatchFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[10]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +802,7 @@ func (x *WatchFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFrame.ProtoReflect.Descriptor instead.
 func (*WatchFrame) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchFrame) GetEvent() isWatchFrame_Event {
@@ -790,7 +886,7 @@ type WatchMark struct {
 
 func (x *WatchMark) Reset() {
 	*x = WatchMark{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[11]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +898,7 @@ func (x *WatchMark) String() string {
 func (*WatchMark) ProtoMessage() {}
 
 func (x *WatchMark) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[11]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +911,7 @@ func (x *WatchMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMark.ProtoReflect.Descriptor instead.
 func (*WatchMark) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchMark) GetRevision() int32 {
@@ -834,7 +930,7 @@ type WatchRecords struct {
 
 func (x *WatchRecords) Reset() {
 	*x = WatchRecords{}
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[12]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +942,7 @@ func (x *WatchRecords) String() string {
 func (*WatchRecords) ProtoMessage() {}
 
 func (x *WatchRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[12]
+	mi := &file_securly_sync_readiness_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,26 +955,33 @@ func (x *WatchRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRecords.ProtoReflect.Descriptor instead.
 func (*WatchRecords) Descriptor() ([]byte, []int) {
-	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_securly_sync_readiness_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 var File_securly_sync_readiness_v1_state_proto protoreflect.FileDescriptor
 
 const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"%securly/sync/readiness/v1/state.proto\x12\x19securly.sync.readiness.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)securly/sync/readiness/v1/readiness.proto\"\xb5\x01\n" +
+	"%securly/sync/readiness/v1/state.proto\x12\x19securly.sync.readiness.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)securly/sync/readiness/v1/readiness.proto\"\xda\x01\n" +
 	"\fStoredReport\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12B\n" +
 	"\x06report\x18\x02 \x01(\v2*.securly.sync.readiness.v1.ReadinessReportR\x06report\x12E\n" +
-	"\bfindings\x18\x03 \x03(\v2).securly.sync.readiness.v1.StoredFindingsR\bfindings\"m\n" +
+	"\bfindings\x18\x03 \x03(\v2).securly.sync.readiness.v1.StoredFindingsR\bfindings\x12#\n" +
+	"\remail_domains\x18\x04 \x03(\tR\femailDomains\"m\n" +
 	"\x0eStoredFindings\x12\x19\n" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12\x12\n" +
 	"\x04blob\x18\x02 \x01(\tR\x04blob\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\x05R\x05count\x12\x16\n" +
-	"\x06frames\x18\x04 \x03(\rR\x06frames\"l\n" +
+	"\x06frames\x18\x04 \x03(\rR\x06frames\"\xaf\x01\n" +
 	"\rStoredSchools\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12?\n" +
-	"\x06checks\x18\x02 \x03(\v2'.securly.sync.readiness.v1.CheckSchoolsR\x06checks\"k\n" +
+	"\x06checks\x18\x02 \x03(\v2'.securly.sync.readiness.v1.CheckSchoolsR\x06checks\x12A\n" +
+	"\aschools\x18\x03 \x03(\v2'.securly.sync.readiness.v1.SchoolPeopleR\aschools\"w\n" +
+	"\fSchoolPeople\x12\x1b\n" +
+	"\tschool_id\x18\x01 \x01(\tR\bschoolId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
+	"\bteachers\x18\x03 \x01(\x05R\bteachers\x12\x1a\n" +
+	"\bstudents\x18\x04 \x01(\x05R\bstudents\"k\n" +
 	"\fCheckSchools\x12\x19\n" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12@\n" +
 	"\aschools\x18\x02 \x03(\v2&.securly.sync.readiness.v1.SchoolCountR\aschools\"p\n" +
@@ -905,11 +1008,12 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"d\n" +
+	"expireTime\"\x89\x01\n" +
 	"\x10ReportedDistrict\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x05R\brevision\x12\x18\n" +
-	"\aedition\x18\x03 \x01(\x05R\aedition\"A\n" +
+	"\aedition\x18\x03 \x01(\x05R\aedition\x12#\n" +
+	"\remail_domains\x18\x04 \x03(\tR\femailDomains\"A\n" +
 	"\vExportFrame\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12\x16\n" +
 	"\x06resume\x18\x02 \x01(\fR\x06resume\"\x96\x02\n" +
@@ -936,42 +1040,44 @@ func file_securly_sync_readiness_v1_state_proto_rawDescGZIP() []byte {
 	return file_securly_sync_readiness_v1_state_proto_rawDescData
 }
 
-var file_securly_sync_readiness_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_securly_sync_readiness_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_securly_sync_readiness_v1_state_proto_goTypes = []any{
 	(*StoredReport)(nil),          // 0: securly.sync.readiness.v1.StoredReport
 	(*StoredFindings)(nil),        // 1: securly.sync.readiness.v1.StoredFindings
 	(*StoredSchools)(nil),         // 2: securly.sync.readiness.v1.StoredSchools
-	(*CheckSchools)(nil),          // 3: securly.sync.readiness.v1.CheckSchools
-	(*SchoolCount)(nil),           // 4: securly.sync.readiness.v1.SchoolCount
-	(*FindingsFrame)(nil),         // 5: securly.sync.readiness.v1.FindingsFrame
-	(*QueuedReport)(nil),          // 6: securly.sync.readiness.v1.QueuedReport
-	(*ReportLease)(nil),           // 7: securly.sync.readiness.v1.ReportLease
-	(*ReportedDistrict)(nil),      // 8: securly.sync.readiness.v1.ReportedDistrict
-	(*ExportFrame)(nil),           // 9: securly.sync.readiness.v1.ExportFrame
-	(*WatchFrame)(nil),            // 10: securly.sync.readiness.v1.WatchFrame
-	(*WatchMark)(nil),             // 11: securly.sync.readiness.v1.WatchMark
-	(*WatchRecords)(nil),          // 12: securly.sync.readiness.v1.WatchRecords
-	(*ReadinessReport)(nil),       // 13: securly.sync.readiness.v1.ReadinessReport
-	(*ReadinessFinding)(nil),      // 14: securly.sync.readiness.v1.ReadinessFinding
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*SchoolPeople)(nil),          // 3: securly.sync.readiness.v1.SchoolPeople
+	(*CheckSchools)(nil),          // 4: securly.sync.readiness.v1.CheckSchools
+	(*SchoolCount)(nil),           // 5: securly.sync.readiness.v1.SchoolCount
+	(*FindingsFrame)(nil),         // 6: securly.sync.readiness.v1.FindingsFrame
+	(*QueuedReport)(nil),          // 7: securly.sync.readiness.v1.QueuedReport
+	(*ReportLease)(nil),           // 8: securly.sync.readiness.v1.ReportLease
+	(*ReportedDistrict)(nil),      // 9: securly.sync.readiness.v1.ReportedDistrict
+	(*ExportFrame)(nil),           // 10: securly.sync.readiness.v1.ExportFrame
+	(*WatchFrame)(nil),            // 11: securly.sync.readiness.v1.WatchFrame
+	(*WatchMark)(nil),             // 12: securly.sync.readiness.v1.WatchMark
+	(*WatchRecords)(nil),          // 13: securly.sync.readiness.v1.WatchRecords
+	(*ReadinessReport)(nil),       // 14: securly.sync.readiness.v1.ReadinessReport
+	(*ReadinessFinding)(nil),      // 15: securly.sync.readiness.v1.ReadinessFinding
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_securly_sync_readiness_v1_state_proto_depIdxs = []int32{
-	13, // 0: securly.sync.readiness.v1.StoredReport.report:type_name -> securly.sync.readiness.v1.ReadinessReport
+	14, // 0: securly.sync.readiness.v1.StoredReport.report:type_name -> securly.sync.readiness.v1.ReadinessReport
 	1,  // 1: securly.sync.readiness.v1.StoredReport.findings:type_name -> securly.sync.readiness.v1.StoredFindings
-	3,  // 2: securly.sync.readiness.v1.StoredSchools.checks:type_name -> securly.sync.readiness.v1.CheckSchools
-	4,  // 3: securly.sync.readiness.v1.CheckSchools.schools:type_name -> securly.sync.readiness.v1.SchoolCount
-	14, // 4: securly.sync.readiness.v1.FindingsFrame.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
-	15, // 5: securly.sync.readiness.v1.QueuedReport.create_time:type_name -> google.protobuf.Timestamp
-	15, // 6: securly.sync.readiness.v1.ReportLease.expire_time:type_name -> google.protobuf.Timestamp
-	11, // 7: securly.sync.readiness.v1.WatchFrame.begin:type_name -> securly.sync.readiness.v1.WatchMark
-	12, // 8: securly.sync.readiness.v1.WatchFrame.changes:type_name -> securly.sync.readiness.v1.WatchRecords
-	11, // 9: securly.sync.readiness.v1.WatchFrame.end:type_name -> securly.sync.readiness.v1.WatchMark
-	11, // 10: securly.sync.readiness.v1.WatchFrame.bookmark:type_name -> securly.sync.readiness.v1.WatchMark
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	4,  // 2: securly.sync.readiness.v1.StoredSchools.checks:type_name -> securly.sync.readiness.v1.CheckSchools
+	3,  // 3: securly.sync.readiness.v1.StoredSchools.schools:type_name -> securly.sync.readiness.v1.SchoolPeople
+	5,  // 4: securly.sync.readiness.v1.CheckSchools.schools:type_name -> securly.sync.readiness.v1.SchoolCount
+	15, // 5: securly.sync.readiness.v1.FindingsFrame.findings:type_name -> securly.sync.readiness.v1.ReadinessFinding
+	16, // 6: securly.sync.readiness.v1.QueuedReport.create_time:type_name -> google.protobuf.Timestamp
+	16, // 7: securly.sync.readiness.v1.ReportLease.expire_time:type_name -> google.protobuf.Timestamp
+	12, // 8: securly.sync.readiness.v1.WatchFrame.begin:type_name -> securly.sync.readiness.v1.WatchMark
+	13, // 9: securly.sync.readiness.v1.WatchFrame.changes:type_name -> securly.sync.readiness.v1.WatchRecords
+	12, // 10: securly.sync.readiness.v1.WatchFrame.end:type_name -> securly.sync.readiness.v1.WatchMark
+	12, // 11: securly.sync.readiness.v1.WatchFrame.bookmark:type_name -> securly.sync.readiness.v1.WatchMark
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_readiness_v1_state_proto_init() }
@@ -980,7 +1086,7 @@ func file_securly_sync_readiness_v1_state_proto_init() {
 		return
 	}
 	file_securly_sync_readiness_v1_readiness_proto_init()
-	file_securly_sync_readiness_v1_state_proto_msgTypes[10].OneofWrappers = []any{
+	file_securly_sync_readiness_v1_state_proto_msgTypes[11].OneofWrappers = []any{
 		(*WatchFrame_Begin)(nil),
 		(*WatchFrame_Changes)(nil),
 		(*WatchFrame_End)(nil),
@@ -992,7 +1098,7 @@ func file_securly_sync_readiness_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_readiness_v1_state_proto_rawDesc), len(file_securly_sync_readiness_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
