@@ -4,7 +4,7 @@ import path from 'node:path';
 import { freePort } from './port';
 
 /**
- * The hub under test is the caller's (BASE_URL and SIGN_IN_LINK), or a demo that is started here
+ * The hub under test is the caller's (BASE_URL, SIGN_IN_LINK and SFTP_ADDR), or a demo that is started here
  * and stopped at the end.
  */
 export default async function hub(): Promise<(() => Promise<void>) | undefined> {
@@ -12,10 +12,15 @@ export default async function hub(): Promise<(() => Promise<void>) | undefined> 
 
   const root = path.resolve(import.meta.dirname, '../../..');
   const program = process.env.SECURLY_SYNC ?? path.join(root, 'bin/securly-sync');
-  const [http, grpc] = [await freePort(), await freePort()];
+  const [http, grpc, sftp] = [await freePort(), await freePort(), await freePort()];
   const demo = spawn(
     program,
-    ['demo', '--http-addr', `127.0.0.1:${http}`, '--grpc-addr', `127.0.0.1:${grpc}`],
+    [
+      'demo',
+      ...['--http-addr', `127.0.0.1:${http}`],
+      ...['--grpc-addr', `127.0.0.1:${grpc}`],
+      ...['--sftp-addr', `127.0.0.1:${sftp}`],
+    ],
     { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const stop = async () => {
@@ -31,6 +36,7 @@ export default async function hub(): Promise<(() => Promise<void>) | undefined> 
     throw error;
   }
   process.env.BASE_URL = `http://127.0.0.1:${http}`;
+  process.env.SFTP_ADDR = `127.0.0.1:${sftp}`;
   return stop;
 }
 

@@ -36,7 +36,7 @@ export const router = createBrowserRouter([
           { path: 'overview', element: <OverviewScreen /> },
           { path: 'syncs/:sync', element: <SyncScreen /> },
           { path: 'sources', element: <SourcesScreen /> },
-          { path: 'sources/:source', element: <SourceScreen /> },
+          { path: 'sources/:source/:part?', element: <SourceScreen /> },
           { path: 'connect', element: <ConnectScreen /> },
           { path: 'history', element: <HistoryScreen /> },
           { path: 'history/compare', element: <CompareScreen /> },

@@ -45,7 +45,7 @@ test('an SFTP server, from the choice of the vendor to the first sync', async ({
     await expect(page.getByText(sftp.fingerprint, { exact: true })).toBeVisible();
     await expectSound(page, 'source-confirm');
     await page.getByRole('button', { name: 'Yes, trust this server' }).click();
-    await expect(page.getByRole('textbox', { name: /^Fingerprint/ })).toHaveValue(sftp.fingerprint);
+    await expect(page.getByText('Is this your server?')).toHaveCount(0);
 
     const files = roster(6);
     const { 'enrollments.csv': enrollments, ...some } = files;
@@ -63,11 +63,17 @@ test('an SFTP server, from the choice of the vendor to the first sync', async ({
     await expectSound(page, 'source-tested');
 
     // The key is kept, and nobody sees it again.
+    await page.getByRole('link', { name: 'Settings' }).click();
+    await expect(page.getByRole('textbox', { name: /^Fingerprint/ })).toHaveValue(sftp.fingerprint);
     await expect(page.getByRole('textbox', { name: 'Private key', exact: true })).toHaveValue('');
     await expect(
       page.getByRole('checkbox', { name: /^Forget the one that is kept.*Private key$/ }),
     ).toBeVisible();
 
+    await expectSound(page, 'source-settings');
+
+    await page.getByRole('link', { name: 'Status' }).click();
+    await again.click();
     await page.getByRole('button', { name: 'Start the first sync' }).click();
     await expect(page.getByRole('heading', { name: /^Sync of / })).toBeVisible();
     await expect(page.getByText('Completed').first()).toBeVisible({ timeout: 30_000 });

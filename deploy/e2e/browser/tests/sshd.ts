@@ -18,6 +18,45 @@ export interface SftpServer {
   stop: () => Promise<void>;
 }
 
+/** OpenSSH's client, with a key of its own. */
+export function sftpClient(address: string, user: string) {
+  const dir = mkdtempSync(path.join(tmpdir(), 'sftp-client-'));
+  const inside = (name: string) => path.join(dir, name);
+  const [host = '', port = ''] = address.split(':');
+  execFileSync('ssh-keygen', [
+    '-q',
+    '-t',
+    'ed25519',
+    '-N',
+    '',
+    '-C',
+    'made up',
+    '-f',
+    inside('key'),
+  ]);
+  return {
+    publicKey: readFileSync(inside('key.pub'), 'utf8'),
+    put: (files: Record<string, string>) => {
+      const commands = Object.entries(files).map(([name, text]) => {
+        writeFileSync(inside(name), text);
+        return `put ${inside(name)} ${name}`;
+      });
+      const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'BatchMode=yes'];
+      execFileSync(
+        'sftp',
+        [
+          ...options.flatMap((option) => ['-o', option]),
+          ...['-i', inside('key'), '-P', port, '-b', '-', `${user}@${host}`],
+        ],
+        { input: commands.join('\n'), stdio: ['pipe', 'ignore', 'pipe'] },
+      );
+    },
+    forget: () => {
+      rmSync(dir, { recursive: true });
+    },
+  };
+}
+
 /** A real OpenSSH server with keys of its own, as the user of the test, that serves files only. */
 export async function sshd(): Promise<SftpServer> {
   const dir = mkdtempSync(path.join(tmpdir(), 'sftp-'));

@@ -17,7 +17,7 @@ export const syncsPerPage = 10;
 
 /** How often work in progress is looked at, and how often a quiet list. */
 const live = 1_000;
-const quiet = 30_000;
+export const quiet = 30_000;
 
 /** Who is signed in; null for nobody. */
 export const meQuery = queryOptions({
@@ -35,6 +35,11 @@ export const meQuery = queryOptions({
 
 export function useMe() {
   return useQuery(meQuery);
+}
+
+/** Whether the account has a scope; what it may not do is not offered. */
+export function useMay(scope: string): boolean {
+  return useMe().data?.scopes?.includes(scope) ?? false;
 }
 
 /** Shows the sign-in page, and keeps nothing of a district for whoever uses this browser next. */
@@ -95,14 +100,15 @@ export function useOverview(district: string) {
   });
 }
 
-export function useSyncs(district: string, pageToken: string) {
+/** Syncs of a district, or of one source of it, newest first. */
+export function useSyncs(district: string, source: string, pageToken: string) {
   return useQuery({
-    queryKey: [district, 'syncs', pageToken],
+    queryKey: [district, 'syncs', source, pageToken],
     placeholderData: keepPreviousData,
     queryFn: () =>
       body(
         api.GET('/v1/districts/{district}/syncs', {
-          params: { path: { district }, query: { pageSize: syncsPerPage, pageToken } },
+          params: { path: { district }, query: { source, pageSize: syncsPerPage, pageToken } },
         }),
       ),
     refetchInterval: (query) =>
@@ -112,6 +118,7 @@ export function useSyncs(district: string, pageToken: string) {
 
 export function useSync(district: string, sync: string) {
   return useQuery({
+    enabled: sync !== '',
     queryKey: [district, 'sync', sync],
     queryFn: () =>
       body(

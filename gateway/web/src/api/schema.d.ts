@@ -405,6 +405,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/districts/{district}/schools:status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists the schools of a district with what is known about each, those that
+         *     need action first. A caller limited to schools gets these.
+         */
+        get: operations["ReadinessService_ListSchoolStatuses"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/sources": {
         parameters: {
             query?: never;
@@ -493,6 +513,23 @@ export interface paths {
          *     rosters.read as well.
          */
         post: operations["MappingService_PreviewMapping"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/sources/{source}:previewSharing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Applies settings to the records of the source's last sync, and changes nothing. */
+        post: operations["SharingService_PreviewSharing"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1586,6 +1623,24 @@ export interface components {
             revisions?: components["schemas"]["Revision"][];
             nextPageToken?: string;
         };
+        ListSchoolStatusesResponse: {
+            schools?: components["schemas"]["SchoolStatus"][];
+            nextPageToken?: string;
+            /** Format: int32 */
+            totalSize?: number;
+            /**
+             * @description The report that names, counts, errors and alerts are from: the newest
+             *     completed one. Empty before there is one; then there are no schools.
+             */
+            report?: string;
+            /** Format: int32 */
+            revision?: number;
+            /**
+             * @description On every page, those that need action first; none for a caller limited to
+             *     schools.
+             */
+            sources?: components["schemas"]["SourceStatus"][];
+        };
         ListSourcesResponse: {
             sources?: components["schemas"]["Source"][];
             nextPageToken?: string;
@@ -1796,6 +1851,18 @@ export interface components {
             /** @description About files as a whole. With one of level file a sync would fail. */
             findings?: components["schemas"]["SyncFinding"][];
             suggestion?: components["schemas"]["Mapping"];
+        };
+        PreviewSharingBody: {
+            sharing?: components["schemas"]["Sharing"];
+        };
+        PreviewSharingResponse: {
+            /** @description By entity name. */
+            counts?: {
+                [key: string]: components["schemas"]["SharingCounts"];
+            };
+            /** @description The sync whose records were looked at. */
+            sync?: string;
+            choices?: components["schemas"]["SharingChoices"];
         };
         /**
          * @description PreviewedEntity is what becomes of the beginning of the files that make one
@@ -2067,6 +2134,38 @@ export interface components {
             /** Format: int32 */
             removed?: number;
         };
+        SchoolChoice: {
+            schoolId?: string;
+            name?: string;
+        };
+        /** @description SchoolMerge makes what is of one school part of another. */
+        SchoolMerge: {
+            /** @description The id of the school that is left out. */
+            from?: string;
+            /** @description The id of the school that takes its place. */
+            into?: string;
+        };
+        /** @description SchoolStatus is one active school. */
+        SchoolStatus: {
+            schoolId?: string;
+            name?: string;
+            status?: components["schemas"]["SyncStatus"];
+            /**
+             * Format: int32
+             * @description Active users with such a role at the school.
+             */
+            teachers?: number;
+            /** Format: int32 */
+            students?: number;
+            /**
+             * Format: int32
+             * @description Findings to act upon at the school, of checks with that severity, as the
+             *     settings of the district have them.
+             */
+            errors?: number;
+            /** Format: int32 */
+            alerts?: number;
+        };
         /** @description SecretField is a secret that a connector takes. */
         SecretField: {
             /** @description The key in Source.secrets. */
@@ -2090,6 +2189,78 @@ export interface components {
          * @enum {string}
          */
         Severity: "SEVERITY_UNSPECIFIED" | "ERROR" | "ALERT";
+        /**
+         * @description Sharing says which records of a source become part of the roster. Rules that
+         *     are not set leave nothing out. What refers to a record that is left out is
+         *     left out too, or loses the reference; staff with a role at the district stay.
+         */
+        Sharing: {
+            /**
+             * @description Ids of schools, after merge_schools: what is of other schools is left out.
+             *     Users are of the schools of their roles, guardians of those of their
+             *     children.
+             */
+            schools?: string[];
+            /**
+             * @description Students in other grades are left out, and classes of which no student is
+             *     left.
+             */
+            grades?: string[];
+            /**
+             * @description Classes are left out that are neither one of these nor of one of the types,
+             *     homeroom for example.
+             */
+            classes?: string[];
+            classTypes?: string[];
+            /**
+             * @description parent, guardian or emergency: links of students to people of another type
+             *     are left out, and people who have no other. Where a source does not say of
+             *     what type a link is, the role of the guardian does; if neither does, it stays.
+             */
+            contactTypes?: string[];
+            /** @description Students are shared with the school that is their primary one alone. */
+            primarySchoolOnly?: boolean;
+            /** @description Schools that become part of others. */
+            mergeSchools?: components["schemas"]["SchoolMerge"][];
+        };
+        /** @description SharingChoices are the values that rules can have for the records of a source. */
+        SharingChoices: {
+            /** @description By name. */
+            schools?: components["schemas"]["SchoolChoice"][];
+            /**
+             * @description How many students are in each grade, classes of each type and links of
+             *     students to people of each type.
+             */
+            grades?: {
+                [key: string]: number;
+            };
+            classTypes?: {
+                [key: string]: number;
+            };
+            contactTypes?: {
+                [key: string]: number;
+            };
+        };
+        /** @description SharingCounts are what sharing settings do to the records of one entity. */
+        SharingCounts: {
+            /** Format: int32 */
+            kept?: number;
+            /** Format: int32 */
+            dropped?: number;
+            /**
+             * Format: int32
+             * @description Of those that are kept: changed, because they refer to a school that is
+             *     merged or to something that is left out.
+             */
+            changed?: number;
+            /**
+             * @description Of those that are dropped: by the rule because of which, which is the name of
+             *     a field of Sharing.
+             */
+            rules?: {
+                [key: string]: number;
+            };
+        };
         /** @description Source is one configured connection of a district. */
         Source: {
             /** @description districts/{district}/sources/{source}; output only. */
@@ -2146,8 +2317,15 @@ export interface components {
             staleSince?: string;
             stopped?: components["schemas"]["Stop"];
             holdPolicy?: components["schemas"]["HoldPolicy"];
+            sharing?: components["schemas"]["Sharing"];
             guardians?: components["schemas"]["GuardianFile"];
             mapping?: components["schemas"]["Mapping"];
+        };
+        /** @description SourceStatus is one source. */
+        SourceStatus: {
+            sourceId?: string;
+            displayName?: string;
+            status?: components["schemas"]["SyncStatus"];
         };
         StartSyncBody: {
             /**
@@ -2159,6 +2337,17 @@ export interface components {
             dryRun?: boolean;
             reason?: string;
         };
+        /**
+         * @description What needs action most comes first.
+         *
+         *      - FAILING: The last sync has failed, or nothing new has come for too long.
+         *      - ON_HOLD: A plan waits for a person.
+         *      - SETUP: Nothing was ever synced.
+         *      - PROCESSING: A sync is under way.
+         * @default STATE_UNSPECIFIED
+         * @enum {string}
+         */
+        State: "STATE_UNSPECIFIED" | "FAILING" | "ON_HOLD" | "PAUSED" | "SETUP" | "PROCESSING" | "CONNECTED";
         /** @description Stop is why a source is stopped. */
         Stop: {
             /** Format: date-time */
@@ -2229,7 +2418,19 @@ export interface components {
             bytesToPull?: number;
             /** @description It reads nothing, and removes the source with its records. */
             removesSource?: boolean;
+            /** @description It pulls nothing: what the source has delivered is shared and merged anew. */
+            remerge?: boolean;
+            /** @description What the sharing settings of the source do, by entity name; empty without any. */
+            shared?: {
+                [key: string]: components["schemas"]["SharingCounts"];
+            };
             appliedPart?: components["schemas"]["AppliedPart"];
+            /**
+             * Format: int32
+             * @description How many there are; hold_reasons are the first 100: of the whole district,
+             *     then of schools with the largest counts first.
+             */
+            holdReasonsCount?: number;
             guardians?: components["schemas"]["GuardianReport"];
         };
         SyncChange: {
@@ -2269,6 +2470,16 @@ export interface components {
          * @enum {string}
          */
         SyncState: "SYNC_STATE_UNSPECIFIED" | "QUEUED" | "PULLING" | "NORMALISING" | "PLANNING" | "ON_HOLD" | "COMMITTING" | "COMPLETED" | "FAILED" | "CANCELLED" | "DISCARDED" | "SUPERSEDED";
+        /** @description SyncStatus says how the data of a source, or of a school, comes in. */
+        SyncStatus: {
+            state?: components["schemas"]["State"];
+            /** @description In a sentence, why it is so; empty when it is connected. */
+            reason?: string;
+            /** @description What it is about; empty when there is no source. */
+            sourceId?: string;
+            /** @description The sync that has failed, is on hold or under way. */
+            syncId?: string;
+        };
         SyncStep: {
             state?: components["schemas"]["SyncState"];
             /** Format: date-time */
@@ -2964,8 +3175,8 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The earlier one: its id, or its revision, for which there must be a completed
-                 *     report. Without either it is the one before.
+                 * @description The earlier one: its id, or its revision, a report of which is made if there
+                 *     is none. Without either it is the one before.
                  */
                 base?: string;
                 baseRevision?: number;
@@ -3233,6 +3444,33 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    ReadinessService_ListSchoolStatuses: {
+        parameters: {
+            query?: {
+                /** @description At most this many; 0 means 100; more than 1000 is lowered to 1000. */
+                pageSize?: number;
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                district: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListSchoolStatusesResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     SourceService_ListSources: {
         parameters: {
             query?: {
@@ -3443,6 +3681,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PreviewMappingResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    SharingService_PreviewSharing: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewSharingBody"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewSharingResponse"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -1,5 +1,9 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { api, ApiError, body, type Schema } from './client';
+import { quiet } from './queries';
+
+/** How often a source is looked at: syncs of it start by themselves, too. */
+const standing = 5_000;
 
 /** Ways to get at rosters, and the vendors that they fit. */
 export function useConnectors() {
@@ -13,6 +17,7 @@ export function useConnectors() {
 export function useSources(district: string) {
   return useQuery({
     queryKey: [district, 'sources'],
+    refetchInterval: quiet,
     queryFn: async () => {
       const sources: Schema['Source'][] = [];
       let pageToken: string | undefined;
@@ -33,6 +38,7 @@ export function useSources(district: string) {
 export function useSource(district: string, source: string) {
   return useQuery({
     queryKey: [district, 'source', source],
+    refetchInterval: standing,
     queryFn: () =>
       body(
         api.GET('/v1/districts/{district}/sources/{source}', {
@@ -52,6 +58,8 @@ export interface SourceInput {
   connector?: string;
   settings: Record<string, unknown>;
   secrets?: Record<string, string>;
+  schedule?: Schema['Schedule'] | null;
+  staleAfterHours?: number;
   etag?: string;
 }
 
@@ -98,13 +106,55 @@ export function useTestSource(district: string, source: string) {
 
 export function useStartSync(district: string, source: string) {
   return useMutation({
-    mutationFn: (uploadId: string) =>
+    mutationFn: (request: Schema['StartSyncBody']) =>
       body(
         api.POST('/v1/districts/{district}/sources/{source}:sync', {
           params: { path: { district, source } },
-          body: { uploadId },
+          body: request,
         }),
       ),
+    onSuccess: useRefresh(district),
+  });
+}
+
+export function usePause(district: string, source: string) {
+  return useMutation({
+    mutationFn: (pause: Schema['PauseSourceBody']) =>
+      body(
+        api.POST('/v1/districts/{district}/sources/{source}:pause', {
+          params: { path: { district, source } },
+          body: pause,
+        }),
+      ),
+    onSuccess: useRefresh(district),
+  });
+}
+
+export function useResume(district: string, source: string) {
+  return useMutation({
+    mutationFn: () =>
+      body(
+        api.POST('/v1/districts/{district}/sources/{source}:resume', {
+          params: { path: { district, source } },
+          body: {},
+        }),
+      ),
+    onSuccess: useRefresh(district),
+  });
+}
+
+/** A new password for dropping files; the answer is the only place where it is. */
+export function useResetDropPassword(district: string, source: string) {
+  return useMutation({
+    mutationFn: () =>
+      body(
+        api.POST('/v1/districts/{district}/sources/{source}:resetDropPassword', {
+          params: { path: { district, source } },
+          body: {},
+        }),
+      ),
+    // The answer is not kept longer than the screen that shows it.
+    gcTime: 0,
     onSuccess: useRefresh(district),
   });
 }

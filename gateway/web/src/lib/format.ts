@@ -40,6 +40,21 @@ export function formatDateTime(time: string | undefined, timeZone: string): stri
   }
 }
 
+/** A message of the hub with the moments in it as the district's clocks show them. */
+export function localTimes(message: string, timeZone: string): string {
+  return message.replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, (time) =>
+    formatDateTime(time, timeZone),
+  );
+}
+
+/** "812 KB", "1.4 GB" */
+export function formatBytes(bytes: number): string {
+  const units = ['bytes', 'KB', 'MB', 'GB', 'TB'];
+  const step = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), units.length - 1);
+  const value = bytes / 1000 ** step;
+  return `${step > 0 && value < 10 ? value.toFixed(1) : String(Math.round(value))} ${units[step] ?? ''}`;
+}
+
 /** A day without a time, "2026-09-30", which is the same day everywhere. */
 export function formatDate(day: string | undefined): string {
   const date = new Date(`${day ?? ''}T00:00:00Z`);
@@ -62,7 +77,10 @@ export function sentence(message: string): string {
 export function formatDuration(start: string | undefined, end: string | undefined): string {
   if (!start || !end) return '';
   const seconds = (Date.parse(end) - Date.parse(start)) / 1000;
-  if (Number.isNaN(seconds) || seconds < 0) return '';
+  return Number.isNaN(seconds) || seconds < 0 ? '' : formatSeconds(seconds);
+}
+
+export function formatSeconds(seconds: number): string {
   if (seconds < 0.05) return 'under 0.1 s';
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);

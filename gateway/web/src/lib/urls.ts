@@ -26,8 +26,8 @@ export const screens = {
     `${districtPath(district)}/data/${entity}/record${queryString({ id, asOf })}`,
   sources: (district: string) => `${districtPath(district)}/sources`,
   connect: (district: string) => `${districtPath(district)}/connect`,
-  source: (district: string, source: string) =>
-    `${districtPath(district)}/sources/${encodeURIComponent(source)}`,
+  source: (district: string, source: string, part = '') =>
+    `${districtPath(district)}/sources/${encodeURIComponent(source)}${part && `/${part}`}`,
   history: (district: string) => `${districtPath(district)}/history`,
   revision: (district: string, revision: number) =>
     `${districtPath(district)}/history/${String(revision)}`,

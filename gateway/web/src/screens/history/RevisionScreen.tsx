@@ -1,6 +1,6 @@
 import { Button } from '@mantine/core';
 import { Link, useParams } from 'react-router';
-import { useMe } from '../../api/queries';
+import { useMay } from '../../api/queries';
 import { revisionChanges, type RevisionInfo, useRevision } from '../../api/revisions';
 import { ChangeCounts } from '../../components/ChangeCounts';
 import { ChangesBrowser } from '../../components/ChangesBrowser';
@@ -37,7 +37,7 @@ export function RevisionScreen() {
 
 function Revision({ number, info }: { number: number; info: RevisionInfo }) {
   const { id: district, timeZone } = useDistrict();
-  const me = useMe();
+  const mayApprove = useMay('syncs.approve');
   const { revision, head } = info;
   if (!revision) {
     return (
@@ -52,7 +52,7 @@ function Revision({ number, info }: { number: number; info: RevisionInfo }) {
       </Page>
     );
   }
-  const mayUndo = number < head && (me.data?.scopes?.includes('syncs.approve') ?? false);
+  const mayUndo = number < head && mayApprove;
   return (
     <Page
       title={`Revision ${formatNumber(number)}`}

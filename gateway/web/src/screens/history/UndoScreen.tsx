@@ -2,7 +2,7 @@ import { Button } from '@mantine/core';
 import { IconCircleCheck } from '@tabler/icons-react';
 import { Link, useParams } from 'react-router';
 import { ApiError, type Schema } from '../../api/client';
-import { useMe } from '../../api/queries';
+import { useMay } from '../../api/queries';
 import { revisionChanges, useDiff, useRestore, useRevision } from '../../api/revisions';
 import { ChangeCounts } from '../../components/ChangeCounts';
 import { ChangesBrowser } from '../../components/ChangesBrowser';
@@ -32,7 +32,7 @@ export function UndoScreen() {
 
 function Preview({ number }: { number: number }) {
   const { id: district, timeZone } = useDistrict();
-  const me = useMe();
+  const mayApprove = useMay('syncs.approve');
   const info = useRevision(district, number);
   const head = info.data?.head ?? 0;
   const diff = useDiff(district, String(head), String(number), info.isSuccess);
@@ -103,7 +103,7 @@ function Preview({ number }: { number: number }) {
           />
         )}
         <div className="decision-actions">
-          {me.data?.scopes?.includes('syncs.approve') ? (
+          {mayApprove ? (
             <Button
               loading={restore.isPending}
               disabled={moved}

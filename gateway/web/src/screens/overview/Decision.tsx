@@ -1,7 +1,7 @@
 import { Button } from '@mantine/core';
 import { type FormEvent, useId, useState } from 'react';
 import type { Schema } from '../../api/client';
-import { useMe } from '../../api/queries';
+import { useMay } from '../../api/queries';
 import { useDecide } from '../../api/syncs';
 import { KindHeadings } from '../../components/KindHeadings';
 import { ErrorState } from '../../components/States';
@@ -27,7 +27,11 @@ export function HoldReasons({ sync }: { sync: Schema['Sync'] }) {
     <div className={`notice ${waits ? 'notice-warning' : 'notice-neutral'}`}>
       <div>
         <p className="notice-title">
-          {waits ? 'This sync waits for a decision' : 'This sync waited for a decision'}
+          {waits
+            ? 'This sync waits for a decision'
+            : sync.dryRun
+              ? 'A sync of this would wait for a decision'
+              : 'This sync waited for a decision'}
         </p>
         <ul>
           {reasons.map((reason, index) => (
@@ -49,7 +53,7 @@ type Part = 'all' | 'without-removals' | 'schools';
 /** What can be decided about a plan that waits: all of it, a part of it, or nothing. */
 export function DecisionForm({ sync }: { sync: Schema['Sync'] }) {
   const { id: district } = useDistrict();
-  const me = useMe();
+  const mayApprove = useMay('syncs.approve');
   const decide = useDecide(district, sync.syncId ?? '');
   const [part, setPart] = useState<Part>('all');
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
@@ -58,7 +62,7 @@ export function DecisionForm({ sync }: { sync: Schema['Sync'] }) {
   const removals = sumOf(sync.counts, 'removed');
   const all = changesIn(sync.counts);
 
-  if (!me.data?.scopes?.includes('syncs.approve')) {
+  if (!mayApprove) {
     return <p className="soft">Somebody who may approve syncs has to decide about this one.</p>;
   }
   const approve = (event: FormEvent) => {
@@ -266,9 +270,9 @@ export function Withheld({ sync }: { sync: Schema['Sync'] }) {
 /** Stops a sync that has not begun to save. */
 export function CancelSync({ sync }: { sync: Schema['Sync'] }) {
   const { id: district } = useDistrict();
-  const me = useMe();
+  const mayRun = useMay('syncs.run');
   const decide = useDecide(district, sync.syncId ?? '');
-  if (!me.data?.scopes?.includes('syncs.run')) return null;
+  if (!mayRun) return null;
   return (
     <>
       {decide.isError && <ErrorState error={decide.error} />}

@@ -49,7 +49,7 @@ export function OverviewScreen() {
 /** What waits for a person, above everything else. */
 function Held() {
   const { id: district, timeZone } = useDistrict();
-  const syncs = useSyncs(district, '');
+  const syncs = useSyncs(district, '', '');
   const held = syncs.data?.syncs?.filter((sync) => sync.state === 'ON_HOLD') ?? [];
   if (held.length === 0) return null;
   return (

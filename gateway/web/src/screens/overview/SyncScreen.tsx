@@ -1,19 +1,28 @@
 import { Button } from '@mantine/core';
 import { IconDownload } from '@tabler/icons-react';
-import { Link, useParams } from 'react-router';
+import { Link, useNavigate, useParams } from 'react-router';
 import type { Schema } from '../../api/client';
-import { findingsPerPage, useSync, useSyncFindings } from '../../api/queries';
+import { findingsPerPage, useMay, useSync, useSyncFindings } from '../../api/queries';
 import { syncChanges } from '../../api/revisions';
+import { useStartSync } from '../../api/sources';
 import { ChangesBrowser } from '../../components/ChangesBrowser';
 import { KindHeadings } from '../../components/KindHeadings';
 import { Page } from '../../components/Page';
 import { Pager, useTrail } from '../../components/Pager';
 import { EmptyState, ErrorState, Loading, LoadingLines } from '../../components/States';
+import { SyncProgress } from '../../components/SyncProgress';
 import { TableScroll } from '../../components/TableScroll';
 import { Tag } from '../../components/Tag';
+import { changesIn, changesInWords } from '../../lib/changes';
 import { useDistrict } from '../../lib/district';
 import { entities } from '../../lib/entities';
-import { formatDateTime, formatDuration, formatNumber, sentence } from '../../lib/format';
+import {
+  formatDateTime,
+  formatDuration,
+  formatNumber,
+  localTimes,
+  sentence,
+} from '../../lib/format';
 import { syncState } from '../../lib/states';
 import { downloads, screens } from '../../lib/urls';
 import { CancelSync, DecisionForm, HoldReasons, Withheld } from './Decision';
@@ -46,11 +55,19 @@ export function SyncScreen() {
             <div className="notice notice-bad" role="alert">
               <div>
                 <p className="notice-title">This sync failed. Your data is as it was before.</p>
-                <p>{sentence(sync.data.error)}</p>
+                <p>{sentence(localTimes(sync.data.error, timeZone))}</p>
+                {sync.data.errorReason === 'SFTP_HOST_KEY_CHANGED' && (
+                  <p>
+                    <Link to={screens.source(district, sync.data.source ?? '')}>
+                      Compare the new fingerprint
+                    </Link>
+                  </p>
+                )}
               </div>
             </div>
           )}
-          <Waiting sync={sync.data} />
+          <Waiting sync={sync.data} at={sync.dataUpdatedAt} />
+          <TrialRun sync={sync.data} />
           <HoldReasons sync={sync.data} />
           {sync.data.state === 'ON_HOLD' && (
             // A plan that was made anew is a new question.
@@ -75,7 +92,7 @@ export function SyncScreen() {
   );
 }
 
-function Waiting({ sync }: { sync: Schema['Sync'] }) {
+function Waiting({ sync, at }: { sync: Schema['Sync']; at: number }) {
   const state = syncState(sync.state);
   if (state.final || sync.state === 'COMMITTING') return null;
   return (
@@ -85,9 +102,52 @@ function Waiting({ sync }: { sync: Schema['Sync'] }) {
           {sync.waitingFor ? 'This sync waits' : 'This sync is under way'}
         </p>
         <p>{sync.waitingFor ? sentence(sync.waitingFor) : 'This page follows it by itself.'}</p>
+        <SyncProgress sync={sync} at={at} />
       </div>
       <CancelSync sync={sync} />
     </div>
+  );
+}
+
+/** What a trial run is, and the way from it to a sync of the same package. */
+function TrialRun({ sync }: { sync: Schema['Sync'] }) {
+  const { id: district } = useDistrict();
+  const navigate = useNavigate();
+  const start = useStartSync(district, sync.source ?? '');
+  const mayRun = useMay('syncs.run');
+  if (!sync.dryRun || sync.state !== 'COMPLETED') return null;
+  return (
+    <>
+      <div className="notice notice-neutral">
+        <div>
+          <p className="notice-title">This was a trial run: nothing was changed</p>
+          <p>
+            {changesIn(sync.counts) === 0
+              ? 'A sync would change nothing.'
+              : `A sync would bring ${changesInWords(sync.counts)}, as listed below.`}
+          </p>
+        </div>
+        {mayRun && (
+          <Button
+            size="xs"
+            loading={start.isPending}
+            onClick={() => {
+              start.mutate(
+                { uploadId: sync.uploadId },
+                {
+                  onSuccess: (made) => {
+                    void navigate(screens.sync(district, made.syncId ?? ''));
+                  },
+                },
+              );
+            }}
+          >
+            Sync this for good
+          </Button>
+        )}
+      </div>
+      {start.isError && <ErrorState error={start.error} />}
+    </>
   );
 }
 

@@ -11,10 +11,11 @@ import { formatDateTime, formatNumber, sentence } from '../../lib/format';
 import { syncState } from '../../lib/states';
 import { screens } from '../../lib/urls';
 
-export function SyncsTable() {
+/** Syncs of all sources, or of one. */
+export function SyncsTable({ source = '' }: { source?: string }) {
   const { id: district, timeZone } = useDistrict();
   const trail = useTrail();
-  const syncs = useSyncs(district, trail.token);
+  const syncs = useSyncs(district, source, trail.token);
 
   if (syncs.isPending) return <LoadingLines label="Loading syncs" />;
   if (syncs.isError) {
@@ -29,7 +30,7 @@ export function SyncsTable() {
           <thead>
             <tr>
               <th scope="col">Started</th>
-              <th scope="col">Source</th>
+              {!source && <th scope="col">Source</th>}
               <th scope="col">Status</th>
               <KindHeadings />
               <th scope="col" className="number">
@@ -47,7 +48,7 @@ export function SyncsTable() {
                       {formatDateTime(sync.createTime, timeZone)}
                     </Link>
                   </td>
-                  <td>{sync.source}</td>
+                  {!source && <td>{sync.source}</td>}
                   <td>
                     <Tag tone={state.tone}>{state.label}</Tag>
                     {sync.dryRun && <span className="soft"> Trial run</span>}

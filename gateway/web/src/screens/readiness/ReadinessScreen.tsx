@@ -1,7 +1,7 @@
 import { Button, NativeSelect } from '@mantine/core';
 import { useState } from 'react';
 import { Link, useSearchParams } from 'react-router';
-import { useCatalogue, useCreateReport, useMe } from '../../api/queries';
+import { useCatalogue, useCreateReport, useMay } from '../../api/queries';
 import { NothingConnected } from '../../components/NothingConnected';
 import { Page } from '../../components/Page';
 import { ErrorState } from '../../components/States';
@@ -16,8 +16,7 @@ export function ReadinessScreen() {
   const product = parameters.get('product') ?? '';
   const catalogue = useCatalogue();
   const create = useCreateReport(district);
-  const me = useMe();
-  const mayCreate = me.data?.scopes?.includes('readiness.run') ?? false;
+  const mayCreate = useMay('readiness.run');
   // A new report is the first of the list, so the list starts over at its first page.
   const [created, setCreated] = useState(0);
 

@@ -1,5 +1,5 @@
 import { Button } from '@mantine/core';
-import { useMe } from '../../api/queries';
+import { useMay } from '../../api/queries';
 import { useRetryReport } from '../../api/readiness';
 import { ErrorState } from '../../components/States';
 import { useDistrict } from '../../lib/district';
@@ -7,9 +7,9 @@ import { useDistrict } from '../../lib/district';
 /** Has a report that failed made again. */
 export function RetryReport({ report }: { report: string }) {
   const { id: district } = useDistrict();
-  const me = useMe();
+  const mayRun = useMay('readiness.run');
   const retry = useRetryReport(district, report);
-  if (!me.data?.scopes?.includes('readiness.run')) return null;
+  if (!mayRun) return null;
   return (
     <>
       {retry.isError && <ErrorState error={retry.error} />}

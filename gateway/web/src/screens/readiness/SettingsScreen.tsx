@@ -2,7 +2,7 @@ import { Button, NativeSelect, TextInput } from '@mantine/core';
 import { useState } from 'react';
 import { Link } from 'react-router';
 import type { Schema } from '../../api/client';
-import { useCatalogue, useMe } from '../../api/queries';
+import { useCatalogue, useMay } from '../../api/queries';
 import { useReadinessSettings, useSaveReadinessSettings } from '../../api/readiness';
 import { Page } from '../../components/Page';
 import { ErrorState, LoadingLines } from '../../components/States';
@@ -59,13 +59,12 @@ interface SettingsProps {
 
 function Settings({ settings, checks, products }: SettingsProps) {
   const { id: district } = useDistrict();
-  const me = useMe();
   const save = useSaveReadinessSettings(district);
   const saved = { rules: settings.rules ?? [], windows: settings.rolloverWindows ?? [] };
   const [rules, setRules] = useState(saved.rules);
   const [windows, setWindows] = useState(saved.windows);
   const changed = JSON.stringify({ rules, windows }) !== JSON.stringify(saved);
-  const mayChange = me.data?.scopes?.includes('districts.write') ?? false;
+  const mayChange = useMay('districts.write');
 
   return (
     <fieldset className="settings" disabled={!mayChange}>

@@ -1,25 +1,30 @@
-import { Button } from '@mantine/core';
-import { useId, useState } from 'react';
-import { Link, useNavigate, useParams } from 'react-router';
+import { Link, NavLink, useParams } from 'react-router';
 import type { Schema } from '../../api/client';
-import { useMe } from '../../api/queries';
-import {
-  useConnectors,
-  useSource,
-  useStartSync,
-  useTestSource,
-  useUpdateSource,
-  useUpload,
-} from '../../api/sources';
+import { useMay, useSync } from '../../api/queries';
+import { useConnectors, useSource, useUpdateSource } from '../../api/sources';
 import { Page } from '../../components/Page';
 import { ErrorState, Loading } from '../../components/States';
+import { Tag } from '../../components/Tag';
 import { useDistrict } from '../../lib/district';
-import { plural } from '../../lib/format';
 import { valuesFrom } from '../../lib/schema';
+import { sourceStatus } from '../../lib/sources';
 import { screens } from '../../lib/urls';
+import { NotFoundScreen } from '../Fallbacks';
+import { ScheduleForm } from './ScheduleForm';
 import { SourceForm } from './SourceForm';
-import { LastSync } from './SourcesScreen';
-import { TestResult } from './TestResult';
+import { Standing } from './Standing';
+
+export interface SourceProps {
+  source: Schema['Source'];
+  connector: Schema['Connector'];
+}
+
+/** What a source has pages for; the first is where its links lead. */
+const parts = [
+  { id: '', label: 'Status' },
+  { id: 'schedule', label: 'Schedule' },
+  { id: 'settings', label: 'Settings' },
+];
 
 export function SourceScreen() {
   const { id: district } = useDistrict();
@@ -54,154 +59,66 @@ export function SourceScreen() {
   );
 }
 
-interface SourceProps {
-  source: Schema['Source'];
-  connector: Schema['Connector'];
-}
-
 function Source({ source, connector }: SourceProps) {
   const { id: district } = useDistrict();
   const id = source.sourceId ?? '';
-  const me = useMe();
-  const scopes = me.data?.scopes ?? [];
-  const update = useUpdateSource(district, id);
-  const mayChange = scopes.includes('sources.write');
+  const name = source.displayName || id;
+  const { part = '' } = useParams();
+  const shown = parts.find((candidate) => candidate.id === part);
+  const lastSync = useSync(district, source.lastSync ?? '').data;
+  if (!shown) return <NotFoundScreen />;
+  const status = sourceStatus(source, lastSync);
   return (
-    <Page title={source.displayName || id} intro={connector.displayName}>
-      <p>Last sync: {source.lastSync ? <LastSync sync={source.lastSync} /> : 'none yet'}</p>
-      {(mayChange || scopes.includes('syncs.run')) && (
-        // Another setting is another connection: what was found out is of the one before.
-        <Try key={source.etag} source={source} connector={connector} mayTest={mayChange} />
+    <Page
+      title={name}
+      windowTitle={part && `${shown.label} – ${name}`}
+      intro={connector.displayName}
+      actions={
+        <span aria-live="polite">
+          <Tag tone={status.tone}>{status.label}</Tag>
+        </span>
+      }
+    >
+      <nav className="parts" aria-label="This source">
+        {parts.map(({ id: to, label }) => (
+          <NavLink key={to} end to={screens.source(district, id, to)}>
+            {label}
+          </NavLink>
+        ))}
+      </nav>
+      {part === '' && <Standing source={source} connector={connector} lastSync={lastSync} />}
+      {part === 'schedule' && (
+        <ScheduleForm key={source.etag} source={source} connector={connector} />
       )}
-      {mayChange && (
-        <section aria-labelledby="settings">
-          <h2 id="settings">Settings</h2>
-          <SourceForm
-            key={source.etag}
-            connector={connector}
-            name={source.displayName ?? ''}
-            values={valuesFrom(source.settings)}
-            kept={source.secretsSet}
-            action="Save the settings"
-            busy={update.isPending}
-            error={update.isError && <ErrorState error={update.error} />}
-            onSubmit={(input) => {
-              update.mutate({ ...input, etag: source.etag });
-            }}
-          />
-          <p className="visually-hidden" role="status">
-            {update.isSuccess ? 'The settings are saved.' : ''}
-          </p>
-        </section>
-      )}
+      {part === 'settings' && <Settings source={source} connector={connector} />}
     </Page>
   );
 }
 
-/** Tests the connection, or an uploaded package, and syncs. */
-function Try({ source, connector, mayTest }: SourceProps & { mayTest: boolean }) {
+function Settings({ source, connector }: SourceProps) {
   const { id: district } = useDistrict();
-  const id = source.sourceId ?? '';
-  const navigate = useNavigate();
-  const upload = useUpload(district, id);
-  const test = useTestSource(district, id);
-  const start = useStartSync(district, id);
-  const confirm = useUpdateSource(district, id);
-  const [files, setFiles] = useState<readonly File[]>([]);
-  const field = useId();
-  const uploads = connector.kind === 'upload';
-  const uploadId = upload.data?.uploadId ?? '';
-  const failed = upload.error ?? test.error ?? confirm.error ?? start.error;
-
-  const sync = (
-    <Button
-      variant={test.data?.ok ? 'filled' : 'default'}
-      loading={start.isPending}
-      onClick={() => {
-        start.mutate(uploadId, {
-          onSuccess: (made) => {
-            void navigate(screens.sync(district, made.syncId ?? ''));
-          },
-        });
-      }}
-    >
-      {uploads ? 'Sync this package' : source.lastSync ? 'Sync now' : 'Start the first sync'}
-    </Button>
-  );
+  const update = useUpdateSource(district, source.sourceId ?? '');
+  if (!useMay('sources.write')) {
+    return <p className="soft">Your account may not change the settings of sources.</p>;
+  }
   return (
-    <section className="card panel decision" aria-labelledby="try">
-      <h2 id="try">{uploads ? 'Upload a package' : 'Test the connection'}</h2>
-      {uploads ? (
-        <form
-          className="upload"
-          onSubmit={(event) => {
-            event.preventDefault();
-            test.reset();
-            upload.mutate(files, {
-              onSuccess: (kept) => {
-                if (mayTest) test.mutate(kept.uploadId ?? '');
-              },
-            });
-          }}
-        >
-          <label htmlFor={field}>One zip, or all CSV files of one export</label>
-          <input
-            id={field}
-            type="file"
-            multiple
-            required
-            accept=".zip,.csv,text/csv,application/zip"
-            onChange={(event) => {
-              setFiles([...(event.currentTarget.files ?? [])]);
-              upload.reset();
-              test.reset();
-            }}
-          />
-          <Button type="submit" variant="default" loading={upload.isPending || test.isPending}>
-            Upload and check
-          </Button>
-        </form>
-      ) : (
-        <>
-          <p>
-            Signs in, fetches what is there and looks through it. Nothing is changed, here or there.
-          </p>
-          {mayTest && (
-            <Button
-              variant={test.data?.ok ? 'default' : 'filled'}
-              loading={test.isPending || confirm.isPending}
-              onClick={() => {
-                start.reset();
-                test.mutate('');
-              }}
-            >
-              {test.data ? 'Test again' : 'Test the connection'}
-            </Button>
-          )}
-        </>
-      )}
-      {upload.isSuccess && (
-        <p className="soft" role="status">
-          {plural(upload.data.files?.length ?? 0, 'file is', 'files are')} uploaded:{' '}
-          {upload.data.files?.map((file) => file.name).join(', ')}.
-        </p>
-      )}
-      {failed && <ErrorState error={failed} />}
-      {test.data && (
-        <TestResult
-          result={test.data}
-          busy={confirm.isPending}
-          onConfirm={(settings) => {
-            confirm.mutate({
-              settings: { ...source.settings, ...settings },
-              etag: source.etag,
-            });
-          }}
-        />
-      )}
-      {(test.data?.ok || (uploads ? upload.isSuccess && !mayTest : source.lastSync)) && (
-        <div className="decision-actions">{sync}</div>
-      )}
-    </section>
+    <>
+      <SourceForm
+        key={source.etag}
+        connector={connector}
+        name={source.displayName ?? ''}
+        values={valuesFrom(source.settings)}
+        kept={source.secretsSet}
+        action="Save the settings"
+        busy={update.isPending}
+        error={update.isError && <ErrorState error={update.error} />}
+        onSubmit={(input) => {
+          update.mutate({ ...input, etag: source.etag });
+        }}
+      />
+      <p className="soft" role="status">
+        {update.isSuccess ? 'The settings are saved.' : ''}
+      </p>
+    </>
   );
 }

@@ -1,7 +1,7 @@
 import { Button } from '@mantine/core';
 import { Link } from 'react-router';
 import type { Schema } from '../../api/client';
-import { useMe, useSync } from '../../api/queries';
+import { useMay, useSync } from '../../api/queries';
 import { useConnectors, useSources } from '../../api/sources';
 import { Page } from '../../components/Page';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
@@ -9,14 +9,14 @@ import { TableScroll } from '../../components/TableScroll';
 import { Tag } from '../../components/Tag';
 import { useDistrict } from '../../lib/district';
 import { formatDateTime } from '../../lib/format';
+import { sourceStatus } from '../../lib/sources';
 import { syncState } from '../../lib/states';
 import { screens } from '../../lib/urls';
 
 export function SourcesScreen() {
   const { id: district } = useDistrict();
   const sources = useSources(district);
-  const me = useMe();
-  const mayConnect = me.data?.scopes?.includes('sources.write') ?? false;
+  const mayConnect = useMay('sources.write');
   const connect = (
     <Button component={Link} to={screens.connect(district)}>
       Connect a source
@@ -49,7 +49,7 @@ export function SourcesScreen() {
 }
 
 function SourcesTable({ sources }: { sources: Schema['Source'][] }) {
-  const { id: district } = useDistrict();
+  const { id: district, timeZone } = useDistrict();
   const connectors = useConnectors();
   return (
     <TableScroll label="Table of sources">
@@ -58,7 +58,9 @@ function SourcesTable({ sources }: { sources: Schema['Source'][] }) {
           <tr>
             <th scope="col">Source</th>
             <th scope="col">Method</th>
+            <th scope="col">Status</th>
             <th scope="col">Last sync</th>
+            <th scope="col">Next sync</th>
           </tr>
         </thead>
         <tbody>
@@ -73,15 +75,25 @@ function SourcesTable({ sources }: { sources: Schema['Source'][] }) {
                 {connectors.data?.connectors?.find((c) => c.connectorId === source.connector)
                   ?.displayName ?? source.connector}
               </td>
+              <td>
+                <Status source={source} />
+              </td>
               <td className="when">
                 {source.lastSync ? <LastSync sync={source.lastSync} /> : 'Never'}
               </td>
+              <td className="when">{formatDateTime(source.nextRunTime, timeZone)}</td>
             </tr>
           ))}
         </tbody>
       </table>
     </TableScroll>
   );
+}
+
+function Status({ source }: { source: Schema['Source'] }) {
+  const { id: district } = useDistrict();
+  const status = sourceStatus(source, useSync(district, source.lastSync ?? '').data);
+  return <Tag tone={status.tone}>{status.label}</Tag>;
 }
 
 export function LastSync({ sync: id }: { sync: string }) {

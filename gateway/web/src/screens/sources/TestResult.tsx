@@ -7,13 +7,15 @@ import { Requirements } from './ConnectScreen';
 
 interface TestResultProps {
   result: Schema['TestSourceResponse'];
+  /** The settings as they are kept. */
+  before: Record<string, unknown>;
   busy: boolean;
   /** Stores what a person has compared and found right. */
   onConfirm: (settings: Record<string, unknown>) => void;
 }
 
 /** What a test has found out: what blocks, what is worth a thought, and how much there is. */
-export function TestResult({ result, busy, onConfirm }: TestResultProps) {
+export function TestResult({ result, before, busy, onConfirm }: TestResultProps) {
   const confirm = Object.entries((result.confirm ?? {}) as Record<string, unknown>);
   const required = result.required ?? [];
   const recommended = result.recommended ?? [];
@@ -40,6 +42,12 @@ export function TestResult({ result, busy, onConfirm }: TestResultProps) {
           {confirm.map(([name, value]) => (
             <p key={name}>
               <code className="fingerprint">{String(value)}</code>
+              {before[name] !== undefined && (
+                <>
+                  <br />
+                  Until now it was <code>{String(before[name])}</code>
+                </>
+              )}
             </p>
           ))}
           <Button
