@@ -109,7 +109,7 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 			if err != nil {
 				return err
 			}
-			reasons = plan.Holds(p, plan.Facts{RemovedSchools: schools, KnownUndo: undo, PartlyApproved: s.GetSelection() != nil}, r.cfg.Thresholds)
+			reasons = plan.Holds(p, plan.Facts{RemovedSchools: schools, KnownUndo: undo, PartlyApproved: s.GetSelection() != nil, SourceRemoved: s.GetSync().GetRemovesSource()}, r.cfg.Thresholds)
 		}
 		to := ingestv1.SyncState_COMMITTING
 		switch {

@@ -187,6 +187,9 @@ func (r *Runner) settle(ctx context.Context, s *ingestv1.SyncDocument) error {
 	if err := TidyUploads(ctx, r.deps.Store, r.deps.Blobs, district, s.GetSync().GetSource()); err != nil {
 		return err
 	}
+	if err := r.settleRemoval(ctx, s); err != nil {
+		return err
+	}
 	if err := r.announce(ctx, s); err != nil {
 		return err
 	}
