@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,8 +76,10 @@ func (h *Hub) ingest(ctx context.Context, bus *events.Bus) error {
 		return err
 	}
 	h.opened.Push("ingest secrets", keeper.Close)
+	mail := h.cfg.Mail
+	mail.PublicURL = cmp.Or(mail.PublicURL, h.URL())
 	s, err := ingest.New(
-		ingest.Config{TempDir: h.folder.path("ingest", temporaryDir), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal()), SFTPKey: h.folder.path("ingest", "sftp_host_key")},
+		ingest.Config{Mail: mail, TempDir: h.folder.path("ingest", temporaryDir), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal()), SFTPKey: h.folder.path("ingest", "sftp_host_key")},
 		ingest.Deps{
 			SFTP: h.sftpDoor,
 			Docs: docs, Blobs: packages, Bus: bus, Secrets: keeper,

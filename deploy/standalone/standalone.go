@@ -20,6 +20,7 @@ import (
 	authv1 "github.com/securly/sync/proto/gen/securly/sync/auth/v1"
 	operatorv1 "github.com/securly/sync/proto/gen/securly/sync/operator/v1"
 	"github.com/securly/sync/services/auth"
+	"github.com/securly/sync/services/ingest"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/docstore"
@@ -45,6 +46,8 @@ type Config struct {
 	// SecretsKey is the URL of the key that secrets of sources are sealed with;
 	// empty means a file in DataDir.
 	SecretsKey string
+	// Mail is how notifications are sent; without a PublicURL they link to HTTPAddr.
+	Mail ingest.Mail
 	// Grace is how long running calls may take when the hub stops.
 	Grace time.Duration
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/securly/sync/services/ingest"
 	"github.com/securly/sync/services/ingest/internal/rostertest"
 	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/platform/testkit"
@@ -42,6 +43,7 @@ type hub struct {
 	blobs     *blob.Bucket
 	files     string
 	temp      string
+	mail      string // the mail server's address; empty for none
 	service   *ingest.Service
 	sftpPort  int
 	clock     atomic.Int64 // how far the service's clock is ahead
@@ -51,6 +53,7 @@ type hub struct {
 	sources   ingestv1.SourceServiceClient
 	syncs     ingestv1.SyncServiceClient
 	upkeep    ingestv1.UpkeepServiceClient
+	notices   ingestv1.NotificationServiceClient
 }
 
 type readiness struct {
@@ -98,7 +101,9 @@ func (h *hub) start() {
 	sftp, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(h.t, err)
 	h.sftpPort = sftp.Addr().(*net.TCPAddr).Port
-	h.service, err = ingest.New(ingest.Config{SFTPKey: filepath.Join(h.files, "..", "sftp_host_key"), TempDir: h.temp, Sweep: 20 * time.Millisecond, Retain: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20}, ingest.Deps{
+	h.service, err = ingest.New(ingest.Config{SFTPKey: filepath.Join(h.files, "..", "sftp_host_key"), TempDir: h.temp, Sweep: 20 * time.Millisecond, Retain: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20,
+		Notify: 20 * time.Millisecond, Mail: ingest.Mail{Server: config.Secret(h.mail), From: "sync@hub.example", PublicURL: "https://hub.example"},
+	}, ingest.Deps{
 		Docs: h.docs, Bus: h.bus, Blobs: h.blobs, Log: testkit.Log(h.t), SFTP: sftp,
 		Roster: rosterv1.NewRosterServiceClient(conn), Readiness: readinessv1.NewReadinessServiceClient(conn),
 		RosterUpkeep: rosterv1.NewUpkeepServiceClient(conn), ReadinessUpkeep: readinessv1.NewUpkeepServiceClient(conn),
@@ -107,7 +112,7 @@ func (h *hub) start() {
 	require.NoError(h.t, err)
 	own := testkit.Server(h.t, h.service.Register)
 	h.districts, h.sources, h.syncs = ingestv1.NewDistrictServiceClient(own), ingestv1.NewSourceServiceClient(own), ingestv1.NewSyncServiceClient(own)
-	h.upkeep = ingestv1.NewUpkeepServiceClient(own)
+	h.upkeep, h.notices = ingestv1.NewUpkeepServiceClient(own), ingestv1.NewNotificationServiceClient(own)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.service.Run(ctx) }()

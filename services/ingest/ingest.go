@@ -18,15 +18,18 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
+	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest/internal/api"
-	"github.com/securly/sync/services/ingest/internal/plan"
+	"github.com/securly/sync/services/ingest/internal/notify"
 	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/sftpserver"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/ingest/internal/syncrun"
+	"github.com/securly/sync/services/platform/config"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/platform/pagetoken"
@@ -48,10 +51,27 @@ type Config struct {
 	// Retain is how often districts are searched for one whose history is due
 	// to be cut short: every 10 minutes.
 	Retain time.Duration
+	// Notify is how often it is looked for what people are to be told that no
+	// event told of, and for mails to be sent again: every minute.
+	Notify time.Duration
 	// SFTPKey is the file with the key of the SFTP server, made if it is not there.
 	SFTPKey string
+	// Mail is how notifications are sent.
+	Mail Mail
 	// TokenKey seals page tokens; all replicas share it. Empty means a random one.
 	TokenKey []byte
+}
+
+// Mail is how notifications are sent.
+type Mail struct {
+	// Server is the address of a mail server: smtp://user:password@host:587 must
+	// offer STARTTLS, smtps://user:password@host:465 is TLS from the start, and
+	// smtp://host:25?tls=none is a relay within an own network. Empty for none.
+	Server config.Secret
+	// From is the sender.
+	From string
+	// PublicURL is where people open the hub; empty for mails without links.
+	PublicURL string
 }
 
 func (c *Config) setDefaults() {
@@ -70,6 +90,9 @@ func (c *Config) setDefaults() {
 	if c.Retain == 0 {
 		c.Retain = 10 * time.Minute
 	}
+	if c.Notify == 0 {
+		c.Notify = time.Minute
+	}
 	if len(c.TokenKey) == 0 {
 		c.TokenKey = pagetoken.Key()
 	}
@@ -82,7 +105,7 @@ type Deps struct {
 	Bus    *events.Bus
 	Blobs  *blob.Bucket
 	Roster rosterv1.RosterServiceClient
-	// Readiness is told when a district is erased.
+	// Readiness is told when a district is erased, and knows rollover windows.
 	Readiness readinessv1.ReadinessServiceClient
 	// RosterUpkeep and ReadinessUpkeep are told when a person is erased.
 	RosterUpkeep    rosterv1.UpkeepServiceClient
@@ -110,7 +133,8 @@ type Service struct {
 	runner  *syncrun.Runner
 	drops   *sftpserver.Server // nil for none
 	door    net.Listener
-	tempDir string // to remove, if it is our own
+	notices *notify.Notifier // nil for none
+	tempDir string           // to remove, if it is our own
 }
 
 // New checks cfg and returns a service that has started nothing.
@@ -139,15 +163,22 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.cfg = cfg
 	s.runner = syncrun.New(syncrun.Config{
 		Concurrency: cfg.Concurrency, Sweep: cfg.Sweep, Progress: min(time.Second, cfg.Sweep), TempDir: cfg.TempDir, MaxPackage: cfg.MaxUpload, Patience: time.Minute,
-		Thresholds: plan.DefaultThresholds(),
 	}, syncrun.Deps{
 		Store: store, Leases: leases, Secrets: sealer, RosterUpkeep: deps.RosterUpkeep, ReadinessUpkeep: deps.ReadinessUpkeep,
-		Roster: deps.Roster, Bus: deps.Bus, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now,
+		Roster: deps.Roster, Readiness: deps.Readiness, Bus: deps.Bus, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now,
 	})
 	s.api = api.Deps{
 		Store: store, Leases: leases, Roster: deps.Roster, Readiness: deps.Readiness, Bus: deps.Bus, Blobs: deps.Blobs,
 		Tokens: pagetoken.New(cfg.TokenKey), Secrets: sealer, Log: deps.Log, Now: deps.Now, Wake: s.runner.Wake, ErasePerson: s.runner.ErasePerson,
 		TempDir: cfg.TempDir, MaxUpload: cfg.MaxUpload,
+	}
+	if cfg.Mail.Server != "" {
+		server, err := notify.NewServer(cfg.Mail.Server.Reveal(), cfg.Mail.From)
+		if err != nil {
+			return nil, fmt.Errorf("ingest: %w", err)
+		}
+		s.api.Mail = server
+		s.notices = &notify.Notifier{Store: store, Leases: leases, Server: server, PublicURL: cfg.Mail.PublicURL, Log: deps.Log, Now: deps.Now}
 	}
 	if deps.SFTP == nil {
 		return s, nil
@@ -182,6 +213,10 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error {
 		return repeat(ctx, s.cfg.Sweep, func(ctx context.Context) { api.SyncDropped(ctx, s.api) })
 	})
+	if s.notices != nil {
+		group.Go(func() error { return repeat(ctx, s.cfg.Notify, s.notices.Sweep) })
+		group.Go(func() error { return s.notify(ctx) })
+	}
 	if s.drops != nil {
 		group.Go(func() error { return s.drops.Serve(ctx, s.door) })
 	}
@@ -200,6 +235,23 @@ func repeat(ctx context.Context, every time.Duration, do func(context.Context)) 
 		case <-tick.C:
 		}
 	}
+}
+
+// notify has people told of a sync as soon as it has ended or is on hold.
+func (s *Service) notify(ctx context.Context) error {
+	err := s.api.Bus.Consume(ctx, events.Consumer{
+		Durable: "ingest-notifier", Filter: events.Subject("ingest", "*", "sync-ended"),
+	}, func(ctx context.Context, _ string, payload []byte) error {
+		var ended eventv1.SyncEnded
+		if err := proto.Unmarshal(payload, &ended); err != nil {
+			return fmt.Errorf("read sync-ended: %w", err)
+		}
+		return s.notices.District(ctx, ended.GetDistrict(), ended.GetSync())
+	})
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil // told to stop, perhaps while it began
 }
 
 // erase goes on with the deletion of districts.

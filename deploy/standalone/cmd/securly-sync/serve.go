@@ -38,6 +38,9 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.Var(&s.hub.BootstrapClient, "bootstrap-client", "id:secret of a client with every scope on all districts, created once")
 	f.Int64Var(&s.hub.MaxUpload, "max-upload", gateway.DefaultMaxUpload, "largest upload in bytes")
 	f.StringVar(&s.hub.SecretsKey, "secrets-key", "", "`URL` of the key that secrets of sources are sealed with; empty means a file in the data folder")
+	f.Var(&s.hub.Mail.Server, "smtp-url", "mail server for notifications, smtp://user:password@host:587 for example; empty means that nobody is told")
+	f.StringVar(&s.hub.Mail.From, "mail-from", "", "sender of notifications, an e-mail `address`")
+	f.StringVar(&s.hub.Mail.PublicURL, "public-url", "", "`URL` at which people open the hub, for links in mails")
 	f.DurationVar(&s.hub.Grace, "grace", 5*time.Second, "how long running requests may take when the hub stops")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelWarn, "debug, info, warn or error")
 }

@@ -29,6 +29,9 @@ func main() {
 			f.Int64Var(&cfg.MaxUpload, "max-upload", 2<<30, "the largest upload, in `bytes`")
 			f.StringVar(&secretsKey, "secrets-key", "", "the `URL` of the key that secrets of sources are sealed with; empty means a file in the data folder")
 			f.StringVar(&sftpAddr, "sftp-addr", "", "`address` of the SFTP server that districts drop files into, :2222 for example; empty means none")
+			f.Var(&cfg.Mail.Server, "smtp-url", "mail server for notifications, smtp://user:password@host:587 for example; empty means that nobody is told")
+			f.StringVar(&cfg.Mail.From, "mail-from", "", "sender of notifications, an e-mail `address`")
+			f.StringVar(&cfg.Mail.PublicURL, "public-url", "", "`URL` at which people open the hub, for links in mails")
 			f.IntVar(&cfg.Concurrency, "concurrency", 2, "how many sources are synced at the same time")
 		},
 		Build: func(ctx context.Context, env *process.Env) (process.Parts, error) {

@@ -18,6 +18,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	"github.com/securly/sync/services/ingest/internal/notify"
 	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
@@ -49,6 +50,8 @@ type Deps struct {
 	MaxUpload int64
 	// HostKey is the fingerprint of the SFTP server's key; empty if there is none.
 	HostKey string
+	// Mail is where notifications go through; nil if there is no mail server.
+	Mail *notify.Server
 }
 
 // Register adds the handlers to a server.
@@ -57,6 +60,7 @@ func Register(r grpc.ServiceRegistrar, d Deps) {
 	ingestv1.RegisterSourceServiceServer(r, &sources{Deps: d})
 	ingestv1.RegisterSyncServiceServer(r, &syncs{Deps: d})
 	ingestv1.RegisterUpkeepServiceServer(r, &upkeep{Deps: d})
+	ingestv1.RegisterNotificationServiceServer(r, &notifications{Deps: d})
 }
 
 // invalid is the answer to a field that cannot be accepted.

@@ -24,6 +24,9 @@ func SourceLease(district, source string) string { return district + "/source/" 
 // CommitLease names the lease under which a district's roster is written.
 func CommitLease(district string) string { return district + "/commit" }
 
+// NoticeLease names the lease under which the mails about a source are sent.
+func NoticeLease(district, source string) string { return district + "/notices/" + source }
+
 func leaseKey(lease string, fence int64) string { return fmt.Sprintf("%s/%019d", lease, fence) }
 
 // Leases hands out leases. A claim is the unique insert of a document with the

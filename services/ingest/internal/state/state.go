@@ -45,6 +45,9 @@ type Store struct {
 	Slots *docstore.Collection[*ingestv1.SlotDocument]
 	// Erasures lists persons that were erased, those that still have to be first.
 	Erasures *docstore.Collection[*ingestv1.ErasureDocument]
+	// Notifications says whom districts want to be told, Notices what they were.
+	Notifications *docstore.Collection[*ingestv1.NotificationDocument]
+	Notices       *docstore.Collection[*ingestv1.NoticeDocument]
 }
 
 // New returns the documents in s.
@@ -81,6 +84,10 @@ func New(s docstore.Store) *Store {
 				return Key(ErasurePending, d.GetDistrict(), d.GetUser())
 			}
 			return Key(ErasureDone, d.GetDistrict(), d.GetUser())
+		}),
+		Notifications: docstore.NewCollection[*ingestv1.NotificationDocument](s, "notifications", nil),
+		Notices: docstore.NewCollection(s, "notices", func(d *ingestv1.NoticeDocument) string {
+			return Key(d.GetDistrict(), d.GetSource())
 		}),
 	}
 }
@@ -198,13 +205,17 @@ func (s *Store) Erase(ctx context.Context, district string) error {
 		erase(ctx, s.Erasures, Within(ErasurePending, district)),
 		erase(ctx, s.Erasures, Within(ErasureDone, district)),
 		erase(ctx, s.Leases, Within(district, "source")),
+		erase(ctx, s.Notices, within),
+		erase(ctx, s.Leases, Within(district, "notices")),
+		eraseOne(ctx, s.Notifications, district),
 		eraseOne(ctx, s.Retention, district),
 	)
 }
 
-// EraseSlots removes the slots of a source.
-func (s *Store) EraseSlots(ctx context.Context, district, source string) error {
-	return erase(ctx, s.Slots, Within(district, source))
+// EraseBeside removes what is kept beside a source: its slots, and what was told
+// of it.
+func (s *Store) EraseBeside(ctx context.Context, district, source string) error {
+	return errors.Join(erase(ctx, s.Slots, Within(district, source)), eraseOne(ctx, s.Notices, Key(district, source)))
 }
 
 func erase[T proto.Message](ctx context.Context, c *docstore.Collection[T], prefix string) error {

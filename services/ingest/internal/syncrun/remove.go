@@ -104,7 +104,7 @@ func RemoveSource(ctx context.Context, store *state.Store, bucket *blob.Bucket, 
 			return err
 		}
 	}
-	if err := store.EraseSlots(ctx, district, source); err != nil {
+	if err := store.EraseBeside(ctx, district, source); err != nil {
 		return err
 	}
 	key := state.Key(district, source)
