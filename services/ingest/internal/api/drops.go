@@ -12,6 +12,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/connector/sftpdrop"
 	"github.com/securly/sync/services/ingest/internal/dropbox"
 	"github.com/securly/sync/services/ingest/internal/schedule"
@@ -92,7 +93,11 @@ func (d *Deps) syncDropped(ctx context.Context, doc docstore.Doc[*ingestv1.DropD
 	if schedule.Refuse(owner.Value.GetSource(), d.Now()) != nil {
 		return nil // what comes meanwhile waits
 	}
-	mark, used, err := sftpdrop.Ready(connector.Settings{Struct: owner.Value.GetSource().GetSettings()}, dropbox.Files(doc.Value), d.Now())
+	mapped, err := onerostercsv.MappingOf(owner.Value.GetSource())
+	if err != nil {
+		return err
+	}
+	mark, used, err := sftpdrop.Ready(connector.Settings{Struct: owner.Value.GetSource().GetSettings()}, onerostercsv.Reads(mapped), dropbox.Files(doc.Value), d.Now())
 	if err != nil || mark == "" {
 		return err
 	}

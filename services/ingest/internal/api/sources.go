@@ -17,6 +17,8 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
+	"github.com/securly/sync/services/ingest/internal/plan"
 	"github.com/securly/sync/services/ingest/internal/schedule"
 	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
@@ -46,6 +48,7 @@ func (d *Deps) sourceView(doc *ingestv1.SourceDocument) *ingestv1.Source {
 	v.Etag = sourceEtag(v)
 	v.SecretsSet = doc.GetSecrets().GetNames()
 	v.Drop = d.drop(doc)
+	v.HoldPolicy = plan.Complete(v.GetHoldPolicy())
 	return v
 }
 
@@ -56,6 +59,13 @@ func (s *sources) ListConnectors(context.Context, *ingestv1.ListConnectorsReques
 func checkSettings(prefix string, d *connector.Description, settings *structpb.Struct) error {
 	if field, err := d.CheckSettings(settings); err != nil {
 		return invalid(strings.TrimSuffix(prefix+"settings."+field, "."), "%w", err)
+	}
+	return nil
+}
+
+func checkPolicy(prefix string, policy *ingestv1.HoldPolicy) error {
+	if field, err := plan.Check(policy); err != nil {
+		return invalid(prefix+"holdPolicy."+field, "%w", err)
 	}
 	return nil
 }
@@ -130,6 +140,12 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if err := checkSchedule("source.", through.Describe(), req.GetSource()); err != nil {
 		return nil, err
 	}
+	if err := checkPolicy("source.", req.GetSource().GetHoldPolicy()); err != nil {
+		return nil, err
+	}
+	if _, err := checkMapping("source.mapping", req.GetSource().GetMapping()); err != nil {
+		return nil, err
+	}
 	secrets, err := s.Secrets.Seal(ctx, state.Key(req.GetDistrict(), id), given(nil, req.GetSource().GetSecrets()))
 	if err != nil {
 		return nil, err
@@ -143,7 +159,8 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 		District: req.GetDistrict(), Secrets: secrets,
 		Source: &ingestv1.Source{
 			SourceId: id, DisplayName: name, Connector: req.GetSource().GetConnector(), Settings: req.GetSource().GetSettings(),
-			CreateTime: now, UpdateTime: now, Schedule: req.GetSource().GetSchedule(), StaleAfterHours: req.GetSource().GetStaleAfterHours(),
+			Mapping: req.GetSource().GetMapping(), CreateTime: now, UpdateTime: now, Schedule: req.GetSource().GetSchedule(), StaleAfterHours: req.GetSource().GetStaleAfterHours(),
+			HoldPolicy: req.GetSource().GetHoldPolicy(),
 		},
 		ScheduledFrom: now,
 	})
@@ -253,6 +270,12 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	if err := checkSchedule("", through, next); err != nil {
 		return nil, err
 	}
+	if err := checkPolicy("", next.GetHoldPolicy()); err != nil {
+		return nil, err
+	}
+	if _, err := checkMapping("mapping", next.GetMapping()); err != nil {
+		return nil, err
+	}
 	doc, err = s.Store.Sources.Modify(ctx, doc.ID, func(d *ingestv1.SourceDocument) error {
 		v := d.GetSource()
 		if err := checkEtag(next.GetEtag(), sourceEtag(v)); err != nil {
@@ -263,6 +286,9 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 		}
 		if changes("display_name", name != "") {
 			v.DisplayName = cmp.Or(name, v.GetSourceId())
+		}
+		if changes("mapping", next.GetMapping() != nil) {
+			v.Mapping = next.GetMapping()
 		}
 		enters := changes("secrets", len(next.GetSecrets()) > 0)
 		moved := false
@@ -281,6 +307,9 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 		v.UpdateTime = timestamppb.New(s.Now())
 		if changes("schedule", next.GetSchedule() != nil) {
 			v.Schedule, d.ScheduledFrom = next.GetSchedule(), v.GetUpdateTime()
+		}
+		if changes("hold_policy", next.GetHoldPolicy() != nil) {
+			v.HoldPolicy = next.GetHoldPolicy()
 		}
 		if changes("stale_after_hours", next.GetStaleAfterHours() != 0) {
 			v.StaleAfterHours, d.ScheduledFrom = next.GetStaleAfterHours(), v.GetUpdateTime()
@@ -314,7 +343,11 @@ func (s *sources) Upload(stream grpc.ClientStreamingServer[ingestv1.UploadReques
 	if err != nil {
 		return err
 	}
-	p, err := upload.Receive(s.TempDir, s.MaxUpload, stream.Recv)
+	mapped, err := onerostercsv.MappingOf(owner.Value.GetSource())
+	if err != nil {
+		return err
+	}
+	p, err := upload.Receive(s.TempDir, s.MaxUpload, mapped, stream.Recv)
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,8 @@ type Request struct {
 	// Dir is for this pull. What an earlier try of it has written is there,
 	// unless the process has died since.
 	Dir string
+	// Known tells whether a package of the source may have a file of some name.
+	Known func(name string) bool
 	// Inbox is what was dropped for the source.
 	Inbox Inbox
 	// Last is the mark of the package that was pulled last; empty for none.

@@ -85,6 +85,7 @@ type Reader struct {
 	comma   byte
 	columns int
 	check   *Parser
+	last    int // row to read; 0 for all
 }
 
 // NewReader reads text that Decode has returned.
@@ -139,10 +140,23 @@ func (r *Reader) Expect(columns int) {
 	r.check = NewParser(r.comma)
 }
 
+// Limit has no more than some rows read from here on; 0 means all.
+func (r *Reader) Limit(rows int) {
+	if rows > 0 {
+		r.last = r.row + rows
+	}
+}
+
 // ReadBatch fills b. It returns io.EOF, and no rows, at the end of the file.
 func (r *Reader) ReadBatch(b *Batch) error {
 	b.reset()
 	for len(b.data) < batchSize && len(b.rows) < batchSize/16 {
+		if r.last > 0 && r.row >= r.last {
+			if len(b.rows) > 0 {
+				return nil
+			}
+			return io.EOF
+		}
 		row, text, err := r.next()
 		if errors.Is(err, io.EOF) && len(b.rows) > 0 {
 			return nil

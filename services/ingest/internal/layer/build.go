@@ -46,6 +46,18 @@ type Build struct {
 	// Rejected is told of rows that do not become part of a record: those with
 	// an id that an earlier row has, and roles and profiles of unknown users.
 	Rejected func(it Item)
+	// Repeated is told instead of rows that say just what an earlier row with
+	// their id says. Nil if that is a fault like any other.
+	Repeated func()
+}
+
+// again is told of a row that does not count because of another with its id.
+func (b Build) again(it Item, same bool) {
+	if same && b.Repeated != nil {
+		b.Repeated()
+		return
+	}
+	b.Rejected(it)
 }
 
 // Write appends the records to w.
@@ -97,7 +109,7 @@ func (b Build) Write(w *Writer) error {
 			g.begin(it.ID)
 		}
 		if it.Part == PartRecord && g.record != nil {
-			b.Rejected(it)
+			b.again(it, bytes.Equal(it.Body, g.record.Body))
 			continue
 		}
 		g.add(it)
@@ -154,16 +166,17 @@ func (p *previous) next() error {
 // copyRows is the plain case: the rows are the layer.
 func (b Build) copyRows(w *Writer) error {
 	var last []byte
+	var hash record.Hash
 	first := true
 	for it, err := range b.Rows.Items() {
 		if err != nil {
 			return err
 		}
 		if !first && bytes.Equal(last, it.ID) {
-			b.Rejected(it)
+			b.again(it, it.Hash == hash)
 			continue
 		}
-		first = false
+		first, hash = false, it.Hash
 		last = append(last[:0], it.ID...)
 		if err := w.Add(it.entry()); err != nil {
 			return err
@@ -231,11 +244,12 @@ func (b Build) keep(w *Writer, prev *previous) error {
 func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 	if prev != nil && prev.row > 0 && g.record != nil {
 		// Two rows with one id, of which one is known: the first of them counts.
+		same := prev.entry.Hash == g.record.Hash
 		if prev.row < g.record.Row {
-			b.Rejected(*g.record)
+			b.again(*g.record, same)
 			g.record = nil
 		} else {
-			b.Rejected(Item{ID: g.id, Row: prev.row})
+			b.again(Item{ID: g.id, Row: prev.row}, same)
 			prev.row = 0
 		}
 	}

@@ -55,7 +55,7 @@ func read(t *testing.T, out *bytes.Buffer, k Kind, text []byte, opts Options) {
 	report := finding.NewReport(k.File())
 	table, err := Bind(k, rows[0], opts, report)
 	require.NoError(t, err)
-	reader := table.NewReader(report)
+	reader := table.NewReader(report, report)
 	fmt.Fprintf(out, "# %s\n", k.File())
 	for i, fields := range rows[1:] {
 		row, ok := reader.Read(i+2, fields)
@@ -161,9 +161,9 @@ func TestReaderKeepsNothingOfTheRowBefore(t *testing.T) {
 	report := finding.NewReport("users.csv")
 	table, err := Bind(Users, header, Options{Source: "sis"}, report)
 	require.NoError(t, err)
-	fresh, ok := table.NewReader(report).Read(2, bare)
+	fresh, ok := table.NewReader(report, report).Read(2, bare)
 	require.True(t, ok)
-	used := table.NewReader(report)
+	used := table.NewReader(report, report)
 	_, ok = used.Read(2, full)
 	require.True(t, ok)
 	again, ok := used.Read(3, bare)
@@ -185,7 +185,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			return
 		}
-		row, ok := table.NewReader(report).Read(2, strings.Split(strings.ToValidUTF8(text, "?"), ","))
+		row, ok := table.NewReader(report, report).Read(2, strings.Split(strings.ToValidUTF8(text, "?"), ","))
 		if !ok {
 			require.Equal(t, 1, report.Rejected())
 			return

@@ -8,6 +8,7 @@ import (
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/ingest/internal/finding"
+	"github.com/securly/sync/services/ingest/internal/mapping"
 	"github.com/securly/sync/services/platform/record"
 )
 
@@ -111,9 +112,15 @@ type Row struct {
 // Reader reads the rows of one file. Each worker has its own: it keeps the
 // message of the last row to fill it anew.
 type Reader struct {
+	// Unknown, if it is set, is told of values that should be mapped to others: of
+	// the standard's column, and what the findings call that.
+	Unknown func(column, shown, value string)
+
 	t      *Table
 	report *finding.Report
+	text   *finding.Report
 
+	made   []string // the row, if it is mapped
 	fields []string
 	number int
 	id     string
@@ -135,9 +142,10 @@ type Reader struct {
 	metadata   map[string]string
 }
 
-// NewReader returns a reader of rows with the header t.
-func (t *Table) NewReader(report *finding.Report) *Reader {
-	r := &Reader{t: t, report: report}
+// NewReader returns a reader of rows with the header t. What is wrong with the
+// text of a row, whatever is made of it, goes to the report text.
+func (t *Table) NewReader(report, text *finding.Report) *Reader {
+	r := &Reader{t: t, report: report, text: text}
 	switch t.kind {
 	case Orgs:
 		r.record.Record = &typev1.Record_Org{Org: &r.org}
@@ -171,17 +179,14 @@ func Blank(fields []string) bool {
 func (r *Reader) Read(number int, fields []string) (Row, bool) {
 	r.fields, r.number, r.id, r.odd = fields, number, "", false
 	t := r.t
-	if len(fields) < t.width || len(fields) > t.width && !Blank(fields[t.width:]) {
-		r.report.Reject("row-ragged", number, "", "", "the row has another number of values than the header: check commas and quotes")
+	if len(fields) < t.Width() || len(fields) > t.Width() && !Blank(fields[t.Width():]) {
+		r.text.Reject("row-ragged", number, "", "", "the row has another number of values than the header: check commas and quotes")
 		return Row{}, false
 	}
-	key := colID
-	switch t.kind {
-	case Roles:
-		key = roleUser
-	case UserProfiles:
-		key = profileUser
+	if t.mapped != nil && !r.makeRow(fields) {
+		return Row{}, false
 	}
+	key := t.kind.key()
 	r.id = r.get(key)
 	switch {
 	case r.id == "":
@@ -195,7 +200,7 @@ func (r *Reader) Read(number int, fields []string) (Row, bool) {
 	row := Row{ID: r.id, Message: &r.record, Deleted: deleted}
 	if deleted {
 		row.Bare = true
-		for i, f := range fields[:t.width] {
+		for i, f := range r.fields[:t.width] {
 			if i != t.at[colID] && i != t.at[colStatus] && i != t.at[colModified] && csvtext.Clean(f) != "" {
 				row.Bare = false
 				break
@@ -229,6 +234,49 @@ func (r *Reader) Read(number int, fields []string) (Row, bool) {
 		r.readDemographics()
 	}
 	return row, ok
+}
+
+// key is the column with the id of what a row is about.
+func (k Kind) key() int {
+	switch k {
+	case Roles:
+		return roleUser
+	case UserProfiles:
+		return profileUser
+	}
+	return colID
+}
+
+// makeRow makes the row of a file that is mapped. False means that it was
+// rejected.
+func (r *Reader) makeRow(cells []string) bool {
+	m := r.t.mapped
+	r.made = r.made[:0]
+	id := ""
+	if at := r.t.at[r.t.kind.key()]; at >= 0 {
+		id, _ = m.Value(at, cells)
+	}
+	for i, name := range m.Header() {
+		v, problem := m.Value(i, cells)
+		switch problem {
+		case mapping.Uncovered:
+			r.unknown(name, m.Column(i), m.Raw(i, cells))
+			r.report.Reject("value-unmapped", r.number, m.Column(i), id, "the mapping does not say what the value stands for in "+name+": add it to the values of the field, or say what others stand for")
+			return false
+		case mapping.BadDate:
+			r.odd = true
+			r.report.Value("date-invalid", r.number, m.Column(i), id, "the date is not written as the mapping says and was left out: correct it, or the date format of "+name)
+		}
+		r.made = append(r.made, v)
+	}
+	r.fields = r.made
+	return true
+}
+
+func (r *Reader) unknown(column, shown, value string) {
+	if r.Unknown != nil {
+		r.Unknown(column, shown, value)
+	}
 }
 
 // get returns the cleaned value of a standard column.
@@ -310,6 +358,7 @@ func (r *Reader) boolean(column int) *bool {
 func (r *Reader) token(v vocabulary, column int) string {
 	t, known := v.token(r.get(column))
 	if !known {
+		r.unknown(r.t.kind.Columns()[column], r.t.names[column], t)
 		r.notice("token-unknown", column, "the value is not in the standard's vocabulary; it was kept")
 	}
 	return t
@@ -329,6 +378,7 @@ func (r *Reader) rosterRole(column int, deleted bool) (string, bool) {
 	if deleted {
 		return "", true
 	}
+	r.unknown(r.t.kind.Columns()[column], r.t.names[column], s)
 	r.report.Reject("role-unknown", r.number, r.t.names[column], r.id,
 		"the role is not one of OneRoster's: correct it at the source, or have it mapped to a role that is known")
 	return "", false
@@ -339,6 +389,7 @@ func (r *Reader) grades(column int) []string {
 	for i, g := range out {
 		normal, known := grade(g)
 		if !known {
+			r.unknown(r.t.kind.Columns()[column], r.t.names[column], g)
 			r.notice("grade-unknown", column, "the grade is not one that is known; it was kept")
 		}
 		out[i] = normal

@@ -4,6 +4,7 @@
 package normalise
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/ingest/internal/finding"
+	"github.com/securly/sync/services/ingest/internal/mapping"
 )
 
 // Kind is a file that records are read from.
@@ -61,6 +63,9 @@ const (
 	// expected columns are required by the standard, but their absence leaves
 	// records that work.
 	expected
+	// customary columns are required of a file of OneRoster, which has them even
+	// where they are blank, and expected of others.
+	customary
 	required
 )
 
@@ -100,12 +105,12 @@ var specs = [kinds]spec{
 	Classes: {name: "classes", columns: []column{
 		{name: "title", need: required},
 		{name: "grades", aliases: []string{"grade"}},
-		{name: "courseSourcedId", need: required},
+		{name: "courseSourcedId", need: customary},
 		{name: "classCode"},
 		{name: "classType", need: expected},
 		{name: "location"},
 		{name: "schoolSourcedId", need: required},
-		{name: "termSourcedIds", need: required, aliases: []string{"termSourcedId"}},
+		{name: "termSourcedIds", need: customary, aliases: []string{"termSourcedId"}},
 		{name: "subjects"},
 		{name: "subjectCodes"},
 		{name: "periods"},
@@ -115,7 +120,7 @@ var specs = [kinds]spec{
 		{name: "enabledUser", need: expected},
 		{name: "orgSourcedIds", aliases: []string{"orgSourcedId"}},
 		{name: "role"},
-		{name: "username", need: required},
+		{name: "username", need: customary},
 		{name: "userIds", aliases: []string{"userId"}},
 		{name: "givenName", need: required},
 		{name: "familyName", need: required},
@@ -186,6 +191,16 @@ func allColumns(k Kind) []column {
 	return append([]column{id, {name: "status"}, {name: "dateLastModified"}}, specs[k].columns...)
 }
 
+// Columns returns the names of the columns of a file, as the standard has them.
+func (k Kind) Columns() []string {
+	columns := allColumns(k)
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = c.name
+	}
+	return out
+}
+
 // Fault is a fault of a whole file: nothing of the package is taken over.
 type Fault struct {
 	File, Column, Code, Message string
@@ -197,15 +212,16 @@ func (f *Fault) Error() string { return f.File + ": " + f.Message }
 // Table is the header of a file, resolved: which column is where.
 type Table struct {
 	kind  Kind
-	width int   // columns with a name at their end
-	at    []int // position of each standard column, -1 if absent
-	names []string
+	width int      // columns with a name at their end
+	at    []int    // position of each standard column, -1 if absent
+	names []string // what findings call them
 	meta  []extension
 	// FlatRoles tells that users carry role and orgs themselves (1.1).
 	FlatRoles bool
 	// deletesOnly: a delta file that has only ids and status.
 	deletesOnly bool
 	source      string
+	mapped      *mapping.Rows // what rows are made by before they are read; nil for OneRoster's
 }
 
 // extension is a column outside of the standard; its values go into metadata.
@@ -239,6 +255,9 @@ type Options struct {
 	// RolesFile tells that the package brings roles.csv; RolesKnown that the
 	// source has brought users before.
 	RolesFile, RolesKnown bool
+	// Mapped makes the rows of another file, with that name.
+	Mapped *mapping.Rows
+	File   string
 }
 
 // Faults returns the faults in an error of Bind; none if it is of another kind.
@@ -259,14 +278,15 @@ func Faults(err error) []*Fault {
 	return nil
 }
 
-// Bind resolves a header. It reports what is odd about it and fails with Faults
+// Bind resolves a header; of a file that is mapped, that of the rows that are
+// made of it. It reports what is odd about it and fails with Faults
 // where records could not be read: with all columns that are missing.
 func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table, error) {
 	fault := func(code, column, format string, args ...any) error {
-		return &Fault{File: k.File(), Column: column, Code: code, Message: fmt.Sprintf(format, args...)}
+		return &Fault{File: cmp.Or(opts.File, k.File()), Column: column, Code: code, Message: fmt.Sprintf(format, args...)}
 	}
 	columns := allColumns(k)
-	t := &Table{kind: k, at: make([]int, len(columns)), names: make([]string, len(columns)), source: opts.Source}
+	t := &Table{kind: k, at: make([]int, len(columns)), names: make([]string, len(columns)), source: opts.Source, mapped: opts.Mapped}
 	byName := map[string]int{}  // folded name to column
 	byAlias := map[string]int{} // the same for names of other versions
 	for i, c := range columns {
@@ -333,6 +353,12 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 			continue
 		}
 		need := c.need
+		if need == customary {
+			need = required
+			if t.mapped != nil {
+				need = expected
+			}
+		}
 		// Users of 1.1 have a role and orgs; those of 1.2 get them from a file
 		// that may have come before.
 		if k == Users && !opts.RolesFile && (i == userRole && (!opts.RolesKnown || t.at[userOrgs] >= 0) || i == userOrgs && t.FlatRoles) {
@@ -340,8 +366,12 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 		}
 		switch {
 		case need == optional, t.deletesOnly && i != colID:
+		case need == expected && t.mapped != nil:
+			report.File("mapping-missing", c.name, fmt.Sprintf("the mapping gives %s no %s; it was read as blank", k, c.name))
 		case need == expected:
 			report.File("column-missing", c.name, fmt.Sprintf("the column %q is missing; it was read as blank", c.name))
+		case t.mapped != nil:
+			missing = append(missing, fault("mapping-missing", c.name, "the mapping gives %s no %s, which they cannot be without: name a column of the file or a text for it", k, c.name))
 		case k == Users && i == userRole:
 			missing = append(missing, fault("column-missing", c.name, "the required column %q is missing, and the package has no roles.csv instead: add one of them", c.name))
 		default:
@@ -350,6 +380,11 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 	}
 	if len(missing) > 0 {
 		return nil, errors.Join(missing...)
+	}
+	for i, at := range t.at {
+		if at >= 0 && t.mapped != nil {
+			t.names[i] = t.mapped.Column(at)
+		}
 	}
 	return t, nil
 }
@@ -369,21 +404,50 @@ const Version = 1
 
 // Identity is the same for tables that make the same records of equal rows.
 func (t *Table) Identity() string {
-	return fmt.Sprint(Version, t.kind, t.width, t.at, t.meta, t.FlatRoles, t.source)
+	identity := fmt.Sprint(Version, t.kind, t.width, t.at, t.meta, t.FlatRoles, t.source)
+	if t.mapped != nil {
+		identity += t.mapped.Identity()
+	}
+	return identity
 }
 
-// Position returns where a column of the standard is in a row; false if the
-// file does not have it.
-func (t *Table) Position(column string) (int, bool) {
-	i := slices.Index(t.names, column)
-	if i < 0 || t.at[i] < 0 {
-		return 0, false
+// Value returns what a row has in a column of the standard; blank if the row, or
+// the file, does not have it.
+func (t *Table) Value(column string, fields []string) string {
+	i := slices.Index(t.kind.Columns(), column)
+	if i < 0 || t.at[i] < 0 || len(fields) < t.Width() {
+		return ""
 	}
-	return t.at[i], true
+	if t.mapped == nil {
+		return csvtext.Clean(fields[t.at[i]])
+	}
+	v, _ := t.mapped.Value(t.at[i], fields)
+	return v
+}
+
+// Column returns what findings call a column of the standard.
+func (t *Table) Column(column string) string {
+	if i := slices.Index(t.kind.Columns(), column); i >= 0 {
+		return t.names[i]
+	}
+	return column
 }
 
 // Width is the least number of fields a row must have.
-func (t *Table) Width() int { return t.width }
+func (t *Table) Width() int {
+	if t.mapped != nil {
+		return t.mapped.Width()
+	}
+	return t.width
+}
+
+// Mapped tells that the file is not OneRoster's. Its rows may say the same again.
+func (t *Table) Mapped() bool { return t.mapped != nil }
+
+// Passes tells whether a row is one that is not to be read.
+func (t *Table) Passes(fields []string) bool {
+	return Blank(fields) || t.mapped != nil && len(fields) >= t.Width() && !t.mapped.Wants(fields)
+}
 
 // Statuses tells whether rows have a status.
 func (t *Table) Statuses() bool { return t.at[colStatus] >= 0 }

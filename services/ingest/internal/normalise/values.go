@@ -233,6 +233,9 @@ func gradeTable() vocabulary {
 	return v
 }
 
+// Grade normalises one grade as a person writes it; an unknown one is kept.
+func Grade(s string) (normal string, known bool) { return grade(s) }
+
 // grade normalises one grade (OneRoster spec §6); an unknown one is kept.
 func grade(s string) (string, bool) {
 	if s == "-1" || s == "-2" {

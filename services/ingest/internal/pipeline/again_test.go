@@ -116,7 +116,7 @@ func run(t *testing.T, bucket *blob.Bucket, prefix string, files map[string]tabl
 		texts[name] = rows.text()
 	}
 	pack := testkit.Zip(t, texts)
-	contents, err := onerostercsv.Inspect(bytes.NewReader(pack), int64(len(pack)), onerostercsv.DefaultLimits())
+	contents, err := onerostercsv.Inspect(bytes.NewReader(pack), int64(len(pack)), onerostercsv.DefaultLimits(), nil)
 	require.NoError(t, err)
 	plan, err := contents.Plan(onerostercsv.Auto, "sis", func(k normalise.Kind) bool { return previous[record.EntityName(EntityOf(k))] != nil })
 	require.NoError(t, err)

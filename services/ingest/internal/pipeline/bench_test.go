@@ -47,7 +47,7 @@ func layers(b *testing.B, bucket *blob.Bucket, prefix string, pkg *os.File, prev
 	b.Helper()
 	info, err := pkg.Stat()
 	require.NoError(b, err)
-	contents, err := onerostercsv.Inspect(pkg, info.Size(), onerostercsv.DefaultLimits())
+	contents, err := onerostercsv.Inspect(pkg, info.Size(), onerostercsv.DefaultLimits(), nil)
 	require.NoError(b, err)
 	plan, err := contents.Plan(onerostercsv.Auto, "sis", func(normalise.Kind) bool { return previous != nil })
 	require.NoError(b, err)

@@ -104,9 +104,11 @@ func Run(ctx context.Context, in Input) (_ *Output, err error) {
 	for _, e := range record.Entities() {
 		b := &build{in: in, entity: e, dir: dir}
 		for _, k := range entityFiles(e) {
-			if f := in.Plan.File(k); f != nil {
-				b.files = append(b.files, f)
-				b.size += f.Size
+			for _, f := range in.Plan.Files {
+				if f.Kind == k {
+					b.files = append(b.files, f)
+					b.size += f.Size
+				}
 			}
 		}
 		name := record.EntityName(e)
@@ -131,9 +133,15 @@ func Run(ctx context.Context, in Input) (_ *Output, err error) {
 	for _, b := range builds {
 		name := record.EntityName(b.entity)
 		out.Layer[name] = b.out
-		counts := Counts{Received: int(b.received.Load())}
-		if first := b.files[0]; first.Kind == entityFiles(b.entity)[0] {
-			counts.Rejected = first.Report.Rejected()
+		counts := Counts{Received: int(b.received.Load() - b.repeated.Load())}
+		for _, f := range b.files {
+			if f.Kind != entityFiles(b.entity)[0] {
+				continue
+			}
+			counts.Rejected += f.Report.Rejected()
+			if f.Text != f.Report {
+				counts.Rejected += f.Text.Rejected()
+			}
 		}
 		out.Counts[name] = counts
 	}
@@ -150,28 +158,40 @@ type build struct {
 	sorter   *layer.Sorter
 	known    *layer.Known
 	received atomic.Int64
+	repeated atomic.Int64               // rows that said again what another one says
+	before   map[*onerostercsv.File]int // rows of the files before of the same kind
 	bare     atomic.Bool
 	out      *ingestv1.LayerFile
 }
 
-func (b *build) file(k normalise.Kind) *onerostercsv.File {
+// fileOf returns the file of a kind that has a row, and its number there.
+func (b *build) fileOf(k normalise.Kind, row int) (*onerostercsv.File, int) {
+	var of *onerostercsv.File
 	for _, f := range b.files {
-		if f.Kind == k {
-			return f
+		if f.Kind == k && (of == nil || row > b.before[f]) {
+			of = f
 		}
 	}
-	return nil
+	return of, row - b.before[of]
 }
+
+// mapped tells that rows of the entity may say the same again.
+func (b *build) mapped() bool { return b.files[0].Table.Mapped() }
 
 func (b *build) run(ctx context.Context) (err error) {
 	b.sorter = layer.NewSorter(b.dir, sortMemory)
 	defer func() { err = errors.Join(err, b.sorter.Close()) }()
 	plan := b.layerBuild()
 	b.recognise(ctx, &plan)
+	b.before = map[*onerostercsv.File]int{}
+	rows := map[normalise.Kind]int{}
 	for _, f := range b.files {
-		if err := b.read(ctx, f, plan.Join); err != nil {
+		b.before[f] = rows[f.Kind]
+		n, err := b.read(ctx, f, plan.Join)
+		if err != nil {
 			return err
 		}
+		rows[f.Kind] += n
 	}
 	return b.write(ctx, plan)
 }
@@ -181,10 +201,12 @@ func (b *build) run(ctx context.Context) (err error) {
 func (b *build) layerBuild() layer.Build {
 	records := entityFiles(b.entity)[0]
 	p := layer.Build{Rows: b.sorter, Mode: b.in.Plan.Mode(records), Rejected: b.rejected}
+	if b.mapped() {
+		p.Repeated = func() { b.repeated.Add(1) }
+	}
 	if b.entity == typev1.Entity_ENTITY_USERS {
 		p.Roles, p.Profiles = b.in.Plan.Mode(normalise.Roles), b.in.Plan.Mode(normalise.UserProfiles)
-		users := b.file(normalise.Users)
-		p.OwnRoles = users != nil && users.Table.FlatRoles
+		p.OwnRoles = slices.ContainsFunc(b.files, func(f *onerostercsv.File) bool { return f.Table.FlatRoles })
 		p.Join = !p.OwnRoles || p.Roles != layer.Absent || p.Profiles != layer.Absent
 	}
 	return p
@@ -195,7 +217,7 @@ func (b *build) layerBuild() layer.Build {
 // their roles alone.
 func (b *build) recognise(ctx context.Context, plan *layer.Build) {
 	prev := b.in.Previous[record.EntityName(b.entity)]
-	if prev == nil || b.rebuild() || plan.Mode != layer.Bulk || plan.Join && plan.OwnRoles {
+	if prev == nil || b.rebuild() || plan.Mode != layer.Bulk || plan.Join && (plan.OwnRoles || b.mapped()) {
 		return
 	}
 	b.known = layer.LoadKnown(ctx, b.in.Bucket, prev.GetKey(), prev.GetRecords())
@@ -229,14 +251,16 @@ func (b *build) rejected(it layer.Item) {
 	if it.Part != layer.PartRecord {
 		column = "userSourcedId"
 	}
-	b.file(kind).Report.Reject(code, it.Row, column, string(it.ID), message)
+	f, row := b.fileOf(kind, it.Row)
+	f.Report.Reject(code, row, f.Table.Column(column), string(it.ID), message)
 }
 
-// read has the rows of a file normalised by several workers.
-func (b *build) read(ctx context.Context, f *onerostercsv.File, join bool) error {
+// read has the rows of a file normalised by several workers. It returns how many
+// there are, blank ones and the header included.
+func (b *build) read(ctx context.Context, f *onerostercsv.File, join bool) (rows int, err error) {
 	text, comma, closer, err := f.Read()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = closer.Close() }()
 	workers := runtime.GOMAXPROCS(0)
@@ -263,6 +287,10 @@ func (b *build) read(ctx context.Context, f *onerostercsv.File, join bool) error
 			} else if err != nil {
 				return f.Unreadable(err)
 			}
+			if n := batch.Len(); n > 0 {
+				last, _ := batch.Row(n - 1)
+				rows = last.Number
+			}
 			select {
 			case full <- batch:
 			case <-ctx.Done():
@@ -283,7 +311,8 @@ func (b *build) read(ctx context.Context, f *onerostercsv.File, join bool) error
 			return nil
 		})
 	}
-	return g.Wait()
+	err = g.Wait()
+	return rows, err
 }
 
 // worker makes items of rows.
@@ -295,6 +324,7 @@ type worker struct {
 	rows   *layer.Buffer
 	marker layer.Marker
 	marks  []layer.Mark // of the rows of a batch; nil if they get none
+	before int          // rows before those of the file
 	known  *layer.Known // rows that need not be read
 	found  []uint32     // which of the batch are known
 	part   layer.Part
@@ -307,8 +337,8 @@ type worker struct {
 
 func newWorker(b *build, f *onerostercsv.File, comma byte, join bool) *worker {
 	w := &worker{
-		b: b, f: f, parser: csvtext.NewParser(comma), reader: f.Table.NewReader(f.Report), rows: b.sorter.Buffer(),
-		hash: !join, count: f.Kind == entityFiles(b.entity)[0],
+		b: b, f: f, parser: csvtext.NewParser(comma), reader: f.Table.NewReader(f.Report, f.Text), rows: b.sorter.Buffer(),
+		before: b.before[f], hash: !join, count: f.Kind == entityFiles(b.entity)[0],
 	}
 	if w.count {
 		w.known = b.known
@@ -341,7 +371,7 @@ func (w *worker) batch(batch *csvtext.Batch) error {
 			mark = w.marks[i]
 		}
 		fields, ok := w.fields(row, text)
-		if ok && normalise.Blank(fields) {
+		if ok && w.f.Table.Passes(fields) {
 			continue
 		}
 		received++
@@ -389,8 +419,12 @@ func (w *worker) recognise(batch *csvtext.Batch) {
 // seen takes a row that is known; of two that are the same the later one is
 // rejected.
 func (w *worker) seen(at uint32, row csvtext.Row, text []byte) {
-	other := w.known.See(at, row.Number)
-	if other == 0 {
+	other := w.known.See(at, w.before+row.Number)
+	switch {
+	case other == 0:
+		return
+	case w.b.mapped():
+		w.b.repeated.Add(1)
 		return
 	}
 	if fields, ok := w.fields(row, text); ok {
@@ -405,27 +439,27 @@ func (w *worker) fields(row csvtext.Row, text []byte) ([]string, bool) {
 	w.odd = false
 	switch row.Fault {
 	case csvtext.FaultTooLong:
-		w.f.Report.Reject("row-too-long", row.Number, "", "", fmt.Sprintf("the row is longer than %d bytes", csvtext.MaxRow))
+		w.f.Text.Reject("row-too-long", row.Number, "", "", fmt.Sprintf("the row is longer than %d bytes", csvtext.MaxRow))
 		return nil, false
 	case csvtext.FaultQuote:
-		w.f.Report.Reject("row-quotes", row.Number, "", "", "a quote in the row is never closed: close it, or double it if it belongs to the value")
+		w.f.Text.Reject("row-quotes", row.Number, "", "", "a quote in the row is never closed: close it, or double it if it belongs to the value")
 		return nil, false
 	}
 	recoded := w.parser.Recoded
 	fields, lazy, err := w.parser.Fields(row, text)
 	if err != nil {
-		w.f.Report.Reject("row-unreadable", row.Number, "", "", "the row is not text in UTF-8 or Windows-1252")
+		w.f.Text.Reject("row-unreadable", row.Number, "", "", "the row is not text in UTF-8 or Windows-1252")
 		return nil, false
 	}
 	w.odd = lazy || row.Lines() || w.parser.Recoded > recoded
 	if lazy {
-		w.f.Report.Value("quotes-stray", row.Number, "", "", "quotes in the row break the rules and were taken as they stand: double a quote that belongs to a value")
+		w.f.Text.Value("quotes-stray", row.Number, "", "", "quotes in the row break the rules and were taken as they stand: double a quote that belongs to a value")
 	}
 	if row.Lines() {
-		w.f.Report.Value("value-lines", row.Number, "", "", "a value runs over several lines; they were joined by spaces")
+		w.f.Text.Value("value-lines", row.Number, "", "", "a value runs over several lines; they were joined by spaces")
 	}
 	if w.parser.Recoded > recoded {
-		w.f.Report.Notice("encoding-windows-1252", row.Number, "", "the row is not UTF-8 and was read as Windows-1252: save the file as CSV UTF-8")
+		w.f.Text.Notice("encoding-windows-1252", row.Number, "", "the row is not UTF-8 and was read as Windows-1252: save the file as CSV UTF-8")
 	}
 	return fields, true
 }
@@ -434,10 +468,10 @@ func (w *worker) add(number int, n normalise.Row, mark layer.Mark) error {
 	var err error
 	w.body, err = proto.MarshalOptions{Deterministic: true}.MarshalAppend(w.body[:0], n.Message)
 	if err != nil {
-		return fmt.Errorf("encode %s row %d: %w", w.f.Kind.File(), number, err)
+		return fmt.Errorf("encode %s row %d: %w", w.f.Name, number, err)
 	}
 	w.id = append(w.id[:0], n.ID...)
-	it := layer.Item{ID: w.id, Part: w.part, Deleted: n.Deleted, Bare: n.Bare && w.part == layer.PartRecord, Row: number, Mark: mark, Body: w.body}
+	it := layer.Item{ID: w.id, Part: w.part, Deleted: n.Deleted, Bare: n.Bare && w.part == layer.PartRecord, Row: w.before + number, Mark: mark, Body: w.body}
 	if it.Bare {
 		w.b.bare.Store(true)
 	}
@@ -479,7 +513,7 @@ func (b *build) write(ctx context.Context, plan layer.Build) error {
 	if err := w.Close(); err != nil {
 		return fmt.Errorf("build the layer of %s: %w", name, err)
 	}
-	b.out = &ingestv1.LayerFile{Key: key, Records: w.Records(), Checksum: w.Checksum()}
+	b.out = &ingestv1.LayerFile{Key: key, Records: w.Records(), Checksum: w.Checksum(), Mapping: b.in.Plan.Mapping}
 	if plan.Previous != nil {
 		b.out.Since, b.out.Changes = prev.GetKey(), w.Changes()
 	}

@@ -51,7 +51,7 @@ func (r *Runner) blankLayers(ctx context.Context, district, source, user string)
 			if len(records) == 0 {
 				continue
 			}
-			if err := r.remember(ctx, district, user, source, records...); err != nil {
+			if err := r.remember(ctx, district, user, source, rulesOf(f), records...); err != nil {
 				return err
 			}
 			if next[f.GetKey()], err = r.blank(ctx, f, pick); err != nil {
@@ -117,22 +117,24 @@ func (r *Runner) blankLayers(ctx context.Context, district, source, user string)
 func (r *Runner) blank(ctx context.Context, f *ingestv1.LayerFile, pick layer.Pick) (*ingestv1.LayerFile, error) {
 	to := f.GetKey() + "." + state.NewID()
 	sum, err := layer.Blank(ctx, r.deps.Blobs, f.GetKey(), to, f.GetRecords(), pick)
-	return &ingestv1.LayerFile{Key: to, Records: f.GetRecords(), Checksum: sum}, err
+	return &ingestv1.LayerFile{Key: to, Records: f.GetRecords(), Checksum: sum, Mapping: f.GetMapping()}, err
 }
 
-// rules are those by which a row becomes the hash that recognises it.
-var rules = fmt.Sprintf("%d.%d", normalise.Version, record.HashVersion)
+// rulesOf are those by which a row becomes the hash that recognises it.
+func rulesOf(f *ingestv1.LayerFile) string {
+	return strings.TrimSuffix(fmt.Sprintf("%d.%d.%s", normalise.Version, record.HashVersion, f.GetMapping()), ".")
+}
 
 // remember takes down what is going to be blanked: a source that delivers just
 // that again does not bring the person back.
-func (r *Runner) remember(ctx context.Context, district, user, source string, records ...*typev1.Record) error {
+func (r *Runner) remember(ctx context.Context, district, user, source, rules string, records ...*typev1.Record) error {
 	_, err := r.deps.Store.Erasures.Modify(ctx, state.Key(district, user), func(d *ingestv1.ErasureDocument) error {
 		for _, rec := range records {
 			e, _ := record.Of(rec)
 			hash := record.PersonHash(rec)
 			now := &ingestv1.ErasedRecord{Source: source, Entity: record.EntityName(e), Hash: hash[:], Rules: rules}
 			d.Records = append(slices.DeleteFunc(d.Records, func(was *ingestv1.ErasedRecord) bool {
-				return proto.Equal(was, now) || outdated(was, source) && was.GetEntity() == now.GetEntity()
+				return proto.Equal(was, now) || outdated(was, source, rules) && was.GetEntity() == now.GetEntity()
 			}), now)
 		}
 		return nil
@@ -140,7 +142,7 @@ func (r *Runner) remember(ctx context.Context, district, user, source string, re
 	return err
 }
 
-func outdated(e *ingestv1.ErasedRecord, source string) bool {
+func outdated(e *ingestv1.ErasedRecord, source, rules string) bool {
 	return e.GetSource() == source && e.GetRules() != rules
 }
 
@@ -152,8 +154,8 @@ type erased struct {
 	outdated map[string]bool
 }
 
-func (e *erased) add(was *ingestv1.ErasedRecord, source string) {
-	if outdated(was, source) {
+func (e *erased) add(was *ingestv1.ErasedRecord, source, rules string) {
+	if outdated(was, source, rules) {
 		e.outdated[was.GetEntity()] = true
 	}
 	if was.GetRules() == rules {
@@ -172,6 +174,12 @@ func (e *erased) has(rec *typev1.Record) bool {
 // just what was erased. The source lease is held.
 func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files map[string]*ingestv1.LayerFile) error {
 	district, source := s.GetDistrict(), s.GetSync().GetSource()
+	own, rules := LayerPrefix(district, source)+s.GetSync().GetSyncId()+"/", ""
+	for _, f := range files {
+		if strings.HasPrefix(f.GetKey(), own) {
+			rules = rulesOf(f) // it is the same for all of a sync
+		}
+	}
 	persons := map[string]*erased{}
 	for _, part := range []string{state.ErasurePending, state.ErasureDone} {
 		for doc, err := range r.deps.Store.Erasures.All(ctx, state.Within(part, district)) {
@@ -180,7 +188,7 @@ func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files
 			}
 			p := &erased{known: map[record.Hash]bool{}, outdated: map[string]bool{}}
 			for _, was := range doc.Value.GetRecords() {
-				p.add(was, source)
+				p.add(was, source, rules)
 			}
 			persons[doc.Value.GetUser()] = p
 		}
@@ -199,7 +207,6 @@ func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files
 			return p.has(rec)
 		},
 	}
-	own := LayerPrefix(district, source) + s.GetSync().GetSyncId() + "/"
 	for _, name := range personal {
 		f := files[name]
 		if f == nil || !strings.HasPrefix(f.GetKey(), own) {
@@ -217,7 +224,7 @@ func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files
 			if !p.outdated[name] {
 				continue
 			}
-			if err := r.remember(ctx, district, id, source, rec); err != nil {
+			if err := r.remember(ctx, district, id, source, rules, rec); err != nil {
 				return err
 			}
 		}
@@ -236,15 +243,24 @@ func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files
 }
 
 // dropPackages drops the kept packages of a source that have a person, or that
-// cannot be read.
+// cannot be read. Ids may be in no cell of files that are mapped, so that all of
+// these may have it.
 func (r *Runner) dropPackages(ctx context.Context, district, source, user string) error {
+	from, err := r.deps.Store.Source(ctx, district, source)
+	if err != nil && !errors.Is(err, state.ErrSourceNotFound) {
+		return err
+	}
+	mapped := from.Value.GetSource().GetMapping() != nil
 	dropped := int32(0)
 	for doc, err := range r.deps.Store.Uploads.All(ctx, state.Within(district, source)) {
 		if err != nil {
 			return err
 		}
 		key := doc.Value.GetKey()
-		has, err := r.packageHas(ctx, key, user)
+		has := mapped
+		if !has {
+			has, err = r.packageHas(ctx, key, user)
+		}
 		if err != nil {
 			return err
 		}
@@ -262,7 +278,7 @@ func (r *Runner) dropPackages(ctx context.Context, district, source, user string
 	if dropped == 0 {
 		return nil
 	}
-	_, err := r.done(ctx, state.Key(district, user), func(d *ingestv1.ErasePersonResponse) { d.Packages += dropped }, false)
+	_, err = r.done(ctx, state.Key(district, user), func(d *ingestv1.ErasePersonResponse) { d.Packages += dropped }, false)
 	return err
 }
 

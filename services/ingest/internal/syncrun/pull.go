@@ -67,7 +67,7 @@ func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
 	}
 	kept := last
 	if !pulled.Unchanged {
-		if kept, err = r.keep(ctx, s, pulled, last); err != nil {
+		if kept, err = r.keep(ctx, s, source.Value.GetSource(), pulled, last); err != nil {
 			return err
 		}
 	}
@@ -114,6 +114,11 @@ func (r *Runner) callPuller(ctx context.Context, s *ingestv1.SyncDocument, sourc
 	})
 	defer stop()
 	req.Settings, req.Secrets = connector.Settings{Struct: source.GetSource().GetSettings()}, secrets
+	mapped, err := onerostercsv.MappingOf(source.GetSource())
+	if err != nil {
+		return nil, err
+	}
+	req.Known = onerostercsv.Reads(mapped)
 	req.Inbox = r.inbox(source.GetDistrict(), source.GetSource().GetSourceId())
 	req.MaxBytes, req.Progress, req.Now = r.cfg.MaxPackage, func(d, t int64) { done.Store(d); total.Store(t) }, r.deps.Now
 	out, err := puller.Pull(work, req)
@@ -155,7 +160,11 @@ func (r *Runner) inOrder(ctx context.Context, s *ingestv1.SyncDocument, source *
 
 // partial tells whether a package says only what has changed.
 func (r *Runner) partial(source *ingestv1.Source, pulled *connector.Package) (_ bool, err error) {
-	p, err := upload.Pack(r.cfg.TempDir, r.cfg.MaxPackage, pulled.Files)
+	mapped, err := onerostercsv.MappingOf(source)
+	if err != nil {
+		return false, err
+	}
+	p, err := upload.Pack(r.cfg.TempDir, r.cfg.MaxPackage, mapped, pulled.Files)
 	if err != nil {
 		return false, err
 	}
@@ -191,8 +200,12 @@ func (r *Runner) syncedFrom(ctx context.Context, s *ingestv1.SyncDocument) (*ing
 }
 
 // keep packs what was pulled and keeps it, unless it is the same as last.
-func (r *Runner) keep(ctx context.Context, s *ingestv1.SyncDocument, pulled *connector.Package, last *ingestv1.UploadDocument) (_ *ingestv1.UploadDocument, err error) {
-	p, err := upload.Pack(r.cfg.TempDir, r.cfg.MaxPackage, pulled.Files)
+func (r *Runner) keep(ctx context.Context, s *ingestv1.SyncDocument, from *ingestv1.Source, pulled *connector.Package, last *ingestv1.UploadDocument) (_ *ingestv1.UploadDocument, err error) {
+	mapped, err := onerostercsv.MappingOf(from)
+	if err != nil {
+		return nil, err
+	}
+	p, err := upload.Pack(r.cfg.TempDir, r.cfg.MaxPackage, mapped, pulled.Files)
 	if err != nil {
 		return nil, err
 	}

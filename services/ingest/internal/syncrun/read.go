@@ -89,11 +89,15 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 	if err != nil {
 		return fmt.Errorf("read snapshot: %w", err)
 	}
-	contents, err := onerostercsv.Inspect(snapshot, info.Size(), onerostercsv.AcceptedLimits())
+	source, err := r.deps.Store.Source(ctx, district, sync.GetSource())
 	if err != nil {
 		return err
 	}
-	source, err := r.deps.Store.Source(ctx, district, sync.GetSource())
+	mapped, err := onerostercsv.MappingOf(source.Value.GetSource())
+	if err != nil {
+		return err
+	}
+	contents, err := onerostercsv.Inspect(snapshot, info.Size(), onerostercsv.AcceptedLimits(), mapped)
 	if err != nil {
 		return err
 	}

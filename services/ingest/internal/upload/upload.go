@@ -20,6 +20,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
+	"github.com/securly/sync/services/ingest/internal/mapping"
 	"github.com/securly/sync/services/platform/durable"
 	"github.com/securly/sync/services/platform/errs"
 )
@@ -40,9 +41,10 @@ type Package struct {
 
 // Receive takes in one upload, a zip or loose CSV files, up to maxBytes. The
 // files are packed into one zip, so that all packages are the same later.
-// recv returns the messages behind the header.
-func Receive(dir string, maxBytes int64, recv func() (*ingestv1.UploadRequest, error)) (*Package, error) {
-	return pack(dir, maxBytes, func(in *intake) error {
+// recv returns the messages behind the header, and mapped how the files of the
+// source are mapped, nil for those of OneRoster.
+func Receive(dir string, maxBytes int64, mapped *mapping.Mapping, recv func() (*ingestv1.UploadRequest, error)) (*Package, error) {
+	return pack(dir, maxBytes, mapped, func(in *intake) error {
 		for !in.ended {
 			m, err := recv()
 			if errors.Is(err, io.EOF) {
@@ -60,9 +62,9 @@ func Receive(dir string, maxBytes int64, recv func() (*ingestv1.UploadRequest, e
 }
 
 // Pack makes a package of files that a connector has fetched, by the same rules.
-func Pack(dir string, maxBytes int64, files []connector.File) (*Package, error) {
+func Pack(dir string, maxBytes int64, mapped *mapping.Mapping, files []connector.File) (*Package, error) {
 	digest := sha256.New()
-	p, err := pack(dir, maxBytes, func(in *intake) error {
+	p, err := pack(dir, maxBytes, mapped, func(in *intake) error {
 		buf := make([]byte, 256<<10)
 		for _, f := range files {
 			if err := in.file(f.Name); err != nil {
@@ -98,7 +100,7 @@ func (in *intake) local(path string, to io.Writer, buf []byte) (err error) {
 	return err
 }
 
-func pack(dir string, maxBytes int64, fill func(*intake) error) (_ *Package, err error) {
+func pack(dir string, maxBytes int64, mapped *mapping.Mapping, fill func(*intake) error) (_ *Package, err error) {
 	f, err := os.CreateTemp(dir, "upload-*")
 	if err != nil {
 		return nil, fmt.Errorf("receive upload: %w", err)
@@ -109,7 +111,7 @@ func pack(dir string, maxBytes int64, fill func(*intake) error) (_ *Package, err
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	in := &intake{out: f, left: maxBytes, max: maxBytes}
+	in := &intake{out: f, left: maxBytes, max: maxBytes, known: onerostercsv.Known(mapped)}
 	if err := fill(in); err != nil {
 		return nil, err
 	}
@@ -122,7 +124,7 @@ func pack(dir string, maxBytes int64, fill func(*intake) error) (_ *Package, err
 		return nil, fmt.Errorf("receive upload: %w", err)
 	}
 	p.Size = info.Size()
-	if p.Contents, err = onerostercsv.Inspect(f, p.Size, limits); err != nil {
+	if p.Contents, err = onerostercsv.Inspect(f, p.Size, limits, mapped); err != nil {
 		return nil, err
 	}
 	p.Files = p.Contents.Files()
@@ -160,6 +162,7 @@ func invalid(reason, format string, args ...any) *errs.Error {
 // intake follows the messages of one upload.
 type intake struct {
 	out       *os.File
+	known     func(name string) bool
 	max, left int64
 	files     int
 	name      string
@@ -239,7 +242,7 @@ func (in *intake) begin(data []byte) error {
 }
 
 func (in *intake) beginLoose() error {
-	if !strings.EqualFold(path.Ext(in.name), ".csv") && !onerostercsv.Known(in.name) {
+	if !strings.EqualFold(path.Ext(in.name), ".csv") && !in.known(in.name) {
 		return invalid("UPLOAD_NOT_ZIP", "the file is not a zip: send a zip, or the CSV files themselves with their names ending in .csv")
 	}
 	if in.loose == nil {

@@ -54,7 +54,7 @@ func Run(t *testing.T, c connector.Connector, site Site) {
 			dir := t.TempDir()
 			if err == nil {
 				var p *upload.Package
-				if p, err = upload.Pack(dir, 64<<20, files); err == nil {
+				if p, err = upload.Pack(dir, 64<<20, nil, files); err == nil {
 					for _, f := range p.Files {
 						names = append(names, f.GetName())
 					}

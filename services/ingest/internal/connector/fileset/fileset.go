@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 )
 
 // MaxFiles of a package; the standard has 21.
@@ -101,8 +99,8 @@ func (s *Set) Bytes() (total int64) {
 
 // Choose picks the package in a folder; nil if there is none. which is "zip",
 // "loose" or "auto", and sentinel the name of the file that says that all is
-// there, or empty.
-func Choose(folder string, entries []File, which, sentinel string) *Set {
+// there, or empty; known tells which files may make a package.
+func Choose(folder string, entries []File, which, sentinel string, known func(name string) bool) *Set {
 	var zips, loose []File
 	s := &Set{Folder: folder}
 	var said int64 = -1
@@ -113,7 +111,7 @@ func Choose(folder string, entries []File, which, sentinel string) *Set {
 		whole, unfinished := finished(f.Name)
 		zip := strings.EqualFold(path.Ext(whole), ".zip")
 		switch {
-		case !zip && !onerostercsv.Known(whole), zip && which == "loose", !zip && which == "zip":
+		case !zip && !known(whole), zip && which == "loose", !zip && which == "zip":
 		case unfinished:
 			s.Unfinished = append(s.Unfinished, f)
 		case zip:
@@ -156,9 +154,9 @@ func Nothing(which string) string {
 	case "zip":
 		return "no zip"
 	case "loose":
-		return "no CSV file of OneRoster"
+		return "no CSV file of a roster"
 	}
-	return "neither a zip nor a CSV file of OneRoster"
+	return "neither a zip nor a CSV file of a roster"
 }
 
 // Half is what the names of files end in that are being written.

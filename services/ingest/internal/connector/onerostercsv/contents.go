@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/flate"
@@ -17,6 +19,7 @@ import (
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
+	"github.com/securly/sync/services/ingest/internal/mapping"
 	"github.com/securly/sync/services/ingest/internal/normalise"
 	"github.com/securly/sync/services/platform/errs"
 )
@@ -50,6 +53,10 @@ type Contents struct {
 	files    map[normalise.Kind]*zip.File
 	manifest *zip.File
 	notices  []notice
+	// Of a package that is mapped: how, and its CSV files by their names in lower
+	// case.
+	mapped    *mapping.Mapping
+	delivered map[string]*zip.File
 }
 
 type notice struct{ file, code, message string }
@@ -72,12 +79,30 @@ var rosterFiles = func() map[string]normalise.Kind {
 	return m
 }()
 
-// Known tells whether a package may hold a file of this name, whatever its case.
-func Known(name string) bool {
-	name = strings.ToLower(name)
-	_, ok := rosterFiles[name]
-	return ok || name == manifestName
+// Known returns what tells whether a package may hold a file of some name,
+// whatever its case.
+func Known(mapped *mapping.Mapping) func(name string) bool {
+	return func(name string) bool {
+		name = strings.ToLower(name)
+		if mapped != nil {
+			return slices.Contains(csvNames, path.Ext(name))
+		}
+		_, ok := rosterFiles[name]
+		return ok || name == manifestName
+	}
 }
+
+// Reads returns what tells whether a file of some name is read of a package.
+func Reads(mapped *mapping.Mapping) func(name string) bool {
+	if mapped == nil || len(mapped.Records) == 0 {
+		return Known(mapped)
+	}
+	files := mapped.Files()
+	return func(name string) bool { return slices.Contains(files, strings.ToLower(name)) }
+}
+
+// csvNames are what the names of CSV files end in.
+var csvNames = []string{".csv", ".tsv", ".tab", ".txt"}
 
 func refused(reason, format string, args ...any) *errs.Error {
 	return errs.Errorf(codes.InvalidArgument, reason, format, args...)
@@ -108,8 +133,9 @@ func shorten(name string) string {
 }
 
 // Inspect opens a package and checks everything that can be known without
-// reading it through. Its errors say what to do about it.
-func Inspect(r io.ReaderAt, size int64, limits Limits) (*Contents, error) {
+// reading it through. Its errors say what to do about it. How the files are
+// mapped is nil for those of OneRoster.
+func Inspect(r io.ReaderAt, size int64, limits Limits, mapped *mapping.Mapping) (*Contents, error) {
 	z, err := zip.NewReader(r, size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // BaseName looks at the paths
 		return nil, notAZip(r, size, err)
@@ -118,7 +144,7 @@ func Inspect(r io.ReaderAt, size int64, limits Limits) (*Contents, error) {
 	if len(z.File) > limits.Entries {
 		return nil, refused("UPLOAD_TOO_LARGE", "the zip holds %d files, more than the %d that are allowed", len(z.File), limits.Entries)
 	}
-	c := &Contents{files: map[normalise.Kind]*zip.File{}}
+	c := &Contents{files: map[normalise.Kind]*zip.File{}, mapped: mapped, delivered: map[string]*zip.File{}}
 	names := map[string]string{} // base name in lower case to the name in the zip
 	var total uint64
 	for _, f := range z.File {
@@ -139,10 +165,13 @@ func Inspect(r io.ReaderAt, size int64, limits Limits) (*Contents, error) {
 		}
 		lower := strings.ToLower(base)
 		kind, roster := rosterFiles[lower]
-		if !roster && lower != manifestName {
-			if otherFiles[lower] {
+		if !Known(mapped)(base) {
+			switch {
+			case mapped != nil:
+				c.notice(base, "file-unknown", "the file is no CSV file and was not read")
+			case otherFiles[lower]:
 				c.notice(base, "file-ignored", "the file holds nothing of a roster and was not read")
-			} else {
+			default:
 				c.notice(base, "file-unknown", "the file is not one of OneRoster's and was not read")
 			}
 			continue
@@ -151,22 +180,28 @@ func Inspect(r io.ReaderAt, size int64, limits Limits) (*Contents, error) {
 			return nil, refused("UPLOAD_AMBIGUOUS", "the package holds %s twice (%q and %q): remove one", base, shorten(first), shorten(f.Name)).With("file", base)
 		}
 		names[lower] = f.Name
-		if inFolder {
+		if inFolder && mapped == nil {
 			c.notice(base, "file-in-folder", "the file lies in a folder; the standard wants it at the top of the zip")
 		}
-		if roster {
+		switch {
+		case mapped != nil:
+			c.delivered[lower] = f
+		case roster:
 			c.files[kind] = f
 			if base != kind.File() {
 				c.notice(kind.File(), "file-name-case", "the file is written "+base+"; it was read as if it were right")
 			}
-		} else {
+		default:
 			c.manifest = f
 		}
 		if err := sniff(f, base); err != nil {
 			return nil, err
 		}
 	}
-	if len(c.files) == 0 && c.manifest == nil {
+	switch {
+	case mapped != nil && len(c.delivered) == 0:
+		return nil, refused("UPLOAD_NO_ROSTER", "the package holds no CSV file")
+	case mapped == nil && len(c.files) == 0 && c.manifest == nil:
 		return nil, refused("UPLOAD_NO_ROSTER", "the package holds no file of a OneRoster roster: it needs users.csv, classes.csv and enrollments.csv")
 	}
 	return c, nil
@@ -219,6 +254,11 @@ func (c *Contents) notice(file, code, message string) {
 // Files lists what will be read.
 func (c *Contents) Files() []*ingestv1.UploadedFile {
 	var out []*ingestv1.UploadedFile
+	for _, name := range slices.Sorted(maps.Keys(c.delivered)) {
+		f := c.delivered[name]
+		base, _, _ := BaseName(f.Name) // it passed inspection
+		out = append(out, &ingestv1.UploadedFile{Name: base, Size: float64(f.UncompressedSize64)})
+	}
 	if c.manifest != nil {
 		out = append(out, &ingestv1.UploadedFile{Name: manifestName, Size: float64(c.manifest.UncompressedSize64)})
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cespare/xxhash/v2"
+
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
@@ -37,7 +39,7 @@ func (c *Contents) Examine(ctx context.Context, d *connector.Description, settin
 	for _, f := range faults {
 		out.Messages = append(out.Messages, &ingestv1.TestMessage{Level: LevelError, Code: f.Code, File: f.File, Column: f.Column, Message: f.Message})
 		switch f.Code {
-		case "file-missing", "file-empty", "column-missing":
+		case "file-missing", "file-empty", "column-missing", "mapping-missing":
 			out.Required = append(out.Required, &ingestv1.DataRequirement{File: f.File, Column: f.Column, Reason: reason(d, f.File)})
 		}
 	}
@@ -48,7 +50,12 @@ func (c *Contents) Examine(ctx context.Context, d *connector.Description, settin
 	}
 	for _, r := range out.GetRecommended() {
 		what := r.GetFile() + " is missing"
-		if r.GetColumn() != "" {
+		switch kind := strings.TrimSuffix(r.GetFile(), ".csv"); {
+		case c.mapped != nil && r.GetColumn() != "":
+			what = fmt.Sprintf("the mapping gives none of the %s a value in %s", kind, r.GetColumn())
+		case c.mapped != nil:
+			what = "the mapping makes no " + kind
+		case r.GetColumn() != "":
 			what = fmt.Sprintf("%s has no value in the column %q", r.GetFile(), r.GetColumn())
 		}
 		out.Messages = append(out.Messages, &ingestv1.TestMessage{
@@ -71,15 +78,19 @@ func reason(d *connector.Description, file string) string {
 }
 
 func (c *Contents) examine(ctx context.Context, d *connector.Description, p *Plan, out *ingestv1.TestSourceResponse) error {
-	filled := map[string]bool{} // file and column
+	filled := map[string]bool{}                  // file and column
+	seen := map[normalise.Kind]map[uint64]bool{} // hashes of ids
 	for _, f := range p.Files {
+		if seen[f.Kind] == nil {
+			seen[f.Kind] = map[uint64]bool{}
+		}
 		var want []string
 		for _, r := range d.GetRecommended() {
 			if r.GetFile() == f.Kind.File() && r.GetColumn() != "" {
 				want = append(want, r.GetColumn())
 			}
 		}
-		rows, err := f.survey(ctx, want, func(column string) { filled[f.Kind.File()+column] = true })
+		rows, err := f.survey(ctx, want, seen[f.Kind], func(column string) { filled[f.Kind.File()+column] = true })
 		var faults Faults
 		switch {
 		case errors.As(err, &faults):
@@ -88,11 +99,11 @@ func (c *Contents) examine(ctx context.Context, d *connector.Description, p *Pla
 			return err
 		}
 		if _, err := record.ParseEntity(f.Kind.String()); err == nil {
-			out.Counts[f.Kind.String()] = int32(rows)
+			out.Counts[f.Kind.String()] += int32(rows)
 		}
 	}
 	for _, r := range d.GetRecommended() {
-		has := r.GetFile() == manifestName && c.manifest != nil
+		has := r.GetFile() == manifestName && (c.manifest != nil || c.mapped != nil)
 		for _, f := range p.Files {
 			has = has || f.Kind.File() == r.GetFile()
 		}
@@ -114,7 +125,8 @@ func (c *Contents) examine(ctx context.Context, d *connector.Description, p *Pla
 }
 
 // survey counts the rows of a file and tells which columns have a value in any.
-func (f *File) survey(ctx context.Context, columns []string, has func(column string)) (rows int, err error) {
+// Of a file that is mapped it counts the records: each id that is not in seen.
+func (f *File) survey(ctx context.Context, columns []string, seen map[uint64]bool, has func(column string)) (rows int, err error) {
 	r, comma, in, err := f.Read()
 	if err != nil {
 		return 0, err
@@ -137,17 +149,22 @@ func (f *File) survey(ctx context.Context, columns []string, has func(column str
 			if row.Fault == csvtext.FaultNone && len(bytes.Trim(text, blank)) == 0 {
 				continue
 			}
-			rows++
-			if len(columns) == 0 || row.Fault != csvtext.FaultNone {
+			if !f.Table.Mapped() {
+				rows++
+			}
+			if !f.Table.Mapped() && len(columns) == 0 || row.Fault != csvtext.FaultNone {
 				continue
 			}
 			fields, _, err := parser.Fields(row, text)
-			if err != nil {
+			if err != nil || f.Table.Passes(fields) {
 				continue
 			}
+			if id := f.Table.Value("sourcedId", fields); f.Table.Mapped() && id != "" && !seen[xxhash.Sum64String(id)] {
+				seen[xxhash.Sum64String(id)] = true
+				rows++
+			}
 			columns = slices.DeleteFunc(columns, func(column string) bool {
-				at, ok := f.Table.Position(column)
-				if !ok || at >= len(fields) || strings.TrimSpace(fields[at]) == "" {
+				if f.Table.Value(column, fields) == "" {
 					return false
 				}
 				has(column)

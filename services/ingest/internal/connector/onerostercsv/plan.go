@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/ingest/internal/finding"
 	"github.com/securly/sync/services/ingest/internal/layer"
+	"github.com/securly/sync/services/ingest/internal/mapping"
 	"github.com/securly/sync/services/ingest/internal/normalise"
 )
 
@@ -53,14 +55,20 @@ func (f Faults) Findings() []*ingestv1.SyncFinding {
 	return out
 }
 
-// File is one file of a package, ready to be read.
+// File is one file of a package, ready to be read. A file that is mapped to
+// several kinds, or several times to one, is there once for each.
 type File struct {
 	Kind   normalise.Kind
+	Name   string
 	Mode   layer.Mode
 	Size   int64
 	Table  *normalise.Table
 	Report *finding.Report
-	entry  *zip.File
+	// Text is for what is wrong with the rows, whatever they are mapped to: only
+	// that of the first File of a file is among the findings.
+	Text  *finding.Report
+	entry *zip.File
+	limit int
 }
 
 // Plan is what a package holds and how to take it.
@@ -72,9 +80,11 @@ type Plan struct {
 	// Partial tells that the package, or some file of it, says only what has
 	// changed since the one before.
 	Partial bool
+	// Mapping recognises how the files are mapped; empty if they are not.
+	Mapping string
 }
 
-// File returns the file of a kind, or nil.
+// File returns the first file of a kind, or nil.
 func (p *Plan) File(k normalise.Kind) *File {
 	for _, f := range p.Files {
 		if f.Kind == k {
@@ -82,6 +92,13 @@ func (p *Plan) File(k normalise.Kind) *File {
 		}
 	}
 	return nil
+}
+
+// Head has no more than some rows read of each file.
+func (p *Plan) Head(rows int) {
+	for _, f := range p.Files {
+		f.limit = rows
+	}
 }
 
 // Mode returns how the file of a kind is to be taken.
@@ -98,10 +115,13 @@ var required = []normalise.Kind{normalise.Users, normalise.Classes, normalise.En
 // Plan works out what each file is. known tells which kinds the source has
 // delivered before. It fails with Faults.
 func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kind) bool) (*Plan, error) {
-	p := &Plan{}
+	p := &Plan{Mapping: c.mapped.Identity()}
 	var faults Faults
 	fault := func(file, code, format string, args ...any) {
-		faults = append(faults, &normalise.Fault{File: file, Code: code, Message: fmt.Sprintf(format, args...)})
+		f := &normalise.Fault{File: file, Code: code, Message: fmt.Sprintf(format, args...)}
+		if !slices.ContainsFunc(faults, func(was *normalise.Fault) bool { return *was == *f }) {
+			faults = append(faults, f)
+		}
 	}
 	reports := map[string]*finding.Report{}
 	report := func(file string) *finding.Report {
@@ -119,14 +139,14 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 		report(n.file).File(n.code, "", n.message)
 	}
 
-	heads := map[normalise.Kind]*head{}
+	var found []*part // that can be read, in order of their kinds
 	modes := map[normalise.Kind]layer.Mode{}
 	anyDelta := false
 	for _, k := range normalise.Kinds() {
-		entry := c.files[k]
+		parts := c.parts(k)
 		mode, declared := m.mode(k)
 		switch {
-		case entry == nil:
+		case len(parts) == 0:
 			if mode != layer.Absent {
 				fault(k.File(), "manifest-file-missing", "manifest.csv says that file.%s is %s, but the package has no %s: add it, or mark it absent", k, m.files[strings.ToLower(k.String())], k.File())
 			}
@@ -142,23 +162,38 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 		}
 		mode = c.override(setting, mode, declared, k, report)
 		p.Partial = p.Partial || mode == layer.Delta
-		h, err := readHead(entry)
-		if err != nil {
-			fault(k.File(), "file-unreadable", "%v", err)
-			continue
-		}
-		if h.rows == 0 {
-			switch {
-			case mode == layer.Delta: // no changes
-			case slices.Contains(required, k):
-				fault(k.File(), "file-empty", "the required file has no rows: a roster without any is taken for a failed export; send the file as it should be")
-			default:
-				report(k.File()).File("file-empty", "", "the file has no rows and was taken as absent; records from before stay")
+		modes[k] = mode
+		whole := true // all that makes the kind is there
+		for _, part := range parts {
+			var err error
+			if part.entry != nil {
+				part.head, err = readHead(part.entry)
 			}
+			switch {
+			case err != nil:
+				fault(part.name, "file-unreadable", "%v", err)
+			case part.head.some(), mode == layer.Delta: // no rows are no changes
+				continue
+			case slices.Contains(required, k) && part.head == nil:
+				fault(part.name, "file-missing", "the mapping makes %s of the file, and it is missing from the package: add it", k)
+			case slices.Contains(required, k):
+				fault(part.name, "file-empty", "the required file has no rows: a roster without any is taken for a failed export; send the file as it should be")
+			case part.head == nil:
+				report(part.name).File("file-missing", "", fmt.Sprintf("the mapping makes %s of the file, and it is missing from the package; those from before stay", k))
+			default:
+				report(part.name).File("file-empty", "", "the file has no rows and was taken as absent; records from before stay")
+			}
+			whole = false
+		}
+		if !whole {
 			continue
 		}
-		heads[k], modes[k] = h, mode
-		anyDelta = anyDelta || mode == layer.Delta
+		for _, part := range parts {
+			if part.head.some() {
+				found = append(found, part)
+				anyDelta = anyDelta || mode == layer.Delta
+			}
+		}
 	}
 	manifestOnly := len(c.files) == 0 && c.manifest != nil
 	p.Partial = p.Partial || manifestOnly
@@ -167,27 +202,54 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 			continue // what is wrong with it is said already
 		}
 		partial := anyDelta || manifestOnly || setting == Delta
-		if c.files[k] == nil && (!partial || !known(k)) {
+		switch {
+		case len(c.parts(k)) > 0 || partial && known(k):
+		case c.mapped != nil:
+			fault(k.File(), "mapping-missing", "the mapping of the source makes no %s: say of which file they are made", k)
+		default:
 			fault(k.File(), "file-missing", "the required file is missing from the package: add it")
 		}
 	}
 
-	_, rolesFile := heads[normalise.Roles]
-	for _, k := range normalise.Kinds() {
-		h := heads[k]
-		if h == nil {
-			continue
+	for _, name := range slices.Sorted(maps.Keys(c.delivered)) {
+		if !Reads(c.mapped)(name) {
+			report(name).File("file-unused", "", "no part of the mapping reads the file")
 		}
-		r := report(k.File())
+	}
+	read := map[string]bool{}
+	rolesFile := slices.ContainsFunc(found, func(part *part) bool { return part.kind == normalise.Roles })
+	for _, part := range found {
+		k, h, r := part.kind, part.head, report(part.name)
+		text := r
+		if read[part.name] {
+			// It is the same text, and what is to be said of it is said.
+			r, text = finding.NewReport(part.name), finding.NewReport(part.name)
+			p.Findings = append(p.Findings, r)
+		}
+		read[part.name] = true
 		if h.encoding == csvtext.UTF16LE || h.encoding == csvtext.UTF16BE {
-			r.File("encoding-utf-16", "", "the file is written in "+string(h.encoding)+"; the standard wants UTF-8")
+			text.File("encoding-utf-16", "", "the file is written in "+string(h.encoding)+"; the standard wants UTF-8")
 		}
 		if h.comma != ',' {
-			r.File("delimiter", "", fmt.Sprintf("the values are separated by %q; the standard wants commas", h.comma))
+			text.File("delimiter", "", fmt.Sprintf("the values are separated by %q; the standard wants commas", h.comma))
 		}
-		table, err := normalise.Bind(k, h.header, normalise.Options{
-			Source: source, Delta: modes[k] == layer.Delta, RolesFile: rolesFile, RolesKnown: known(normalise.Users),
-		}, r)
+		opts := normalise.Options{
+			Source: source, Delta: modes[k] == layer.Delta, RolesFile: rolesFile, RolesKnown: known(normalise.Users), File: part.name,
+		}
+		header := h.header
+		if part.records != nil {
+			var missing []*mapping.HeaderError
+			opts.Mapped, missing = part.records.Bind(h.header)
+			for _, e := range missing {
+				faults = append(faults, &normalise.Fault{File: part.name, Column: e.Column, Code: e.Code(), Message: e.Error()})
+			}
+			if len(missing) > 0 {
+				continue
+			}
+			header = opts.Mapped.Header()
+			opts.RolesKnown = opts.RolesKnown && len(c.parts(normalise.Roles)) > 0
+		}
+		table, err := normalise.Bind(k, header, opts, r)
 		if found := normalise.Faults(err); len(found) > 0 {
 			faults = append(faults, found...)
 			continue
@@ -195,12 +257,14 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 		if err != nil {
 			return nil, err
 		}
-		if table.Statuses() && modes[k] == layer.Bulk && setting == Auto && h.status {
+		if part.records == nil && table.Statuses() && modes[k] == layer.Bulk && setting == Auto && h.status {
 			r.File("bulk-with-status", "status", "the file is declared a complete copy, but its rows have a status as in a delta; it was read as a complete copy")
 		}
-		p.Files = append(p.Files, &File{Kind: k, Mode: modes[k], Size: int64(c.files[k].UncompressedSize64), Table: table, Report: r, entry: c.files[k]})
+		p.Files = append(p.Files, &File{
+			Kind: k, Name: part.name, Mode: modes[k], Size: int64(part.entry.UncompressedSize64), Table: table, Report: r, Text: text, entry: part.entry,
+		})
 	}
-	if c.manifest == nil {
+	if c.manifest == nil && c.mapped == nil {
 		version := "1.2"
 		if f := p.File(normalise.Users); f != nil && f.Table.FlatRoles {
 			version = "1.1"
@@ -240,6 +304,7 @@ func (f *File) Read() (*csvtext.Reader, byte, io.Closer, error) {
 		var comma byte
 		if _, comma, err = r.Header(); err == nil {
 			r.Expect(f.Table.Width())
+			r.Limit(f.limit)
 			return r, comma, in, nil
 		}
 	}
@@ -249,7 +314,7 @@ func (f *File) Read() (*csvtext.Reader, byte, io.Closer, error) {
 
 // unreadable is the fault of a file that breaks off while it is read.
 func (f *File) unreadable(err error) error {
-	return Faults{{File: f.Kind.File(), Code: "file-unreadable", Message: fmt.Sprintf("the file cannot be read to its end (%v): make the package anew", err)}}
+	return Faults{{File: f.Name, Code: "file-unreadable", Message: fmt.Sprintf("the file cannot be read to its end (%v): make the package anew", err)}}
 }
 
 // Unreadable is what an error of the reader that Read returned means.
@@ -263,6 +328,9 @@ type head struct {
 	rows     int  // 0 or 1
 	status   bool // the first row has a status
 }
+
+// some tells whether there is a file and it has rows.
+func (h *head) some() bool { return h != nil && h.rows > 0 }
 
 func readHead(entry *zip.File) (*head, error) {
 	in, err := entry.Open()

@@ -61,14 +61,14 @@ func AuthorizedKeys(from connector.Settings) (string, error) {
 }
 
 // choose picks the package; nil if there is none.
-func (s settings) choose(files []connector.Dropped) *fileset.Set {
+func (s settings) choose(files []connector.Dropped, known func(string) bool) *fileset.Set {
 	var entries []fileset.File
 	for _, f := range files {
 		if !fileset.Hidden(f.Name) {
 			entries = append(entries, fileset.File{Path: f.Key, Name: f.Name, Size: f.Size, Modified: f.Time.UnixNano()})
 		}
 	}
-	return fileset.Choose("incoming", entries, s.Files, s.Sentinel)
+	return fileset.Choose("incoming", entries, s.Files, s.Sentinel, known)
 }
 
 // ready fails with NotReady as long as the package may be incomplete.
@@ -85,14 +85,15 @@ func (s settings) ready(set *fileset.Set, now time.Time) error {
 	return nil
 }
 
-// Ready returns the mark of the package in files if it is complete, and the
+// Ready returns the mark of the package in files, of those that are known, if it
+// is complete, and the
 // files that are done with once it is kept; otherwise nothing.
-func Ready(from connector.Settings, files []connector.Dropped, now time.Time) (mark string, used []connector.Dropped, err error) {
+func Ready(from connector.Settings, known func(name string) bool, files []connector.Dropped, now time.Time) (mark string, used []connector.Dropped, err error) {
 	s, err := read(from)
 	if err != nil {
 		return "", nil, err
 	}
-	if set := s.choose(files); set != nil && s.ready(set, now) == nil {
+	if set := s.choose(files, known); set != nil && s.ready(set, now) == nil {
 		return set.Mark(), s.used(files, set), nil
 	}
 	return "", nil, nil
@@ -115,7 +116,7 @@ func (Connector) Pull(ctx context.Context, req connector.Request) (*connector.Pa
 	if err != nil {
 		return nil, err
 	}
-	set := s.choose(files)
+	set := s.choose(files, req.Known)
 	switch {
 	case set == nil && req.Last != "":
 		return &connector.Package{Mark: req.Last, Unchanged: true}, nil
@@ -160,7 +161,7 @@ func (Connector) Pull(ctx context.Context, req connector.Request) (*connector.Pa
 	if files, err = req.Inbox.List(ctx); err != nil {
 		return nil, err
 	}
-	if again := s.choose(files); !req.Trial && (again == nil || again.Observed() != set.Observed()) {
+	if again := s.choose(files, req.Known); !req.Trial && (again == nil || again.Observed() != set.Observed()) {
 		return nil, &connector.NotReady{Until: req.Now().Add(time.Minute), Reason: "files in incoming changed while they were read"}
 	}
 	return out, nil

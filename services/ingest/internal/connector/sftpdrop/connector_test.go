@@ -13,6 +13,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/connectortest"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/connector/sftpdrop"
 	"github.com/securly/sync/services/ingest/internal/dropbox"
 	"github.com/securly/sync/services/ingest/internal/state"
@@ -58,7 +59,7 @@ func (s *site) Put(t *testing.T, files []connectortest.Input) {
 }
 
 func (s *site) Request(t *testing.T) connector.Request {
-	return connector.Request{Inbox: s.Box, Dir: t.TempDir(), MaxBytes: 128 << 20, Progress: func(int64, int64) {}, Now: s.Now}
+	return connector.Request{Known: onerostercsv.Known(nil), Inbox: s.Box, Dir: t.TempDir(), MaxBytes: 128 << 20, Progress: func(int64, int64) {}, Now: s.Now}
 }
 
 func (s *site) with(t *testing.T, settings map[string]any) connector.Request {

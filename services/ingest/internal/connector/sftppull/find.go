@@ -33,7 +33,7 @@ func (p *pull) find(ctx context.Context, s *session) (*fileset.Set, error) {
 			if seen += len(entries) + len(subfolders); seen > maxEntries {
 				return nil, refused("SFTP_TOO_MANY", "there are more than %d files in %s: give the hub a folder of its own", maxEntries, p.Folder)
 			}
-			f := fileset.Choose(folder, entries, p.Files, p.Sentinel)
+			f := fileset.Choose(folder, entries, p.Files, p.Sentinel, p.Known)
 			if f != nil {
 				older = append(older, f.Older...)
 			}
@@ -65,7 +65,7 @@ func (p *pull) find(ctx context.Context, s *session) (*fileset.Set, error) {
 	case best.Mixed:
 		return nil, refused("SFTP_AMBIGUOUS", "%s holds a zip and CSV files as well: say in the source's settings which of them to fetch, or remove one", best.Folder)
 	case len(best.Files) > fileset.MaxFiles:
-		return nil, refused("SFTP_TOO_MANY", "there are more than %d files of OneRoster in %s: remove those of other days", fileset.MaxFiles, best.Folder)
+		return nil, refused("SFTP_TOO_MANY", "there are more than %d files of a roster in %s: remove those of other days", fileset.MaxFiles, best.Folder)
 	}
 	for _, r := range best.Files {
 		if r.Size < 0 || r.Size > p.MaxBytes || best.Bytes() > p.MaxBytes {

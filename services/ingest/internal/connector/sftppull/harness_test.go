@@ -18,6 +18,7 @@ import (
 
 	"github.com/securly/sync/services/ingest/internal/connector"
 	"github.com/securly/sync/services/ingest/internal/connector/connectortest"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/connector/sftppull"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/testkit"
@@ -76,6 +77,7 @@ func (s *site) requestWith(t *testing.T, other map[string]any, secrets map[strin
 	set := maps.Clone(s.set)
 	maps.Copy(set, other)
 	return connector.Request{
+		Known:    onerostercsv.Known(nil),
 		Settings: settings(t, set), Secrets: secrets, Dir: t.TempDir(), MaxBytes: 64 << 20,
 		Progress: func(int64, int64) {}, Now: func() time.Time { return s.now },
 	}

@@ -691,8 +691,10 @@ type LayerFile struct {
 	Checksum uint64 `protobuf:"fixed64,3,opt,name=checksum,proto3" json:"checksum,omitempty"`
 	// The key of the layer file before it, if the differences from that one were
 	// taken down, and how many entries these have.
-	Since         string `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
-	Changes       int64  `protobuf:"varint,5,opt,name=changes,proto3" json:"changes,omitempty"`
+	Since   string `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	Changes int64  `protobuf:"varint,5,opt,name=changes,proto3" json:"changes,omitempty"`
+	// Recognises the mapping that it was made by; empty for none.
+	Mapping       string `protobuf:"bytes,50,opt,name=mapping,proto3" json:"mapping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -760,6 +762,13 @@ func (x *LayerFile) GetChanges() int64 {
 		return x.Changes
 	}
 	return 0
+}
+
+func (x *LayerFile) GetMapping() string {
+	if x != nil {
+		return x.Mapping
+	}
+	return ""
 }
 
 // UploadDocument is a package that waits for a sync.
@@ -1624,13 +1633,14 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"SyncsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +
 	"\tLayerFile\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x1a\n" +
 	"\bchecksum\x18\x03 \x01(\x06R\bchecksum\x12\x14\n" +
 	"\x05since\x18\x04 \x01(\tR\x05since\x12\x18\n" +
-	"\achanges\x18\x05 \x01(\x03R\achanges\"\xac\x02\n" +
+	"\achanges\x18\x05 \x01(\x03R\achanges\x12\x18\n" +
+	"\amapping\x182 \x01(\tR\amapping\"\xac\x02\n" +
 	"\x0eUploadDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x1b\n" +

@@ -1,0 +1,67 @@
+package onerostercsv
+
+import (
+	"archive/zip"
+
+	"google.golang.org/grpc/codes"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/mapping"
+	"github.com/securly/sync/services/ingest/internal/normalise"
+	"github.com/securly/sync/services/platform/errs"
+)
+
+// Mapping checks a mapping to the files of OneRoster; that of nil is nil. Its
+// error is a *mapping.Error.
+func Mapping(m *ingestv1.Mapping) (*mapping.Mapping, error) {
+	if m == nil {
+		return nil, nil //nolint:nilnil // the files of most sources are not mapped
+	}
+	return mapping.Compile(m, func(entity string) []string {
+		for _, k := range normalise.Kinds() {
+			if k.String() == entity && k != normalise.UserProfiles {
+				return k.Columns()
+			}
+		}
+		return nil
+	})
+}
+
+// MappingOf returns how the files of a source are mapped; nil if they are
+// OneRoster's.
+func MappingOf(s *ingestv1.Source) (*mapping.Mapping, error) {
+	m, err := Mapping(s.GetMapping())
+	if err != nil {
+		return nil, errs.Errorf(codes.FailedPrecondition, "MAPPING_INVALID", "the mapping of source %s cannot be used any more, correct it: %w", s.GetSourceId(), err)
+	}
+	return m, nil
+}
+
+// part is a file that records of a kind are read from.
+type part struct {
+	kind normalise.Kind
+	name string
+	// entry is nil if the mapping names a file that is not there.
+	entry   *zip.File
+	records *mapping.Records
+	head    *head // nil if it cannot be read
+}
+
+// parts returns what a kind is read from.
+func (c *Contents) parts(k normalise.Kind) []*part {
+	if c.mapped == nil {
+		if entry := c.files[k]; entry != nil {
+			return []*part{{kind: k, name: k.File(), entry: entry}}
+		}
+		return nil
+	}
+	var out []*part
+	for _, r := range c.mapped.Of(k.String()) {
+		p := &part{kind: k, name: r.File, entry: c.delivered[r.File], records: r}
+		if p.entry != nil {
+			p.name, _, _ = BaseName(p.entry.Name)
+		}
+		out = append(out, p)
+	}
+	return out
+}
