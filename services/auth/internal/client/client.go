@@ -37,7 +37,7 @@ var clientID = regexp.MustCompile(`^[!-~]{1,128}$`)
 // is the deployment's.
 var services = map[string][]string{
 	"service:gateway":          {scope.InternalSessions},
-	"service:ingest":           {scope.InternalImport, scope.RostersRead},
+	"service:ingest":           {scope.InternalImport, scope.RostersRead, scope.ReadinessRead},
 	"service:readiness-engine": {scope.RostersRead},
 	// The command line of an operator who can read the deployment's secret.
 	"service:cli": {scope.UsersManage, scope.InternalSessions, scope.InternalOperate, scope.DistrictsWrite},

@@ -296,6 +296,7 @@ func (s *syncs) ListSyncFindings(ctx context.Context, req *ingestv1.ListSyncFind
 
 func (s *syncs) ApproveSync(ctx context.Context, req *ingestv1.ApproveSyncRequest) (*ingestv1.Sync, error) {
 	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_COMMITTING, "approved", func(d *ingestv1.SyncDocument) error {
+		d.ApprovedDigest = d.GetDigest()
 		if !req.GetWithoutRemovals() && len(req.GetSchools()) == 0 {
 			return nil
 		}

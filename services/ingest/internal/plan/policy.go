@@ -3,7 +3,10 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
@@ -11,28 +14,11 @@ import (
 	"github.com/securly/sync/services/platform/record"
 )
 
-// Thresholds above which a plan is held. Small districts change by large
-// shares every day, so that a share counts only from Floor records on.
-type Thresholds struct {
-	RemovedPercent int
-	UpdatedPercent int
-	Floor          int
-}
-
-// DefaultThresholds are the usual ones of the trade.
-func DefaultThresholds() Thresholds {
-	return Thresholds{RemovedPercent: 10, UpdatedPercent: 75, Floor: 25}
-}
-
-// Types of reasons.
+// Types of reasons that follow from what a person has decided.
 const (
-	ManyRemovals   = "many-removals"
-	ManyUpdates    = "many-updates"
-	EntityEmptied  = "entity-emptied"
-	SchoolsRemoved = "schools-removed"
 	// RevisionRestored: the roster was taken back to an earlier revision.
 	RevisionRestored = "revision-restored"
-	// PlanChanged: what a person has chosen changes of is no longer the plan.
+	// PlanChanged: what a person has approved is no longer the plan.
 	PlanChanged = "plan-changed"
 	// SourceRemoved: a person removes a source with its records.
 	SourceRemoved = "source-removed"
@@ -45,85 +31,154 @@ type Facts struct {
 	// KnownUndo is the newest revision that took the roster back and that the
 	// source has committed after.
 	KnownUndo int32
-	// PartlyApproved tells that a person had chosen changes of the plan before.
-	PartlyApproved bool
+	// Approved tells that a person had approved the plan, or a part of it, when
+	// it was another one.
+	Approved bool
 	// SourceRemoved tells that the sync removes its source.
 	SourceRemoved bool
 }
 
 // Holds returns why a plan has to wait; nothing means that it may be committed.
+// What is the same fact of the district and of one school is said once, of the
+// school.
 func Holds(p *rosterv1.Plan, f Facts, t Thresholds) []*ingestv1.HoldReason {
-	out := decisions(p, f)
+	district := whole(p).holds(f, t)
+	schools := map[[2]string][]*ingestv1.HoldReason{} // by type and entity
+	var out []*ingestv1.HoldReason
+	for _, s := range p.GetSchools() {
+		for _, r := range ofSchool(s).holds(Facts{}, t) {
+			key := [2]string{r.GetType(), r.GetEntity()}
+			schools[key] = append(schools[key], r)
+			out = append(out, r)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *ingestv1.HoldReason) int { return cmp.Compare(b.GetCount(), a.GetCount()) })
+	for _, r := range district {
+		for _, of := range schools[[2]string{r.GetType(), r.GetEntity()}] {
+			if of.GetCount() == r.GetCount() && !r.GetDistrictWide() {
+				r.Type = "" // said of the school
+			}
+		}
+	}
+	district = slices.DeleteFunc(district, func(r *ingestv1.HoldReason) bool { return r.GetType() == "" })
+	return slices.Concat(decisions(p, f), district, out)
+}
+
+// place is a part of a plan: all of it, or what touches one school.
+type place struct {
+	id, name    string // of the school
+	counts      map[string]*rosterv1.ChangeCounts
+	populations map[string]int32
+	signals     *rosterv1.PlanSignals
+}
+
+func whole(p *rosterv1.Plan) place {
+	out := place{counts: p.GetCounts(), populations: map[string]int32{}, signals: p.GetSignals()}
+	for name, c := range p.GetCounts() {
+		out.populations[name] = cmp.Or(p.GetPopulations()[name], c.GetRemoved()+c.GetUpdated()+c.GetUnchanged())
+	}
+	return out
+}
+
+func ofSchool(s *rosterv1.SchoolPlan) place {
+	return place{id: s.GetSchoolId(), name: cmp.Or(s.GetName(), s.GetSchoolId()), counts: s.GetCounts(), populations: s.GetPopulations(), signals: s.GetSignals()}
+}
+
+func (p place) users() int32 { return p.populations["users"] }
+
+func (p place) students() int32 { return cmp.Or(p.signals.GetStudents(), p.users()) }
+
+// common are the entities that all schools share.
+var common = []typev1.Entity{typev1.Entity_ENTITY_ORGS, typev1.Entity_ENTITY_ACADEMIC_SESSIONS}
+
+func (p place) holds(f Facts, t Thresholds) (out []*ingestv1.HoldReason) {
+	add := func(k kind, entity string, count, population int32) {
+		if r := p.hold(k, entity, count, population, t); r != nil {
+			out = append(out, r)
+		}
+	}
 	for _, e := range record.Entities() {
+		shared := slices.Contains(common, e)
+		if shared && p.id != "" {
+			continue
+		}
 		name := record.EntityName(e)
-		c := p.GetCounts()[name]
-		before := int(c.GetRemoved() + c.GetUpdated() + c.GetUnchanged())
+		c, before := p.counts[name], p.populations[name]
 		if before == 0 {
 			continue
 		}
-		removed, updated := int(c.GetRemoved()), int(c.GetUpdated())
-		hold := func(kind string, count int, message, next string) {
-			out = append(out, &ingestv1.HoldReason{Type: kind, Entity: name, Count: int32(count), Population: int32(before), Message: message, NextStep: next})
-		}
-		lost := removed
-		if e == typev1.Entity_ENTITY_ENROLLMENTS {
-			// A student who changes classes loses one enrollment and gets another.
-			lost = max(0, removed-int(c.GetCreated()))
-		}
+		gone, fewer, other := emptied, removals, updates
+		gone.district = p.id == ""
+		fewer.district, other.district = shared, shared
+		empty := c.GetRemoved() >= before && c.GetCreated() == 0 && (p.id == "" || before >= smallSchool)
 		switch {
-		case removed == before && c.GetCreated() == 0:
-			hold(EntityEmptied, removed, fmt.Sprintf("all %d %s would be removed", removed, name),
-				"check that the export is complete; approve if they are really gone, else discard and send a complete export")
-		case lost >= t.Floor && lost*100 > before*t.RemovedPercent:
-			hold(ManyRemovals, lost, fmt.Sprintf("%d of %d %s would be removed, more than %d %%", lost, before, name, t.RemovedPercent),
-				"look at the removals; approve if they are right, for example at the end of a school year, else discard and correct the export")
+		case empty:
+			add(gone, name, c.GetRemoved(), before)
+		case e == typev1.Entity_ENTITY_ENROLLMENTS && p.signals != nil:
+			add(unenrolled, name, p.signals.GetStudentsLosingEnrollments(), p.students())
+		case e == typev1.Entity_ENTITY_ENROLLMENTS: // of a plan that does not know whose they are
+			add(fewer, name, c.GetRemoved()-c.GetCreated(), before)
+		default:
+			add(fewer, name, c.GetRemoved(), before)
 		}
-		if updated >= t.Floor && updated*100 > before*t.UpdatedPercent {
-			hold(ManyUpdates, updated, fmt.Sprintf("%d of %d %s would be changed, more than %d %%", updated, before, name, t.UpdatedPercent),
-				"look at the changes for a column that was mapped or filled in another way; approve if they are right, else discard and correct the export")
-		}
+		add(other, name, c.GetUpdated(), before)
 	}
-	if f.RemovedSchools > 0 {
-		out = append(out, &ingestv1.HoldReason{
-			Type: SchoolsRemoved, Entity: record.EntityName(typev1.Entity_ENTITY_ORGS), Count: int32(f.RemovedSchools),
-			Message:  fmt.Sprintf("schools would be removed: %d", f.RemovedSchools),
-			NextStep: "approve if the schools have closed or left the district, else discard and correct the export",
-		})
+	for _, k := range signals {
+		count, population := k.measure(p, f)
+		add(k, k.entity, count, population)
 	}
 	return out
+}
+
+// smallSchool is how many records of an entity a school may lose without having
+// lost them all by mistake.
+const smallSchool = 5
+
+// hold returns a reason if there is more than its threshold.
+func (p place) hold(k kind, entity string, count, population int32, t Thresholds) *ingestv1.HoldReason {
+	limit := t.of(k.name, entity)
+	if limit.GetOff() || count < max(1, limit.GetMin()) || population > 0 && int64(count)*100 <= int64(population)*int64(limit.GetPercent()) {
+		return nil
+	}
+	n, where := fmt.Sprint(count), ""
+	if population > 0 && count < population {
+		n = fmt.Sprintf("%d of %d", count, population)
+	}
+	if p.id != "" {
+		where = " at " + p.name
+	}
+	message := strings.NewReplacer("{n}", n, "{what}", entity, "{where}", where).Replace(k.message)
+	if limit.GetPercent() > 0 {
+		message += fmt.Sprintf(", more than %d %%", limit.GetPercent())
+	}
+	return &ingestv1.HoldReason{
+		Type: k.name, Entity: entity, SchoolId: p.id, SchoolName: p.name, Count: count, Population: population,
+		Message: message, NextStep: k.next, DistrictWide: k.district,
+	}
 }
 
 // decisions are the reasons that follow from what a person has decided before,
 // for a plan that changes anything.
 func decisions(p *rosterv1.Plan, f Facts) []*ingestv1.HoldReason {
-	changes := int32(0)
-	for _, c := range p.GetCounts() {
-		changes += c.GetCreated() + c.GetUpdated() + c.GetRemoved()
-	}
+	changes := Changes(p)
 	if changes == 0 {
 		return nil
 	}
 	var out []*ingestv1.HoldReason
+	hold := func(kind, message, next string) {
+		out = append(out, &ingestv1.HoldReason{Type: kind, Count: changes, DistrictWide: true, Message: message, NextStep: next})
+	}
 	if p.GetLastUndo() > f.KnownUndo {
-		out = append(out, &ingestv1.HoldReason{
-			Type: RevisionRestored, Count: changes,
-			Message:  fmt.Sprintf("the roster was taken back to an earlier revision, as revision %d, and this is the first sync of the source that would change it again", p.GetLastUndo()),
-			NextStep: "look at the changes; approve if the source has been corrected, and its next syncs go on as before, else discard and correct the export",
-		})
+		hold(RevisionRestored, fmt.Sprintf("the roster was taken back to an earlier revision, as revision %d, and this is the first sync of the source that would change it again", p.GetLastUndo()),
+			"look at the changes; approve if the source has been corrected, and its next syncs go on as before, else discard and correct the export")
 	}
 	if f.SourceRemoved {
-		out = append(out, &ingestv1.HoldReason{
-			Type: SourceRemoved, Count: changes,
-			Message:  "the source is removed, and with it the records that no other source has",
-			NextStep: "look at the changes; approve to remove the records and the source, or discard to keep both",
-		})
+		hold(SourceRemoved, "the source is removed, and with it the records that no other source has",
+			"look at the changes; approve to remove the records and the source, or discard to keep both")
 	}
-	if f.PartlyApproved {
-		out = append(out, &ingestv1.HoldReason{
-			Type: PlanChanged, Count: changes,
-			Message:  "a part of this plan was approved, but a record in it has changed before it was applied, so that the plan was made anew",
-			NextStep: "look at the changes and approve again",
-		})
+	if f.Approved {
+		hold(PlanChanged, "this plan was approved, but before it was applied a record in it has changed, so that the plan was made anew",
+			"look at the changes and approve again")
 	}
 	return out
 }

@@ -14,7 +14,6 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
-	"github.com/securly/sync/services/ingest/internal/plan"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
@@ -99,23 +98,15 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 			return err
 		}
 		stop()
-		var reasons []*ingestv1.HoldReason
-		if p.GetBaseRevision() != 0 { // an empty district has nothing to lose
-			schools, err := r.removedSchools(ctx, s, p)
-			if err != nil {
-				return err
-			}
-			undo, err := r.acknowledged(ctx, s, p.GetLastUndo())
-			if err != nil {
-				return err
-			}
-			reasons = plan.Holds(p, plan.Facts{RemovedSchools: schools, KnownUndo: undo, PartlyApproved: s.GetSelection() != nil, SourceRemoved: s.GetSync().GetRemovesSource()}, r.cfg.Thresholds)
+		reasons, choice, err := r.judge(ctx, s, p, fence)
+		if err != nil {
+			return err
 		}
 		to := ingestv1.SyncState_COMMITTING
 		switch {
 		case s.GetSync().GetDryRun():
 			to = ingestv1.SyncState_COMPLETED
-		case len(reasons) > 0:
+		case len(reasons) > 0 && choice == nil:
 			to = ingestv1.SyncState_ON_HOLD
 		}
 		if !s.GetSync().GetDryRun() {
@@ -124,7 +115,11 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 			}
 		}
 		err = r.enter(ctx, s, to, func(d *ingestv1.SyncDocument) {
-			d.Candidate, d.Undo, d.Selection, d.Sync.HoldReasons = candidate, p.GetLastUndo(), nil, reasons
+			d.Candidate, d.Undo, d.Selection, d.Digest = candidate, p.GetLastUndo(), choice, p.GetDigest()
+			if to == ingestv1.SyncState_ON_HOLD {
+				d.ApprovedDigest = nil
+			}
+			setReasons(d.GetSync(), reasons)
 			count(d.GetSync(), p)
 		}, ingestv1.SyncState_PLANNING)
 		if err != nil || to != ingestv1.SyncState_COMMITTING {
@@ -223,7 +218,7 @@ func (r *Runner) overtaken(ctx context.Context, s *ingestv1.SyncDocument) (bool,
 		return false, nil
 	}
 	for _, l := range current {
-		if l.GetSync() == s.GetSync().GetSyncId() {
+		if l.GetSync() == s.GetSync().GetSyncId() && !l.GetRestWaits() {
 			return false, nil // its commit was broken off right behind
 		}
 	}
@@ -259,12 +254,20 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	err = r.deps.Store.SetLayer(ctx, &ingestv1.LayerDocument{
+	next := &ingestv1.LayerDocument{
 		District: s.GetDistrict(), Source: s.GetSync().GetSource(), Files: s.GetLayer(), Sync: s.GetSync().GetSyncId(), UpdateTime: timestamppb.New(r.deps.Now()),
 		Candidate: r.committed(ctx, s, answer), Undo: s.GetUndo(), Over: s.GetOver(), Fill: s.GetFill(), Shared: s.GetShared(),
-	})
-	if err != nil {
+	}
+	if applies(s) {
+		if err := r.holdBack(ctx, s, part, next); err != nil {
+			return err
+		}
+	}
+	if err := r.deps.Store.SetLayer(ctx, next); err != nil {
 		return fmt.Errorf("make the layer current: %w", err)
+	}
+	if applies(s) {
+		return r.takeRest(ctx, s, part, answer)
 	}
 	return r.enter(ctx, s, ingestv1.SyncState_COMPLETED, func(d *ingestv1.SyncDocument) {
 		if answer.GetCommitted() {

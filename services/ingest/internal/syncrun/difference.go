@@ -133,6 +133,9 @@ func (m *merging) others() map[string]string {
 	for _, l := range m.current {
 		if !m.own(l) && l.GetSync() != "" {
 			out[l.GetSource()] = l.GetSync()
+			if l.GetRestWaits() { // its files change once more
+				out[l.GetSource()] += " in part"
+			}
 		}
 	}
 	return out

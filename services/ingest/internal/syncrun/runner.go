@@ -22,7 +22,6 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
-	"github.com/securly/sync/services/ingest/internal/plan"
 	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
@@ -43,7 +42,6 @@ type Config struct {
 	TempDir string
 	// MaxPackage bounds what is pulled, in bytes.
 	MaxPackage int64
-	Thresholds plan.Thresholds
 }
 
 // Deps of a Runner.
@@ -51,6 +49,8 @@ type Deps struct {
 	Store  *state.Store
 	Leases *state.Leases
 	Roster rosterv1.RosterServiceClient
+	// Readiness knows the rollover windows.
+	Readiness readinessv1.ReadinessServiceClient
 	// RosterUpkeep and ReadinessUpkeep are told when a person is erased.
 	RosterUpkeep    rosterv1.UpkeepServiceClient
 	ReadinessUpkeep readinessv1.UpkeepServiceClient

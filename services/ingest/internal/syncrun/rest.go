@@ -1,0 +1,170 @@
+package syncrun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+
+	"google.golang.org/protobuf/proto"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/layer"
+	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/record"
+)
+
+// Where the mode of a source's policy allows it, a part of a plan is committed at
+// once, and the rest becomes a plan of its own that waits. Meanwhile the layer of
+// the source is what was applied: of the records that wait, what was there before.
+// So other sources go on as if the rest had never been read, and a newer sync
+// begins from what is in the roster.
+
+// applies tells whether what is committed of a plan is what the policy has chosen.
+func applies(s *ingestv1.SyncDocument) bool {
+	return s.GetSelection().GetMode() != ingestv1.HoldMode_HOLD_MODE_UNSPECIFIED
+}
+
+// holdBack takes out of a layer what waits. It may be repeated.
+func (r *Runner) holdBack(ctx context.Context, s *ingestv1.SyncDocument, part *rosterv1.Plan, next *ingestv1.LayerDocument) error {
+	current, err := r.deps.Store.Layer(ctx, s.GetDistrict(), s.GetSync().GetSource())
+	if err != nil {
+		return err
+	}
+	if current.GetSync() == s.GetSync().GetSyncId() { // who did it has died right behind
+		proto.Reset(next)
+		proto.Merge(next, current)
+		return nil
+	}
+	made, was := state.Made(s), state.Current(current)
+	mix := func(out *map[string]*ingestv1.LayerFile, made, was func(entity string) *ingestv1.LayerFile) {
+		if err == nil {
+			*out, err = r.mix(ctx, s, part, *out, made, was)
+		}
+	}
+	in := func(files map[string]*ingestv1.LayerFile) func(string) *ingestv1.LayerFile {
+		return func(entity string) *ingestv1.LayerFile { return files[entity] }
+	}
+	mix(&next.Over, in(made.Over), in(was.Over))
+	mix(&next.Files, in(made.Base), in(was.Base))
+	mix(&next.Fill, in(made.Fill), in(was.Fill))
+	if len(made.Shared)+len(was.Shared) > 0 {
+		next.Shared = &ingestv1.Shared{Settings: s.GetShared().GetSettings(), Files: maps.Clone(made.Shared)}
+		mix(&next.Shared.Files, made.In, was.In)
+	}
+	next.RestWaits, next.Candidate = true, nil
+	return err
+}
+
+// mix returns the files that a sync has made, with what was there before of the
+// records that wait.
+func (r *Runner) mix(ctx context.Context, s *ingestv1.SyncDocument, part *rosterv1.Plan, files map[string]*ingestv1.LayerFile, made, was func(entity string) *ingestv1.LayerFile) (map[string]*ingestv1.LayerFile, error) {
+	out := maps.Clone(files)
+	for _, e := range record.Entities() {
+		name := record.EntityName(e)
+		all, applied := s.GetSync().GetCounts()[name], part.GetCounts()[name]
+		if made(name) == nil && was(name) == nil || all.GetCreated() == applied.GetCreated() && all.GetUpdated() == applied.GetUpdated() && all.GetRemoved() == applied.GetRemoved() {
+			continue // nothing of it waits
+		}
+		f, err := r.mixFile(ctx, s, e, made(name), was(name))
+		if err != nil {
+			return nil, err
+		}
+		if out == nil {
+			out = map[string]*ingestv1.LayerFile{}
+		}
+		out[name] = f
+	}
+	return out, nil
+}
+
+func (r *Runner) mixFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity, next, before *ingestv1.LayerFile) (*ingestv1.LayerFile, error) {
+	read := func(f *ingestv1.LayerFile) iter.Seq2[layer.Entry, error] {
+		if f == nil {
+			return func(func(layer.Entry, error) bool) {}
+		}
+		return layer.Read(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords())
+	}
+	key := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/applied-" + state.NewID()
+	w, err := layer.Create(ctx, r.deps.Blobs, key, false)
+	if err != nil {
+		return nil, err
+	}
+	for entry, err := range layer.Mix(read(next), read(before), r.waiting(ctx, s, e)) {
+		if err == nil {
+			err = w.Add(entry)
+		}
+		if err != nil {
+			w.Abort()
+			return nil, fmt.Errorf("take out of %s what waits: %w", record.EntityName(e), err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return &ingestv1.LayerFile{Key: key, Records: w.Records(), Checksum: w.Checksum()}, nil
+}
+
+// waiting yields the ids that a plan changes and the part that was chosen of it
+// does not, in ascending order.
+func (r *Runner) waiting(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		next, stop := iter.Pull2(r.changed(ctx, s.GetDistrict(), s.GetSelection().GetPlan(), e))
+		defer stop()
+		applied, err, more := next()
+		for id, fullErr := range r.changed(ctx, s.GetDistrict(), s.GetPlan(), e) {
+			for err == nil && more && applied < id {
+				applied, err, more = next()
+			}
+			if fullErr != nil || err != nil {
+				yield("", errors.Join(fullErr, err))
+				return
+			}
+			if more && applied == id {
+				continue
+			}
+			if !yield(id, nil) {
+				return
+			}
+		}
+	}
+}
+
+// changed yields the ids that a plan changes, in ascending order.
+func (r *Runner) changed(ctx context.Context, district, plan string, e typev1.Entity) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		ask := &rosterv1.ListPlanChangesRequest{District: district, Plan: plan, Entity: record.EntityName(e), PageSize: 1000}
+		for {
+			page, err := r.deps.Roster.ListPlanChanges(ctx, ask)
+			if err != nil {
+				yield("", fmt.Errorf("look at the changes of a plan: %w", err))
+				return
+			}
+			for _, c := range page.GetChanges() {
+				if !yield(c.GetSourcedId(), nil) {
+					return
+				}
+			}
+			if ask.PageToken = page.GetNextPageToken(); ask.PageToken == "" {
+				return
+			}
+		}
+	}
+}
+
+// takeRest goes on with what of a plan was not applied: it is planned anew, on
+// what the part has made.
+func (r *Runner) takeRest(ctx context.Context, s *ingestv1.SyncDocument, part *rosterv1.Plan, answer *rosterv1.CommitPlanResponse) error {
+	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
+		d.Sync.Revision = answer.GetRevision()
+		d.Sync.AppliedPart = &ingestv1.AppliedPart{Mode: d.GetSelection().GetMode(), Revision: answer.GetRevision(), Counts: map[string]*ingestv1.EntityCounts{}}
+		for name, c := range part.GetCounts() {
+			if c.GetCreated()+c.GetUpdated()+c.GetRemoved() > 0 {
+				d.Sync.AppliedPart.Counts[name] = &ingestv1.EntityCounts{Created: c.GetCreated(), Updated: c.GetUpdated(), Removed: c.GetRemoved()}
+			}
+		}
+	}, ingestv1.SyncState_COMMITTING)
+}
