@@ -3,14 +3,11 @@ package pebblestore
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
-	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
 )
@@ -57,26 +54,7 @@ func (c *change) apply(ctx context.Context) error {
 	if _, err := getDoc(c.d.db, metaKey(metaSummary), &c.summary); err != nil {
 		return err
 	}
-	prefix := planKey(spaceStaged, c.doc.ID)
-	it, err := c.d.db.NewIter(span(prefix))
-	if err != nil {
-		return err
-	}
-	n := 0
-	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		if n++; n%1024 == 0 {
-			err = c.d.check(ctx)
-		}
-		var v []byte
-		if err == nil {
-			v, err = it.ValueAndErr()
-		}
-		if err == nil {
-			e, id := recordOf(it.Key()[len(prefix):])
-			err = c.record(e, string(id), v)
-		}
-	}
-	if err = errors.Join(err, it.Error(), it.Close()); err != nil {
+	if err := c.replace(ctx); err != nil {
 		return err
 	}
 	if err := c.writeTallies(); err != nil {
@@ -89,43 +67,19 @@ func (c *change) apply(ctx context.Context) error {
 }
 
 // record writes the new version of a record and moves the old one to history.
-func (c *change) record(e store.Entity, id string, value []byte) error {
-	st, err := stagedOf(value)
-	if err != nil {
-		return err
-	}
-	live := recordKey(spaceLive, e, id)
-	old, err := get(c.d.db, live)
-	if err != nil {
-		return err
-	}
-	var before search.Facts
-	var from store.Revision
-	if old != nil {
-		var flags byte
-		var body []byte
-		if from, flags, body, err = revFlags(old); err != nil {
-			return err
-		}
-		if before, err = search.Read(e, id, body); err != nil {
-			return err
-		}
-		c.summary.add(e, before, -1)
-		if err := c.out.Set(versionKey(spaceOld, e, id, from), appendVersion(nil, c.rev, flags, body), nil); err != nil {
+func (c *change) record(r *replacement) error {
+	e, id, st := r.entity, r.id, r.staged
+	isNew := r.body == nil
+	if !isNew {
+		c.summary.add(e, r.before, -1)
+		if err := c.out.Set(versionKey(spaceOld, e, id, st.base), appendVersion(nil, c.rev, r.flags, r.body), nil); err != nil {
 			return err
 		}
 	}
-	if from != st.base {
-		return fmt.Errorf("%s %q was planned from revision %d, now it is of %d: %w", record.EntityName(e), id, st.base, from, store.ErrStale)
-	}
-	now, err := search.Read(e, id, st.body)
-	if err != nil {
-		return err
-	}
-	c.summary.add(e, now, 1)
+	c.summary.add(e, r.now, 1)
 	return errors.Join(
-		c.note(e, id, old == nil, before, now),
-		c.out.Set(live, appendVersion(nil, c.rev, st.flags, st.body), nil),
+		c.note(e, id, isNew, r.before, r.now),
+		c.out.Set(recordKey(spaceLive, e, id), appendVersion(nil, c.rev, st.flags, st.body), nil),
 		c.out.Set(recordKey(spaceHash, e, id), appendVersion(nil, c.rev, st.flags, st.hash[:]), nil),
 		c.out.Set(logKey(spaceChange, c.rev, e, id), []byte{byte(st.kind)}, nil),
 	)
@@ -418,49 +372,6 @@ func derivedTerms(r reader, e store.Entity, id string) ([]search.Term, error) {
 		return nil, err
 	}
 	return termsOf(v)
-}
-
-func (c *change) writeLists(ctx context.Context) error {
-	n := 0
-	for list, err := range c.edits.lists(ctx) {
-		if n++; err == nil && n%1024 == 0 {
-			err = c.d.check(ctx)
-		}
-		if err == nil {
-			err = c.writeList(list)
-		}
-		if err != nil {
-			return fmt.Errorf("index: %w", err)
-		}
-	}
-	return nil
-}
-
-func (c *change) writeList(list []listEdit) error {
-	n := list[0].list
-	edits := make([]edit, 0, len(list))
-	for _, e := range list {
-		edits = append(edits, edit{e.key[n:], e.add})
-	}
-	countKey := append([]byte{spaceCount}, list[0].key[1:n]...)
-	blocks, count, err := editList(c.d.db, list[0].key[:n], countKey, edits)
-	if err != nil {
-		return err
-	}
-	for _, key := range slices.Sorted(maps.Keys(blocks)) {
-		if value := blocks[key]; value != nil {
-			err = c.out.Set([]byte(key), value, nil)
-		} else {
-			err = c.out.Delete([]byte(key), nil)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if count < 0 {
-		return nil
-	}
-	return c.out.Set(countKey, binary.AppendUvarint(nil, uint64(count)), nil)
 }
 
 func comparePositions(a, b store.Position) int {
