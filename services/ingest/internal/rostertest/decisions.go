@@ -4,12 +4,10 @@ import (
 	"context"
 	"maps"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
-	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/record"
 )
 
@@ -51,9 +49,9 @@ func (s *Store) choose(req *rosterv1.SelectPlanRequest) (*rosterv1.Plan, error) 
 	if made := d.plans[req.GetSelection()]; made != nil {
 		return proto.CloneOf(made.plan), nil
 	}
-	full := d.plans[req.GetPlan()]
-	if full == nil {
-		return nil, errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
+	_, full, err := s.planned(req.GetDistrict(), req.GetPlan())
+	if err != nil {
+		return nil, err
 	}
 	part := &staged{plan: proto.CloneOf(full.plan)}
 	part.plan.Plan, part.plan.Counts = req.GetSelection(), map[string]*rosterv1.ChangeCounts{}
@@ -61,8 +59,8 @@ func (s *Store) choose(req *rosterv1.SelectPlanRequest) (*rosterv1.Plan, error) 
 		if req.GetWithoutRemovals() && c.kind == "removed" {
 			continue
 		}
-		if live := d.live[c.entity][c.id]; live != nil && live.rev != c.before || live == nil && c.before != 0 {
-			return nil, errs.New(codes.Aborted, "PLAN_STALE", "plan is stale")
+		if err := d.fresh(c); err != nil {
+			return nil, err
 		}
 		part.add(c)
 	}

@@ -107,6 +107,27 @@ func (s *Store) get(name string) (*district, error) {
 	return d, nil
 }
 
+// planned returns a plan with its district.
+func (s *Store) planned(name, plan string) (*district, *staged, error) {
+	d, err := s.get(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := d.plans[plan]
+	if p == nil {
+		return nil, nil, errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
+	}
+	return d, p, nil
+}
+
+// fresh fails if a record has changed since a plan was made that changes it.
+func (d *district) fresh(c change) error {
+	if live := d.live[c.entity][c.id]; live != nil && live.rev != c.before || live == nil && c.before != 0 {
+		return errs.New(codes.Aborted, "PLAN_STALE", "plan is stale")
+	}
+	return nil
+}
+
 // Active returns the active records of an entity by id.
 func (s *Store) Active(name string, e typev1.Entity) map[string]*typev1.Record {
 	s.mu.Lock()
@@ -332,16 +353,12 @@ func (s *Store) CommitPlan(_ context.Context, req *rosterv1.CommitPlanRequest) (
 func (s *Store) commit(req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, err := s.get(req.GetDistrict())
+	d, p, err := s.planned(req.GetDistrict(), req.GetPlan())
 	if err != nil {
 		return nil, err
 	}
 	if err := d.fenced(req.GetFence()); err != nil {
 		return nil, err
-	}
-	p := d.plans[req.GetPlan()]
-	if p == nil {
-		return nil, errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
 	}
 	if p.plan.GetRevision() > 0 {
 		return &rosterv1.CommitPlanResponse{Revision: p.plan.GetRevision(), Committed: true}, nil
@@ -350,8 +367,8 @@ func (s *Store) commit(req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanRes
 		return &rosterv1.CommitPlanResponse{Revision: d.revision}, nil
 	}
 	for _, c := range p.changes {
-		if live := d.live[c.entity][c.id]; live != nil && live.rev != c.before || live == nil && c.before != 0 {
-			return nil, errs.New(codes.Aborted, "PLAN_STALE", "plan is stale")
+		if err := d.fresh(c); err != nil {
+			return nil, err
 		}
 	}
 	d.revision++
@@ -370,13 +387,9 @@ func (s *Store) commit(req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanRes
 func (s *Store) GetPlan(_ context.Context, req *rosterv1.GetPlanRequest) (*rosterv1.Plan, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, err := s.get(req.GetDistrict())
+	_, p, err := s.planned(req.GetDistrict(), req.GetPlan())
 	if err != nil {
 		return nil, err
-	}
-	p := d.plans[req.GetPlan()]
-	if p == nil {
-		return nil, errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
 	}
 	return proto.CloneOf(p.plan), nil
 }
@@ -413,13 +426,9 @@ func (s *Store) Plans(name string) int {
 func (s *Store) ListPlanChanges(_ context.Context, req *rosterv1.ListPlanChangesRequest) (*rosterv1.ListPlanChangesResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, err := s.get(req.GetDistrict())
+	_, p, err := s.planned(req.GetDistrict(), req.GetPlan())
 	if err != nil {
 		return nil, err
-	}
-	p := d.plans[req.GetPlan()]
-	if p == nil {
-		return nil, errs.New(codes.NotFound, "PLAN_NOT_FOUND", "unknown plan")
 	}
 	out := &rosterv1.ListPlanChangesResponse{}
 	for _, c := range p.changes {
