@@ -387,11 +387,9 @@ type SharingChoices struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By name.
 	Schools []*SchoolChoice `protobuf:"bytes,1,rep,name=schools,proto3" json:"schools,omitempty"`
-	// How many students are in each grade, classes of each type and links of
-	// students to people of each type.
+	// How many students are in each grade, and classes of each type.
 	Grades        map[string]int32 `protobuf:"bytes,2,rep,name=grades,proto3" json:"grades,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	ClassTypes    map[string]int32 `protobuf:"bytes,3,rep,name=class_types,json=classTypes,proto3" json:"class_types,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	ContactTypes  map[string]int32 `protobuf:"bytes,4,rep,name=contact_types,json=contactTypes,proto3" json:"contact_types,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -443,13 +441,6 @@ func (x *SharingChoices) GetGrades() map[string]int32 {
 func (x *SharingChoices) GetClassTypes() map[string]int32 {
 	if x != nil {
 		return x.ClassTypes
-	}
-	return nil
-}
-
-func (x *SharingChoices) GetContactTypes() map[string]int32 {
-	if x != nil {
-		return x.ContactTypes
 	}
 	return nil
 }
@@ -542,20 +533,16 @@ const file_securly_sync_ingest_v1_sharing_proto_rawDesc = "" +
 	"\achoices\x18\x03 \x01(\v2&.securly.sync.ingest.v1.SharingChoicesR\achoices\x1a`\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12;\n" +
-	"\x05value\x18\x02 \x01(\v2%.securly.sync.ingest.v1.SharingCountsR\x05value:\x028\x01\"\x8f\x04\n" +
+	"\x05value\x18\x02 \x01(\v2%.securly.sync.ingest.v1.SharingCountsR\x05value:\x028\x01\"\xef\x02\n" +
 	"\x0eSharingChoices\x12>\n" +
 	"\aschools\x18\x01 \x03(\v2$.securly.sync.ingest.v1.SchoolChoiceR\aschools\x12J\n" +
 	"\x06grades\x18\x02 \x03(\v22.securly.sync.ingest.v1.SharingChoices.GradesEntryR\x06grades\x12W\n" +
 	"\vclass_types\x18\x03 \x03(\v26.securly.sync.ingest.v1.SharingChoices.ClassTypesEntryR\n" +
-	"classTypes\x12]\n" +
-	"\rcontact_types\x18\x04 \x03(\v28.securly.sync.ingest.v1.SharingChoices.ContactTypesEntryR\fcontactTypes\x1a9\n" +
+	"classTypes\x1a9\n" +
 	"\vGradesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\x1a=\n" +
 	"\x0fClassTypesEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\x1a?\n" +
-	"\x11ContactTypesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"?\n" +
 	"\fSchoolChoice\x12\x1b\n" +
@@ -576,7 +563,7 @@ func file_securly_sync_ingest_v1_sharing_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_sharing_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_sharing_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_securly_sync_ingest_v1_sharing_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_securly_sync_ingest_v1_sharing_proto_goTypes = []any{
 	(*Sharing)(nil),                // 0: securly.sync.ingest.v1.Sharing
 	(*SchoolMerge)(nil),            // 1: securly.sync.ingest.v1.SchoolMerge
@@ -589,7 +576,6 @@ var file_securly_sync_ingest_v1_sharing_proto_goTypes = []any{
 	nil,                            // 8: securly.sync.ingest.v1.PreviewSharingResponse.CountsEntry
 	nil,                            // 9: securly.sync.ingest.v1.SharingChoices.GradesEntry
 	nil,                            // 10: securly.sync.ingest.v1.SharingChoices.ClassTypesEntry
-	nil,                            // 11: securly.sync.ingest.v1.SharingChoices.ContactTypesEntry
 }
 var file_securly_sync_ingest_v1_sharing_proto_depIdxs = []int32{
 	1,  // 0: securly.sync.ingest.v1.Sharing.merge_schools:type_name -> securly.sync.ingest.v1.SchoolMerge
@@ -600,15 +586,14 @@ var file_securly_sync_ingest_v1_sharing_proto_depIdxs = []int32{
 	6,  // 5: securly.sync.ingest.v1.SharingChoices.schools:type_name -> securly.sync.ingest.v1.SchoolChoice
 	9,  // 6: securly.sync.ingest.v1.SharingChoices.grades:type_name -> securly.sync.ingest.v1.SharingChoices.GradesEntry
 	10, // 7: securly.sync.ingest.v1.SharingChoices.class_types:type_name -> securly.sync.ingest.v1.SharingChoices.ClassTypesEntry
-	11, // 8: securly.sync.ingest.v1.SharingChoices.contact_types:type_name -> securly.sync.ingest.v1.SharingChoices.ContactTypesEntry
-	2,  // 9: securly.sync.ingest.v1.PreviewSharingResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.SharingCounts
-	3,  // 10: securly.sync.ingest.v1.SharingService.PreviewSharing:input_type -> securly.sync.ingest.v1.PreviewSharingRequest
-	4,  // 11: securly.sync.ingest.v1.SharingService.PreviewSharing:output_type -> securly.sync.ingest.v1.PreviewSharingResponse
-	11, // [11:12] is the sub-list for method output_type
-	10, // [10:11] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	2,  // 8: securly.sync.ingest.v1.PreviewSharingResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.SharingCounts
+	3,  // 9: securly.sync.ingest.v1.SharingService.PreviewSharing:input_type -> securly.sync.ingest.v1.PreviewSharingRequest
+	4,  // 10: securly.sync.ingest.v1.SharingService.PreviewSharing:output_type -> securly.sync.ingest.v1.PreviewSharingResponse
+	10, // [10:11] is the sub-list for method output_type
+	9,  // [9:10] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_sharing_proto_init() }
@@ -622,7 +607,7 @@ func file_securly_sync_ingest_v1_sharing_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_sharing_proto_rawDesc), len(file_securly_sync_ingest_v1_sharing_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
