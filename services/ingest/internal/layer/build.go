@@ -37,8 +37,8 @@ type Build struct {
 	Roles, Profiles Mode
 	// OwnRoles tells that user rows bring roles themselves (OneRoster 1.1).
 	OwnRoles bool
-	// Previous yields the previous layer file; nil when there is none, or
-	// nothing of it is needed.
+	// Previous is what Read yields of the previous layer file; nil when there is
+	// none, or nothing of it is needed.
 	Previous iter.Seq2[Entry, error]
 	// Known are the rows that the previous layer file was made of and that the
 	// package has again; they are not among Rows. Nil if all were read anew.
@@ -224,6 +224,12 @@ func put(w *Writer, e Entry, prev *previous) error {
 	return w.Add(e)
 }
 
+// pass adds the previous entry to w as it is.
+func pass(w *Writer, prev *previous) error {
+	prev.kept = true
+	return w.copy(prev.entry)
+}
+
 func (it *Item) entry() Entry {
 	return Entry{ID: it.ID, Hash: it.Hash, Deleted: it.Deleted, Overlay: it.Overlay, Body: it.Body, mark: it.Mark}
 }
@@ -236,7 +242,7 @@ func (b Build) keep(w *Writer, prev *previous) error {
 	case b.Mode == Bulk && prev.row == 0:
 		return nil // it is gone
 	}
-	return put(w, prev.entry, prev)
+	return pass(w, prev)
 }
 
 // assemble makes the record of one id. prev stands at its previous record, nil
@@ -261,7 +267,7 @@ func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 		it.ID = g.id
 		return put(w, it.entry(), prev)
 	case !b.Join && known:
-		return put(w, prev.entry, prev)
+		return pass(w, prev)
 	}
 	fromPrevious := prev != nil && (known || g.record != nil || b.Mode != Bulk)
 	if !fromRow && !fromPrevious {
@@ -272,7 +278,7 @@ func (b Build) assemble(w *Writer, g *group, prev *previous) error {
 	}
 	joined := g.joined()
 	if known && prev.entry.HasJoined && prev.entry.Joined == joined {
-		return put(w, prev.entry, prev) // neither the user nor its roles have changed
+		return pass(w, prev) // neither the user nor its roles have changed
 	}
 	var was typev1.Record
 	next := Entry{ID: g.id}

@@ -3,12 +3,14 @@ package layer
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/s2"
@@ -36,6 +38,8 @@ type Entry struct {
 	mark Mark
 	// before tells that it is what a record was; see Change.
 	before bool
+	// raw is the entry as Read has found it.
+	raw []byte
 }
 
 const (
@@ -156,6 +160,15 @@ func (w *entries) add(e Entry) error {
 	return nil
 }
 
+// copy appends an entry as Read has found it.
+func (w *entries) copy(e Entry) error {
+	if _, err := w.out.Write(e.raw); err != nil {
+		return fmt.Errorf("write layer: %w", err)
+	}
+	w.n++
+	return nil
+}
+
 func (w *entries) flush() error { return errors.Join(w.out.Flush(), w.packed.Close()) }
 
 // Add appends an entry.
@@ -163,6 +176,18 @@ func (w *Writer) Add(e Entry) error {
 	if err := w.records.add(e); err != nil {
 		return err
 	}
+	return w.addMark(e)
+}
+
+// copy is Add for an entry as Read has found it.
+func (w *Writer) copy(e Entry) error {
+	if err := w.records.copy(e); err != nil {
+		return err
+	}
+	return w.addMark(e)
+}
+
+func (w *Writer) addMark(e Entry) error {
 	w.mark = e.mark.append(w.mark[:0])
 	if _, err := w.marked.Write(w.mark); err != nil {
 		return fmt.Errorf("write layer: %w", err)
@@ -253,11 +278,11 @@ func Read(ctx context.Context, bucket *blob.Bucket, key string, records int64) i
 			fail(ErrDamaged)
 			return
 		}
-		var buf []byte
-		fixed := make([]byte, entryHead)
+		large, n := []byte(nil), 0
 		for range records {
+			_, _ = in.Discard(n) // what is buffered
 			var e Entry
-			if e, buf, err = readEntry(in, fixed, buf); err != nil {
+			if e, n, err = readEntry(in, &large); err != nil {
 				fail(err)
 				return
 			}
@@ -265,6 +290,7 @@ func Read(ctx context.Context, bucket *blob.Bucket, key string, records int64) i
 				return
 			}
 		}
+		_, _ = in.Discard(n)
 		if _, err := in.Peek(1); err == nil {
 			fail(fmt.Errorf("%w: it has more records than were written", ErrDamaged))
 		} else if !errors.Is(err, io.EOF) {
@@ -284,32 +310,40 @@ func damage(err error) error {
 	return err
 }
 
-func readEntry(in *bufio.Reader, head, buf []byte) (Entry, []byte, error) {
-	var e Entry
-	if _, err := io.ReadFull(in, head); err != nil {
-		return e, nil, damage(err)
+// readEntry reads the next entry, which is valid until n bytes are discarded;
+// large is for one that does not fit into the buffer, and n is then 0.
+func readEntry(in *bufio.Reader, large *[]byte) (e Entry, n int, err error) {
+	head, err := in.Peek(entryHead + 2*binary.MaxVarintLen32)
+	if len(head) < entryHead {
+		return e, 0, damage(err)
 	}
-	e.Hash = record.Hash(head[:record.HashSize])
-	flags := head[record.HashSize]
+	id, n1 := binary.Uvarint(head[entryHead:])
+	body, n2 := binary.Uvarint(head[entryHead+max(n1, 0):])
+	switch {
+	case n1 <= 0 || n2 <= 0 && err != nil:
+		return e, 0, damage(cmp.Or(err, ErrDamaged))
+	case n2 <= 0 || id > maxEntry || body > maxEntry:
+		return e, 0, ErrDamaged
+	}
+	start := entryHead + n1 + n2
+	size := start + int(id+body)
+	raw := *large
+	if size <= in.Size() {
+		n = size
+		raw, err = in.Peek(size)
+	} else {
+		raw = slices.Grow(raw[:0], size)[:size]
+		*large = raw
+		_, err = io.ReadFull(in, raw)
+	}
+	if err != nil {
+		return e, 0, damage(err)
+	}
+	e.Hash = record.Hash(raw)
+	flags := raw[record.HashSize]
 	e.Deleted, e.HasJoined, e.WorkedOutOrg = flags&entryDeleted != 0, flags&entryJoined != 0, flags&entryWorkedOutOrg != 0
 	e.before, e.Overlay = flags&entryBefore != 0, flags&entryOverlay != 0
-	e.Joined = binary.LittleEndian.Uint64(head[record.HashSize+1:])
-	id, err1 := binary.ReadUvarint(in)
-	body, err2 := binary.ReadUvarint(in)
-	if err := errors.Join(err1, err2); err != nil {
-		return e, nil, damage(err)
-	}
-	if id > maxEntry || body > maxEntry {
-		return e, nil, ErrDamaged
-	}
-	n := int(id + body)
-	if cap(buf) < n {
-		buf = make([]byte, 2*n)
-	}
-	buf = buf[:n]
-	if _, err := io.ReadFull(in, buf); err != nil {
-		return e, nil, damage(err)
-	}
-	e.ID, e.Body = buf[:id:id], buf[id:]
-	return e, buf, nil
+	e.Joined = binary.LittleEndian.Uint64(raw[record.HashSize+1:])
+	e.ID, e.Body, e.raw = raw[start:start+int(id):start+int(id)], raw[start+int(id):size:size], raw
+	return e, n, nil
 }

@@ -96,6 +96,7 @@ func TestLayerFile(t *testing.T) {
 	var got []string
 	for e, err := range Read(t.Context(), b, "k", w.Records()) {
 		require.NoError(t, err)
+		e.raw = nil // says the same once more
 		got = append(got, fmt.Sprint(e))
 	}
 	require.Equal(t, want, got)
@@ -220,4 +221,24 @@ func TestBuild(t *testing.T) {
 			require.Equal(t, test.rejected, rejected)
 		})
 	}
+}
+
+// An entry that is larger than what is read ahead is read as well, and goes on
+// unchanged.
+func TestLargeEntry(t *testing.T) {
+	b := bucket(t)
+	w, err := Create(t.Context(), b, "was", false)
+	require.NoError(t, err)
+	large := []byte(strings.Repeat("large ", 100_000))
+	for _, id := range []string{"a", "b", "c"} {
+		require.NoError(t, w.Add(Entry{ID: []byte(id), Hash: record.Hash{1}, Overlay: id == "c", Body: large}))
+	}
+	require.NoError(t, w.Close())
+	next, err := Create(t.Context(), b, "is", true)
+	require.NoError(t, err)
+	plan := Build{Rows: NewSorter(t.TempDir(), 1<<20), Mode: Delta, Previous: Read(t.Context(), b, "was", 3)}
+	require.NoError(t, plan.Write(next))
+	require.NoError(t, next.Close())
+	require.Zero(t, next.Changes())
+	require.Equal(t, w.Checksum(), next.Checksum(), "the same file")
 }
