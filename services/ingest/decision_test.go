@@ -256,7 +256,6 @@ func TestHistoryIsForgottenOncePerDay(t *testing.T) {
 		require.Eventually(t, func() bool { return len(h.roster.Pruned()) == n }, testkit.Wait, 5*time.Millisecond)
 	}
 	pruned(1)
-	day := 24 * time.Hour
 	first := h.roster.Pruned()[0]
 	require.Equal(t, "d", first.GetDistrict())
 	require.WithinDuration(t, time.Now().AddDate(0, 0, -400), first.GetBefore().AsTime(), time.Hour)

@@ -53,6 +53,7 @@ type hub struct {
 	sources   ingestv1.SourceServiceClient
 	syncs     ingestv1.SyncServiceClient
 	upkeep    ingestv1.UpkeepServiceClient
+	explain   ingestv1.ExplainServiceClient
 	notices   ingestv1.NotificationServiceClient
 }
 
@@ -112,6 +113,7 @@ func (h *hub) start() {
 	require.NoError(h.t, err)
 	own := testkit.Server(h.t, h.service.Register)
 	h.districts, h.sources, h.syncs = ingestv1.NewDistrictServiceClient(own), ingestv1.NewSourceServiceClient(own), ingestv1.NewSyncServiceClient(own)
+	h.explain = ingestv1.NewExplainServiceClient(own)
 	h.upkeep, h.notices = ingestv1.NewUpkeepServiceClient(own), ingestv1.NewNotificationServiceClient(own)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

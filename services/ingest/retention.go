@@ -11,6 +11,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest/internal/api"
+	"github.com/securly/sync/services/ingest/internal/syncrun"
 	"github.com/securly/sync/services/platform/docstore"
 )
 
@@ -24,7 +25,7 @@ const (
 // errNotDue: another replica is at it, or it was done not long ago.
 var errNotDue = errors.New("not due")
 
-// retain has the roster store forget what is older than the districts keep. A
+// retain forgets what is older than the districts keep, here and in the roster. A
 // mark per district says when it is due, so that any number of replicas do it
 // once and a restart neither skips nor repeats it.
 func (s *Service) retain(ctx context.Context) {
@@ -53,6 +54,9 @@ func (s *Service) retainDistrict(ctx context.Context, id string, d *ingestv1.Dis
 	before := now.AddDate(0, 0, -api.HistoryDays(d))
 	if _, err := s.api.Roster.PruneHistory(ctx, &rosterv1.PruneHistoryRequest{District: id, Before: timestamppb.New(before)}); err != nil {
 		return fmt.Errorf("forget what is older than %s: %w", before.Format(time.DateOnly), err)
+	}
+	if err := syncrun.Retain(ctx, s.api.Store, s.api.Blobs, id, now.AddDate(0, 0, -api.PackageDays(d)), before); err != nil {
+		return err
 	}
 	_, err = s.api.Store.Retention.Modify(ctx, id, func(m *ingestv1.RetentionDocument) error {
 		m.NextTime = timestamppb.New(now.Add(retainEvery))

@@ -36,7 +36,7 @@ func districtView(doc docstore.Doc[*ingestv1.DistrictDocument]) *ingestv1.Distri
 	d.Name = "districts/" + doc.ID
 	d.DistrictId = doc.ID
 	d.Etag = etag(doc.Version)
-	d.HistoryDays = proto.Int32(int32(HistoryDays(d)))
+	d.HistoryDays, d.PackageDays = proto.Int32(int32(HistoryDays(d))), proto.Int32(int32(PackageDays(d)))
 	return d
 }
 
@@ -49,6 +49,11 @@ const (
 // HistoryDays is for how many days past states of the roster can be read.
 func HistoryDays(d *ingestv1.District) int {
 	return cmp.Or(int(d.GetHistoryDays()), defaultHistory)
+}
+
+// PackageDays is for how many days packages are kept.
+func PackageDays(d *ingestv1.District) int {
+	return cmp.Or(int(d.GetPackageDays()), HistoryDays(d))
 }
 
 var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]{2,}$`)
@@ -66,6 +71,9 @@ func checkDistrict(prefix string, d *ingestv1.District) error {
 	}
 	if days := d.GetHistoryDays(); d.HistoryDays != nil && (days < 1 || days > maxHistory) {
 		return invalid(prefix+"historyDays", "must be from 1 to %d; history is kept for %d days if it was never set", maxHistory, defaultHistory)
+	}
+	if days := d.GetPackageDays(); d.PackageDays != nil && (days < 1 || days > maxHistory) {
+		return invalid(prefix+"packageDays", "must be from 1 to %d; packages are kept as long as the history if it was never set", maxHistory)
 	}
 	if len(d.GetEmailDomains()) > 100 {
 		return invalid(prefix+"emailDomains", "must not have more than 100 entries")
@@ -91,7 +99,7 @@ func (s *districts) CreateDistrict(ctx context.Context, req *ingestv1.CreateDist
 		EmailDomains: req.GetDistrict().GetEmailDomains(), CreateTime: now, UpdateTime: now,
 	}
 	if sent := req.GetDistrict(); sent != nil {
-		d.HistoryDays = sent.HistoryDays // absent is not 0
+		d.HistoryDays, d.PackageDays = sent.HistoryDays, sent.PackageDays // absent is not 0
 	}
 	if err := checkDistrict("district.", d); err != nil {
 		return nil, err
@@ -212,6 +220,9 @@ func (s *districts) UpdateDistrict(ctx context.Context, req *ingestv1.UpdateDist
 	}
 	if changes("history_days", next.HistoryDays != nil) {
 		d.HistoryDays = next.HistoryDays
+	}
+	if changes("package_days", next.PackageDays != nil) {
+		d.PackageDays = next.PackageDays
 	}
 	d.UpdateTime = timestamppb.New(s.Now())
 	if doc, err = s.Store.Districts.Update(ctx, doc); err != nil {

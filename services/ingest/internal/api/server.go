@@ -60,6 +60,7 @@ func Register(r grpc.ServiceRegistrar, d Deps) {
 	ingestv1.RegisterSourceServiceServer(r, &sources{Deps: d})
 	ingestv1.RegisterSyncServiceServer(r, &syncs{Deps: d})
 	ingestv1.RegisterUpkeepServiceServer(r, &upkeep{Deps: d})
+	ingestv1.RegisterExplainServiceServer(r, &explaining{Deps: d})
 	ingestv1.RegisterNotificationServiceServer(r, &notifications{Deps: d})
 }
 

@@ -14,13 +14,13 @@ import (
 // remember keeps what is live for a later restore.
 func (d *district) remember(p *staged) {
 	if d.past == nil {
-		d.past = map[int32]map[typev1.Entity]map[string]*version{}
+		d.past, d.by = map[int32]map[typev1.Entity]map[string]*version{}, map[int32]string{}
 	}
 	live := map[typev1.Entity]map[string]*version{}
 	for e, records := range d.live {
 		live[e] = maps.Clone(records)
 	}
-	d.past[d.revision] = live
+	d.past[d.revision], d.by[d.revision] = live, p.plan.GetSync()
 	if p.undo {
 		d.undo = d.revision
 	}

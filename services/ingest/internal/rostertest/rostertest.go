@@ -45,8 +45,10 @@ type district struct {
 	revision int32
 	plans    map[string]*staged
 	fence    int64
-	// past is what was live at each revision, undo the newest one that went back.
+	// past is what was live at each revision, by the sync that made it, undo the
+	// newest one that went back.
 	past map[int32]map[typev1.Entity]map[string]*version
+	by   map[int32]string
 	undo int32
 }
 
@@ -326,7 +328,7 @@ func (s *Store) ListRevisions(_ context.Context, req *rosterv1.ListRevisionsRequ
 		return nil, err
 	}
 	return &rosterv1.ListRevisionsResponse{Revisions: []*rosterv1.Revision{{
-		Revision: d.revision, CommitTime: timestamppb.New(commitTime(d.revision)),
+		Revision: d.revision, CommitTime: timestamppb.New(commitTime(d.revision)), Sync: d.by[d.revision],
 	}}}, nil
 }
 

@@ -317,29 +317,7 @@ func TidyUploads(ctx context.Context, store *state.Store, bucket *blob.Bucket, d
 	if err != nil || len(docs) <= keptUploads {
 		return err
 	}
-	needed := map[string]bool{}
-	for open, err := range store.Open.All(ctx, state.Within(district)) {
-		if err != nil {
-			return err
-		}
-		doc, err := store.Sync(ctx, district, open.Value.GetSync())
-		if err != nil && !errors.Is(err, state.ErrSyncNotFound) {
-			return err
-		}
-		needed[doc.Value.GetUploadKey()] = true
-	}
-	for _, doc := range docs[keptUploads:] {
-		if needed[doc.Value.GetKey()] {
-			continue
-		}
-		if err := DeleteBlob(ctx, bucket, doc.Value.GetKey()); err != nil {
-			return err
-		}
-		if err := store.Uploads.Delete(ctx, doc.ID); err != nil && !errors.Is(err, docstore.ErrNotFound) {
-			return err
-		}
-	}
-	return nil
+	return deleteUploads(ctx, store, bucket, district, docs[keptUploads:])
 }
 
 // LayerPrefix is where the layer files of a source are.

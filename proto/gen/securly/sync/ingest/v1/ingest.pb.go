@@ -245,7 +245,10 @@ type District struct {
 	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	// For how many days every past state of the roster can be read: 1 or more,
 	// 400 if it was never set.
-	HistoryDays   *int32 `protobuf:"varint,9,opt,name=history_days,json=historyDays,proto3,oneof" json:"history_days,omitempty"`
+	HistoryDays *int32 `protobuf:"varint,9,opt,name=history_days,json=historyDays,proto3,oneof" json:"history_days,omitempty"`
+	// For how many days packages are kept as they came: 1 or more, as long as the
+	// history if it was never set. Of a source never more than the last ten are.
+	PackageDays   *int32 `protobuf:"varint,20,opt,name=package_days,json=packageDays,proto3,oneof" json:"package_days,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -339,6 +342,13 @@ func (x *District) GetEtag() string {
 func (x *District) GetHistoryDays() int32 {
 	if x != nil && x.HistoryDays != nil {
 		return *x.HistoryDays
+	}
+	return 0
+}
+
+func (x *District) GetPackageDays() int32 {
+	if x != nil && x.PackageDays != nil {
+		return *x.PackageDays
 	}
 	return 0
 }
@@ -4924,7 +4934,7 @@ var File_securly_sync_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$securly/sync/ingest/v1/mapping.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a$securly/sync/ingest/v1/sharing.proto\x1a%securly/sync/type/v1/permission.proto\"\xeb\x02\n" +
+	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$securly/sync/ingest/v1/mapping.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a$securly/sync/ingest/v1/sharing.proto\x1a%securly/sync/type/v1/permission.proto\"\xa4\x03\n" +
 	"\bDistrict\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
@@ -4937,8 +4947,10 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\vupdate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
 	"\x04etag\x18\b \x01(\tR\x04etag\x12&\n" +
-	"\fhistory_days\x18\t \x01(\x05H\x00R\vhistoryDays\x88\x01\x01B\x0f\n" +
-	"\r_history_days\"v\n" +
+	"\fhistory_days\x18\t \x01(\x05H\x00R\vhistoryDays\x88\x01\x01\x12&\n" +
+	"\fpackage_days\x18\x14 \x01(\x05H\x01R\vpackageDays\x88\x01\x01B\x0f\n" +
+	"\r_history_daysB\x0f\n" +
+	"\r_package_days\"v\n" +
 	"\x15CreateDistrictRequest\x12<\n" +
 	"\bdistrict\x18\x01 \x01(\v2 .securly.sync.ingest.v1.DistrictR\bdistrict\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
