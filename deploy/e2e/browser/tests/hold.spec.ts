@@ -62,3 +62,34 @@ test('the first sync after an undo says why it waits', async ({ page, district }
   await page.getByRole('button', { name: 'Approve 2 changes' }).click();
   await expect(page.getByRole('link', { name: 'Revision 4' })).toBeVisible();
 });
+
+test('a policy says what waits; reasons name their schools', async ({ page, district }) => {
+  test.slow();
+  await district.sync(roster(80));
+  await page.goto(`${district.path}/sources/sis/holds`);
+  await expect(page.getByRole('radio', { name: 'Everything waits' })).toBeChecked();
+  const most = page.getByLabel('Many removals: more than this percentage').first();
+  await expect(most).toHaveValue('10');
+  await page.getByRole('radio', { name: 'Only removals wait' }).check();
+  await most.fill('20');
+  await page.getByRole('checkbox', { name: 'Many changes' }).first().uncheck();
+  await expectSound(page, 'hold-policy');
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  await expect(page.getByText('Everything is saved.')).toBeVisible();
+  const { holdPolicy } = await district.call('GET', '/sources/sis');
+  expect(holdPolicy.mode).toBe('APPLY_SAFE');
+  expect(holdPolicy.thresholds['many-removals'].percent).toBe(20);
+  expect(holdPolicy.thresholds['many-updates'].off).toBe(true);
+
+  const held = await district.sync(roster(12, 'Augusta'));
+  expect(held.state).toBe('ON_HOLD');
+  await page.goto(`${district.path}/syncs/${held.syncId}`);
+  await expect(page.getByText('A part of this sync was applied at once')).toBeVisible();
+  await expect(page.getByText('68 of 81 users would be removed, more than 20 %.')).toBeVisible();
+  await expectSound(page, 'hold-part');
+
+  await page.goto(`${district.path}/sources/sis/holds`);
+  await page.getByRole('button', { name: 'Back to what is usual' }).click();
+  await expect(most).toHaveValue('10');
+  await expect(page.getByRole('radio', { name: 'Everything waits' })).toBeChecked();
+});

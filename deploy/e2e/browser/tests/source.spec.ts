@@ -212,3 +212,40 @@ test('a source that has become stale says so', async ({ page, district }) => {
   await expect(page.getByText('skipped, paused until Sep 4, 2026, 8:00 AM EDT')).toBeVisible();
   await expectSound(page, 'source-stale');
 });
+
+test('a source is stopped with its records, started again, and removed through a hold', async ({
+  page,
+  district,
+}) => {
+  test.slow();
+  await district.sync(roster(6));
+  await page.goto(`${district.path}/sources/sis/settings`);
+  await page.getByRole('radio', { name: 'They stay as they are' }).check();
+  await expectSound(page, 'source-stop');
+  await page.getByRole('button', { name: 'Stop this source' }).click();
+  await expect(page.getByText(/^Stopped since /)).toBeVisible();
+  await expectSound(page, 'source-stopped');
+  await page.getByRole('button', { name: 'Start it again' }).click();
+  await expect(page.getByText('Connected', { exact: true })).toBeVisible();
+
+  const settings = page.getByRole('link', { name: 'Settings' });
+  await settings.click();
+  await page.getByRole('radio', { name: /^They are removed/ }).check();
+  await page.getByRole('button', { name: 'Show what would be removed' }).click();
+  await expect(page.getByText('This sync waits for a decision')).toBeVisible({ timeout: 30_000 });
+  await expect(page.getByRole('radio', { name: 'Everything' })).toBeVisible();
+  await expect(page.getByRole('radio')).toHaveCount(1);
+  await expectSound(page, 'source-removal');
+  await page.getByRole('button', { name: 'Discard the sync' }).click();
+  await expect(page.getByText('Discarded').first()).toBeVisible();
+  await page.getByRole('link', { name: 'sis' }).click();
+  await expect(page.getByText('Connected', { exact: true })).toBeVisible();
+
+  await settings.click();
+  await page.getByRole('radio', { name: /^They are removed/ }).check();
+  await page.getByRole('button', { name: 'Show what would be removed' }).click();
+  await page.getByRole('button', { name: /^Approve/ }).click();
+  await expect(page.getByRole('link', { name: 'Revision 2' })).toBeVisible({ timeout: 30_000 });
+  await page.getByRole('link', { name: 'sis' }).click();
+  await expect(page.getByText('There is no source sis')).toBeVisible();
+});

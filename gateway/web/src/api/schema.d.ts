@@ -461,6 +461,60 @@ export interface paths {
         patch: operations["SourceService_UpdateSource"];
         trace?: never;
     };
+    "/v1/districts/{district}/sources/{source}/entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the entries of a source by entity and sourcedId. */
+        get: operations["ManualEntryService_ListManualEntries"];
+        /** Writes an entry, over the one that there is of the same record. */
+        put: operations["ManualEntryService_PutManualEntry"];
+        post?: never;
+        delete: operations["ManualEntryService_DeleteManualEntry"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/sources/{source}/entries:get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["ManualEntryService_GetManualEntry"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/sources/{source}/packages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists the packages of a source that are kept, newest first. Each can be
+         *     synced from again, with its upload_id.
+         */
+        get: operations["ExplainService_ListPackages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/districts/{district}/sources/{source}:pause": {
         parameters: {
             query?: never;
@@ -795,6 +849,27 @@ export interface paths {
         };
         /** Lists records of one entity at one revision, ordered by sourcedId. */
         get: operations["RosterService_ListRecords"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/districts/{district}/{entity}:explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follows an id from the roster back to the files in which sources have
+         *     delivered it, or finds out where on that way it was lost. Reads the kept
+         *     packages, which takes a second or two for a large district.
+         */
+        get: operations["ExplainService_ExplainRecord"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1160,6 +1235,7 @@ export interface components {
         };
         DeleteClientResponse: Record<string, never>;
         DeleteDistrictResponse: Record<string, never>;
+        DeleteManualEntryResponse: Record<string, never>;
         DeleteSourceResponse: {
             sync?: components["schemas"]["Sync"];
         };
@@ -1239,6 +1315,12 @@ export interface components {
              *     400 if it was never set.
              */
             historyDays?: number;
+            /**
+             * Format: int32
+             * @description For how many days packages are kept as they came: 1 or more, as long as the
+             *     history if it was never set. Of a source never more than the last ten are.
+             */
+            packageDays?: number;
         };
         /** @description Drop is how a district signs in to drop files. */
         Drop: {
@@ -1320,6 +1402,57 @@ export interface components {
              *     of the person. Products that do not follow have to be told otherwise.
              */
             revision?: number;
+        };
+        /**
+         * @description ExplainReason is one thing that keeps an id out of the roster, or is about to
+         *     change it.
+         */
+        ExplainReason: {
+            /**
+             * @description erased, waiting, rejected, not-shared, sync-failed, sync-discarded,
+             *     sync-cancelled, sync-running, not-synced, left-out, taken-back,
+             *     deleted-by-source, source-removed, no-longer-delivered, never-delivered.
+             */
+            type?: string;
+            message?: string;
+            nextStep?: string;
+            /** @description Where that is known. */
+            source?: string;
+            sync?: string;
+            /** Format: int32 */
+            revision?: number;
+            /** Format: date-time */
+            time?: string;
+            uploadId?: string;
+            file?: string;
+            /**
+             * Format: int32
+             * @description Counted from 1, the header is row 1.
+             */
+            row?: number;
+            column?: string;
+            /**
+             * @description Of rejected: the finding's code. Of waiting: created, updated or removed. Of
+             *     not-shared: the rule.
+             */
+            code?: string;
+        };
+        ExplainRecordResponse: {
+            entity?: string;
+            sourcedId?: string;
+            /** @description "present", or the type of the first of the reasons. */
+            verdict?: string;
+            /** @description The same as a sentence, and what to do about it. */
+            message?: string;
+            nextStep?: string;
+            stored?: components["schemas"]["StoredRecord"];
+            /**
+             * @description All that is known, what tells most first. Of a record that is there: what is
+             *     about to change it.
+             */
+            reasons?: components["schemas"]["ExplainReason"][];
+            /** @description What each source says, in the order in which they count. */
+            sources?: components["schemas"]["SourceEvidence"][];
         };
         /** @description FieldChange is one field that differs; values as JSON text. */
         FieldChange: {
@@ -1586,6 +1719,13 @@ export interface components {
             districts?: components["schemas"]["District"][];
             nextPageToken?: string;
         };
+        ListManualEntriesResponse: {
+            entries?: components["schemas"]["ManualEntry"][];
+            nextPageToken?: string;
+        };
+        ListPackagesResponse: {
+            packages?: components["schemas"]["Package"][];
+        };
         ListReadinessChecksResponse: {
             readinessChecks?: components["schemas"]["ReadinessCheck"][];
             /** @description Product id and name, in the order to show them. */
@@ -1660,6 +1800,29 @@ export interface components {
         ListSyncsResponse: {
             syncs?: components["schemas"]["Sync"][];
             nextPageToken?: string;
+        };
+        /** @description ManualEntry is what is entered of one record. */
+        ManualEntry: {
+            record?: components["schemas"]["Record"];
+            /**
+             * @description Only corrects a record that a source delivers, and does nothing as long as
+             *     none does.
+             */
+            correction?: boolean;
+            /**
+             * @description Which of the entered fields count only where no source has a value, by JSON
+             *     name, email or metadata.house for example. In all others the entry wins.
+             */
+            sourceWins?: string[];
+            /**
+             * Format: date-time
+             * @description Output only.
+             */
+            readonly updateTime?: string;
+            /** @description Who wrote it; output only. */
+            updatedBy?: string;
+            /** @description Changes with every write; send it back to refuse a lost update. */
+            etag?: string;
         };
         /** @description MappedField is how a field gets its value. */
         MappedField: {
@@ -1786,6 +1949,40 @@ export interface components {
             };
             lastSync?: components["schemas"]["Sync"];
             lastReport?: components["schemas"]["ReadinessReport"];
+        };
+        /** @description Package is what a source has delivered at one time. */
+        Package: {
+            uploadId?: string;
+            /** Format: date-time */
+            createTime?: string;
+            files?: components["schemas"]["UploadedFile"][];
+            /**
+             * Format: double
+             * @description Compressed, in bytes. A double, so that it is a number in JSON.
+             */
+            size?: number;
+            /** @description Syncs that were made from it, newest first, as far as they are kept. */
+            syncs?: string[];
+            /** @description The records that the source has in the roster were last made of it. */
+            current?: boolean;
+        };
+        /** @description PackageEvidence is what a package says of an id. */
+        PackageEvidence: {
+            uploadId?: string;
+            /** Format: date-time */
+            createTime?: string;
+            /** @description The last sync from it; empty if there was none. */
+            sync?: string;
+            syncState?: components["schemas"]["SyncState"];
+            /** @description Rows that are the record itself. */
+            rows?: components["schemas"]["RowEvidence"][];
+            /**
+             * @description Rows of others that name it, 20 at most; looked for only where it has no row
+             *     of its own.
+             */
+            references?: components["schemas"]["RowEvidence"][];
+            /** @description Why it could not be looked at, for example because it is no longer kept. */
+            unread?: string;
         };
         /** @description Pause is why a source is not synced. */
         Pause: {
@@ -1981,6 +2178,19 @@ export interface components {
             /** @description None means all. */
             kinds?: components["schemas"]["NotificationKind"][];
         };
+        /**
+         * @description Record is one record of any entity. Its encoding is what is stored and what
+         *     travels.
+         */
+        Record: {
+            org?: components["schemas"]["Org"];
+            academicSession?: components["schemas"]["AcademicSession"];
+            course?: components["schemas"]["Course"];
+            class?: components["schemas"]["Class"];
+            user?: components["schemas"]["User"];
+            enrollment?: components["schemas"]["Enrollment"];
+            demographics?: components["schemas"]["Demographics"];
+        };
         /** @description RecordVersion is visible at revision r when from_revision <= r < to_revision. */
         RecordVersion: {
             /** Format: int32 */
@@ -2096,6 +2306,19 @@ export interface components {
             values?: string[];
             /** @description It is met by the other rows instead. */
             not?: boolean;
+        };
+        /** @description RowEvidence is a row of a file. */
+        RowEvidence: {
+            file?: string;
+            /**
+             * Format: int32
+             * @description Counted from 1, the header is row 1.
+             */
+            row?: number;
+            /** @description The source's own values, never passwords; none of a person that was erased. */
+            values?: components["schemas"]["SourceValue"][];
+            /** @description What was found in it when it was read. */
+            findings?: components["schemas"]["SyncFinding"][];
         };
         /**
          * @description Schedule says when a source is synced by itself, by the clocks of the
@@ -2227,17 +2450,11 @@ export interface components {
         SharingChoices: {
             /** @description By name. */
             schools?: components["schemas"]["SchoolChoice"][];
-            /**
-             * @description How many students are in each grade, classes of each type and links of
-             *     students to people of each type.
-             */
+            /** @description How many students are in each grade, and classes of each type. */
             grades?: {
                 [key: string]: number;
             };
             classTypes?: {
-                [key: string]: number;
-            };
-            contactTypes?: {
                 [key: string]: number;
             };
         };
@@ -2321,11 +2538,31 @@ export interface components {
             guardians?: components["schemas"]["GuardianFile"];
             mapping?: components["schemas"]["Mapping"];
         };
+        /** @description SourceEvidence is what one source says of an id. */
+        SourceEvidence: {
+            source?: string;
+            displayName?: string;
+            /** @description The records that it has in the roster have it. */
+            has?: boolean;
+            /** @description The sync that these were last made by, and when it ended. */
+            sync?: string;
+            /** Format: date-time */
+            syncTime?: string;
+            /** @description What is done to what it delivers: mapping, sharing and so on. */
+            rules?: string[];
+            /** @description The kept packages that were looked at. */
+            packages?: components["schemas"]["PackageEvidence"][];
+        };
         /** @description SourceStatus is one source. */
         SourceStatus: {
             sourceId?: string;
             displayName?: string;
             status?: components["schemas"]["SyncStatus"];
+        };
+        /** @description SourceValue is one cell. */
+        SourceValue: {
+            column?: string;
+            value?: string;
         };
         StartSyncBody: {
             /**
@@ -2362,6 +2599,28 @@ export interface components {
              *     removed. Its secrets are gone.
              */
             frozen?: boolean;
+        };
+        /** @description StoredField is one field of it. */
+        StoredField: {
+            field?: string;
+            /** @description As JSON text. */
+            value?: string;
+            /** @description The source that it is from, if that is known. */
+            source?: string;
+        };
+        /** @description StoredRecord is what the roster has. */
+        StoredRecord: {
+            /** @description active or tobedeleted. */
+            status?: string;
+            /**
+             * Format: int32
+             * @description The revision that brought this version of it, when, and by which sync.
+             */
+            fromRevision?: number;
+            /** Format: date-time */
+            commitTime?: string;
+            sync?: string;
+            fields?: components["schemas"]["StoredField"][];
         };
         /** @description Sync is one run: pull, normalise, merge, plan, commit. */
         Sync: {
@@ -2544,6 +2803,15 @@ export interface components {
         Undo: {
             /** Format: int32 */
             to?: number;
+        };
+        UploadedFile: {
+            /** @description The name inside the package, users.csv for example. */
+            name?: string;
+            /**
+             * Format: double
+             * @description Uncompressed, in bytes. A double, so that it is a number in JSON.
+             */
+            size?: number;
         };
         /** @description User is a student, a member of staff or a guardian. */
         User: {
@@ -3602,6 +3870,142 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    ManualEntryService_ListManualEntries: {
+        parameters: {
+            query?: {
+                /** @description users for example; empty means all. */
+                entity?: string;
+                /** @description At most this many; 0 means 100; more than 1000 is lowered to 1000. */
+                pageSize?: number;
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListManualEntriesResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ManualEntryService_PutManualEntry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ManualEntry"];
+            };
+        };
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManualEntry"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ManualEntryService_DeleteManualEntry: {
+        parameters: {
+            query?: {
+                entity?: string;
+                sourcedId?: string;
+            };
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteManualEntryResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ManualEntryService_GetManualEntry: {
+        parameters: {
+            query?: {
+                entity?: string;
+                sourcedId?: string;
+            };
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManualEntry"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ExplainService_ListPackages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                district: string;
+                source: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListPackagesResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     SourceService_PauseSource: {
         parameters: {
             query?: never;
@@ -4166,6 +4570,33 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListRecordsResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    ExplainService_ExplainRecord: {
+        parameters: {
+            query?: {
+                sourcedId?: string;
+            };
+            header?: never;
+            path: {
+                district: string;
+                /** @description users, enrollments, classes, courses, academicSessions, demographics, orgs. */
+                entity: "academicSessions" | "classes" | "courses" | "demographics" | "enrollments" | "orgs" | "users";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A successful response. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplainRecordResponse"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -60,6 +60,7 @@ export interface SourceInput {
   secrets?: Record<string, string>;
   schedule?: Schema['Schedule'] | null;
   staleAfterHours?: number;
+  holdPolicy?: Schema['HoldPolicy'];
   etag?: string;
 }
 
@@ -140,6 +141,23 @@ export function useResume(district: string, source: string) {
         }),
       ),
     onSuccess: useRefresh(district),
+  });
+}
+
+/** Stops a source, with its records as they are or with a sync that removes them. */
+export function useRemoveSource(district: string, source: string) {
+  const refresh = useRefresh(district);
+  return useMutation({
+    mutationFn: (records: 'freeze' | 'remove') =>
+      body(
+        api.DELETE('/v1/districts/{district}/sources/{source}', {
+          params: { path: { district, source }, query: { records } },
+        }),
+      ),
+    onSuccess: () => {
+      // Not waited for: the source may be gone, and the caller goes elsewhere.
+      void refresh();
+    },
   });
 }
 

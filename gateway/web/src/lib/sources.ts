@@ -6,6 +6,11 @@ export function sourceStatus(
   source: Schema['Source'],
   lastSync: Schema['Sync'] | undefined,
 ): { label: string; tone: Tone } {
+  if (source.stopped) {
+    return source.stopped.frozen
+      ? { label: 'Stopped', tone: 'neutral' }
+      : { label: 'Being removed', tone: 'warning' };
+  }
   if (source.pause) return { label: 'Paused', tone: 'neutral' };
   const state = lastSync?.state;
   if (state === 'ON_HOLD') return { label: 'On hold', tone: 'warning' };

@@ -1,52 +1,15 @@
 import { Button } from '@mantine/core';
-import { type FormEvent, useId, useState } from 'react';
+import { type FormEvent, useState } from 'react';
 import type { Schema } from '../../api/client';
 import { useMay } from '../../api/queries';
 import { useDecide } from '../../api/syncs';
+import { Choice } from '../../components/Choice';
 import { KindHeadings } from '../../components/KindHeadings';
 import { ErrorState } from '../../components/States';
 import { TableScroll } from '../../components/TableScroll';
 import { changeKinds, changesIn, changesInWords, sumOf } from '../../lib/changes';
 import { useDistrict } from '../../lib/district';
-import { formatNumber, plural, sentence } from '../../lib/format';
-
-const reasonTitles: Record<string, string> = {
-  'many-removals': 'Many removals',
-  'many-updates': 'Many changes',
-  'entity-emptied': 'Nothing would be left',
-  'schools-removed': 'Schools would go',
-  'revision-restored': 'First sync after an undo',
-  'plan-changed': 'Shown again, because it has changed',
-};
-
-export function HoldReasons({ sync }: { sync: Schema['Sync'] }) {
-  const reasons = sync.holdReasons ?? [];
-  if (reasons.length === 0) return null;
-  const waits = sync.state === 'ON_HOLD';
-  return (
-    <div className={`notice ${waits ? 'notice-warning' : 'notice-neutral'}`}>
-      <div>
-        <p className="notice-title">
-          {waits
-            ? 'This sync waits for a decision'
-            : sync.dryRun
-              ? 'A sync of this would wait for a decision'
-              : 'This sync waited for a decision'}
-        </p>
-        <ul>
-          {reasons.map((reason, index) => (
-            <li key={index}>
-              {reasonTitles[reason.type ?? ''] && (
-                <strong>{reasonTitles[reason.type ?? '']}: </strong>
-              )}
-              {sentence(reason.message ?? '')} {waits && sentence(reason.nextStep ?? '')}
-            </li>
-          ))}
-        </ul>
-      </div>
-    </div>
-  );
-}
+import { formatNumber, plural } from '../../lib/format';
 
 type Part = 'all' | 'without-removals' | 'schools';
 
@@ -58,6 +21,8 @@ export function DecisionForm({ sync }: { sync: Schema['Sync'] }) {
   const [part, setPart] = useState<Part>('all');
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [nothingChosen, setNothingChosen] = useState(false);
+  // A source is removed as a whole or not at all.
+  const whole = sync.removesSource;
   const schools = sync.schools ?? [];
   const removals = sumOf(sync.counts, 'removed');
   const all = changesIn(sync.counts);
@@ -78,25 +43,27 @@ export function DecisionForm({ sync }: { sync: Schema['Sync'] }) {
           : { withoutRemovals: part === 'without-removals' },
     });
   };
+  const of = (choice: Part) => ({
+    name: 'part',
+    chosen: part === choice,
+    onChoose: () => {
+      setPart(choice);
+    },
+  });
   return (
     <form className="card panel decision" aria-label="Decide about this sync" onSubmit={approve}>
       <fieldset className="choices">
         <legend>What should be applied?</legend>
-        <Choice part="all" chosen={part} onChoose={setPart} label="Everything">
+        <Choice {...of('all')} label="Everything">
           {changesInWords(sync.counts)}, exactly as listed below
         </Choice>
-        {removals > 0 && removals < all && (
-          <Choice
-            part="without-removals"
-            chosen={part}
-            onChoose={setPart}
-            label="Everything except removals"
-          >
+        {!whole && removals > 0 && removals < all && (
+          <Choice {...of('without-removals')} label="Everything except removals">
             {plural(removals, 'removal is', 'removals are')} left out, and what depends on them
           </Choice>
         )}
-        {schools.length > 1 && (
-          <Choice part="schools" chosen={part} onChoose={setPart} label="Only chosen schools">
+        {!whole && schools.length > 1 && (
+          <Choice {...of('schools')} label="Only chosen schools">
             What touches another school is left out
           </Choice>
         )}
@@ -132,40 +99,12 @@ export function DecisionForm({ sync }: { sync: Schema['Sync'] }) {
           Discard the sync
         </Button>
         <span className="soft">
-          Discarding changes nothing; sync again with a corrected export.
+          {whole
+            ? 'Discarding keeps the source and its records.'
+            : 'Discarding changes nothing; sync again with a corrected export.'}
         </span>
       </div>
     </form>
-  );
-}
-
-interface ChoiceProps {
-  part: Part;
-  chosen: Part;
-  onChoose: (part: Part) => void;
-  label: string;
-  children: string | string[] | (string | string[])[];
-}
-
-function Choice({ part, chosen, onChoose, label, children }: ChoiceProps) {
-  const id = useId();
-  return (
-    <div className="choice">
-      <input
-        type="radio"
-        name="part"
-        id={id}
-        checked={part === chosen}
-        aria-describedby={`${id}-note`}
-        onChange={() => {
-          onChoose(part);
-        }}
-      />
-      <label htmlFor={id}>{label}</label>
-      <span className="soft" id={`${id}-note`}>
-        {children}
-      </span>
-    </div>
   );
 }
 

@@ -25,7 +25,8 @@ import {
 } from '../../lib/format';
 import { syncState } from '../../lib/states';
 import { downloads, screens } from '../../lib/urls';
-import { CancelSync, DecisionForm, HoldReasons, Withheld } from './Decision';
+import { CancelSync, DecisionForm, Withheld } from './Decision';
+import { Applied, HoldReasons } from './HoldReasons';
 
 export function SyncScreen() {
   const { id: district, timeZone } = useDistrict();
@@ -44,7 +45,7 @@ export function SyncScreen() {
       ) : (
         <Page
           title={`Sync of ${formatDateTime(sync.data.createTime, timeZone)}`}
-          intro={sync.data.reason || undefined}
+          intro={sentence(sync.data.reason ?? '') || undefined}
           actions={
             <span aria-live="polite">
               <Tag tone={syncState(sync.data.state).tone}>{syncState(sync.data.state).label}</Tag>
@@ -69,6 +70,7 @@ export function SyncScreen() {
           <Waiting sync={sync.data} at={sync.dataUpdatedAt} />
           <TrialRun sync={sync.data} />
           <HoldReasons sync={sync.data} />
+          <Applied sync={sync.data} />
           {sync.data.state === 'ON_HOLD' && (
             // A plan that was made anew is a new question.
             <DecisionForm key={JSON.stringify(sync.data.counts)} sync={sync.data} />

@@ -1,15 +1,17 @@
 import { Link, NavLink, useParams } from 'react-router';
-import type { Schema } from '../../api/client';
+import { ApiError, type Schema } from '../../api/client';
 import { useMay, useSync } from '../../api/queries';
 import { useConnectors, useSource, useUpdateSource } from '../../api/sources';
 import { Page } from '../../components/Page';
-import { ErrorState, Loading } from '../../components/States';
+import { EmptyState, ErrorState, Loading } from '../../components/States';
 import { Tag } from '../../components/Tag';
 import { useDistrict } from '../../lib/district';
 import { valuesFrom } from '../../lib/schema';
 import { sourceStatus } from '../../lib/sources';
 import { screens } from '../../lib/urls';
 import { NotFoundScreen } from '../Fallbacks';
+import { HoldPolicyForm } from './HoldPolicyForm';
+import { Removal } from './Removal';
 import { ScheduleForm } from './ScheduleForm';
 import { SourceForm } from './SourceForm';
 import { Standing } from './Standing';
@@ -23,6 +25,7 @@ export interface SourceProps {
 const parts = [
   { id: '', label: 'Status' },
   { id: 'schedule', label: 'Schedule' },
+  { id: 'holds', label: 'What waits' },
   { id: 'settings', label: 'Settings' },
 ];
 
@@ -37,7 +40,13 @@ export function SourceScreen() {
       <nav className="breadcrumbs" aria-label="Breadcrumb">
         <Link to={screens.sources(district)}>Sources</Link>
       </nav>
-      {failed ? (
+      {source.error instanceof ApiError && source.error.status === 404 ? (
+        <Page title="No such source">
+          <EmptyState title={`There is no source ${id}`}>
+            <p>It may have been removed. The history shows what that changed.</p>
+          </EmptyState>
+        </Page>
+      ) : failed ? (
         <ErrorState
           error={failed}
           onRetry={() => {
@@ -90,6 +99,7 @@ function Source({ source, connector }: SourceProps) {
       {part === 'schedule' && (
         <ScheduleForm key={source.etag} source={source} connector={connector} />
       )}
+      {part === 'holds' && <HoldPolicyForm key={source.etag} source={source} />}
       {part === 'settings' && <Settings source={source} connector={connector} />}
     </Page>
   );
@@ -119,6 +129,7 @@ function Settings({ source, connector }: SourceProps) {
       <p className="soft" role="status">
         {update.isSuccess ? 'The settings are saved.' : ''}
       </p>
+      {!source.stopped?.removal && <Removal source={source} />}
     </>
   );
 }

@@ -28,6 +28,7 @@ export function Standing({ source, connector, lastSync }: StandingProps) {
   const mayRun = useMay('syncs.run');
   return (
     <>
+      <Stopped source={source} />
       <Paused source={source} />
       <Trouble source={source} lastSync={lastSync} />
       <div className="columns">
@@ -35,19 +36,21 @@ export function Standing({ source, connector, lastSync }: StandingProps) {
           <h2 id="standing">At a glance</h2>
           <Facts source={source} connector={connector} />
         </section>
-        {(mayChange || mayRun) && (
+        {(mayChange || mayRun) && !source.stopped && (
           // Another setting is another connection: what was found out is of the one before.
           <Try key={source.etag} source={source} connector={connector} />
         )}
       </div>
-      {source.drop && <DropAccount source={source} drop={source.drop} />}
+      {source.drop && !source.stopped && <DropAccount source={source} drop={source.drop} />}
       {source.lastSync && (
         <section aria-labelledby="syncs">
           <h2 id="syncs">Syncs of this source</h2>
           <SyncsTable source={source.sourceId} />
         </section>
       )}
-      {mayChange && !source.pause && <PauseForm source={source.sourceId ?? ''} />}
+      {mayChange && !source.pause && !source.stopped && (
+        <PauseForm source={source.sourceId ?? ''} />
+      )}
     </>
   );
 }
@@ -111,45 +114,73 @@ function Notice({
   );
 }
 
-function Paused({ source }: { source: Schema['Source'] }) {
+function Stopped({ source }: { source: Schema['Source'] }) {
   const { id: district, timeZone } = useDistrict();
-  const resume = useResume(district, source.sourceId ?? '');
-  const mayChange = useMay('sources.write');
+  if (!source.stopped) return null;
+  const { removal, time } = source.stopped;
+  return removal ? (
+    <Notice tone="warning" title="This source is being removed">
+      <p>
+        <Link to={screens.sync(district, removal)}>See what would be removed, and decide</Link>. If
+        that is discarded, the source is as it was before.
+      </p>
+    </Notice>
+  ) : (
+    <Notice
+      tone="neutral"
+      title={`Stopped since ${formatDateTime(time, timeZone)}`}
+      action={<Resume source={source.sourceId ?? ''} label="Start it again" />}
+    >
+      <p>
+        Its records stay as they are. Its passwords and keys were forgotten: enter them again in the
+        settings when you start it.
+      </p>
+    </Notice>
+  );
+}
+
+function Resume({ source, label }: { source: string; label: string }) {
+  const { id: district } = useDistrict();
+  const resume = useResume(district, source);
+  if (!useMay('sources.write')) return null;
+  return (
+    <>
+      <Button
+        variant="default"
+        size="xs"
+        loading={resume.isPending}
+        onClick={() => {
+          resume.mutate();
+        }}
+      >
+        {label}
+      </Button>
+      {resume.isError && <ErrorState error={resume.error} />}
+    </>
+  );
+}
+
+function Paused({ source }: { source: Schema['Source'] }) {
+  const { timeZone } = useDistrict();
   const { pause } = source;
   if (!pause) return null;
   return (
-    <>
-      {resume.isError && <ErrorState error={resume.error} />}
-      <Notice
-        tone="neutral"
-        title={
-          pause.until
-            ? `Paused until ${formatDateTime(pause.until, timeZone)}`
-            : 'Paused until somebody resumes it'
-        }
-        action={
-          mayChange && (
-            <Button
-              variant="default"
-              size="xs"
-              loading={resume.isPending}
-              onClick={() => {
-                resume.mutate();
-              }}
-            >
-              Resume now
-            </Button>
-          )
-        }
-      >
-        {pause.message && <p>“{pause.message}”</p>}
-        <p>
-          {pause.byOperator && 'An operator of Securly Sync has paused it. '}
-          Since {formatDateTime(pause.startTime, timeZone)} no sync of this source starts. What it
-          has brought before stays as it is.
-        </p>
-      </Notice>
-    </>
+    <Notice
+      tone="neutral"
+      title={
+        pause.until
+          ? `Paused until ${formatDateTime(pause.until, timeZone)}`
+          : 'Paused until somebody resumes it'
+      }
+      action={<Resume source={source.sourceId ?? ''} label="Resume now" />}
+    >
+      {pause.message && <p>“{pause.message}”</p>}
+      <p>
+        {pause.byOperator && 'An operator of Securly Sync has paused it. '}
+        Since {formatDateTime(pause.startTime, timeZone)} no sync of this source starts. What it has
+        brought before stays as it is.
+      </p>
+    </Notice>
   );
 }
 
