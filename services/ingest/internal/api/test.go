@@ -204,12 +204,20 @@ func (s *sources) tryUpload(ctx context.Context, d *ingestv1.SourceDocument, id,
 }
 
 func (s *sources) examine(ctx context.Context, d *ingestv1.SourceDocument, through *connector.Description, contents *onerostercsv.Contents) (*ingestv1.TestSourceResponse, error) {
-	id := d.GetSource().GetSourceId()
-	layer, err := s.Store.Layer(ctx, d.GetDistrict(), id)
+	if d.GetSource().GetGuardians() != nil {
+		return s.examineGuardians(ctx, d, contents)
+	}
+	known, err := s.delivered(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	return contents.Examine(ctx, through, onerostercsv.SettingOf(d.GetSource().GetSettings()), id, func(k normalise.Kind) bool {
+	return contents.Examine(ctx, through, onerostercsv.SettingOf(d.GetSource().GetSettings()), d.GetSource().GetSourceId(), known)
+}
+
+// delivered returns what tells which kinds a source has delivered before.
+func (s *sources) delivered(ctx context.Context, d *ingestv1.SourceDocument) (func(normalise.Kind) bool, error) {
+	layer, err := s.Store.Layer(ctx, d.GetDistrict(), d.GetSource().GetSourceId())
+	return func(k normalise.Kind) bool {
 		return layer.GetFiles()[record.EntityName(pipeline.EntityOf(k))] != nil
-	})
+	}, err
 }

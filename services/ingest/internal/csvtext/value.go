@@ -50,3 +50,9 @@ func invisible(r rune) bool {
 	}
 	return r >= 0x2000 && r <= 0x200F
 }
+
+// Secret tells by its name that a column holds passwords, which nobody keeps.
+func Secret(name string) bool {
+	name = Fold(name)
+	return strings.Contains(name, "password") || strings.Contains(name, "passwd")
+}

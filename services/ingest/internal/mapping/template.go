@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,11 +63,10 @@ func parse(s string) (template, error) {
 // checkColumn refuses what cannot be the name of a column, and what must not be
 // read.
 func checkColumn(name string) error {
-	folded := csvtext.Fold(name)
 	switch {
-	case folded == "":
-		return fmt.Errorf("names no column")
-	case strings.Contains(folded, "password"), strings.Contains(folded, "passwd"):
+	case csvtext.Fold(name) == "":
+		return errors.New("names no column")
+	case csvtext.Secret(name):
 		return fmt.Errorf("reads the column %q: passwords are never stored", name)
 	}
 	return nil
@@ -143,7 +143,7 @@ next:
 		s = s[1:]
 	}
 	if !has['y'] || !has['M'] || !has['d'] {
-		return "", fmt.Errorf("needs a year, a month and a day: write MM/dd/yyyy for example")
+		return "", errors.New("needs a year, a month and a day: write MM/dd/yyyy for example")
 	}
 	return out.String(), nil
 }

@@ -158,7 +158,7 @@ var specs = [kinds]spec{
 	}},
 	Enrollments: {name: "enrollments", columns: []column{
 		{name: "classSourcedId", need: required},
-		{name: "schoolSourcedId", need: required},
+		{name: "schoolSourcedId", need: customary},
 		{name: "userSourcedId", need: required},
 		{name: "role", need: required},
 		{name: "primary"},
@@ -327,7 +327,10 @@ func Bind(k Kind, header []string, opts Options, report *finding.Report) (*Table
 			report.File("header-alias", columns[c].name, fmt.Sprintf("the column %q was read as %q", name, columns[c].name))
 			continue
 		}
-		if strings.Contains(folded, "password") || strings.Contains(folded, "passwd") {
+		if csvtext.Secret(name) {
+			if t.mapped != nil {
+				name = t.mapped.Column(i)
+			}
 			if folded != "password" { // a standard column; everybody sends it
 				report.File("password-dropped", name, fmt.Sprintf("the column %q was not read: passwords are never stored", name))
 			}

@@ -155,3 +155,12 @@ func (r *Reader) readProfile() {
 	p.CredentialType = r.get(profileCredential)
 	p.Username = r.get(profileUsername)
 }
+
+// Role returns the standard's role that a word stands for.
+func Role(word string) (role string, known bool) {
+	if role, known = roles.token(word); known {
+		return role, true
+	}
+	role, known = roleSynonyms[csvtext.Fold(word)]
+	return role, known
+}

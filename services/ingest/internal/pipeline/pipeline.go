@@ -47,6 +47,9 @@ type Input struct {
 	TempDir string
 	// Rows is told how many rows were read.
 	Rows func(n int)
+	// Unknown, if it is set, is told of values that should be mapped to others, as
+	// normalise.Reader is. Several workers call it.
+	Unknown func(f *onerostercsv.File, column, shown, value string)
 }
 
 // Counts of one entity.
@@ -346,6 +349,9 @@ func newWorker(b *build, f *onerostercsv.File, comma byte, join bool) *worker {
 			w.marks = []layer.Mark{}
 		}
 		w.marker = layer.NewMarker(fmt.Sprintf("%d %q %t", comma, f.Table.Identity(), join))
+	}
+	if unknown := b.in.Unknown; unknown != nil {
+		w.reader.Unknown = func(column, shown, value string) { unknown(f, column, shown, value) }
 	}
 	switch f.Kind {
 	case normalise.Roles:

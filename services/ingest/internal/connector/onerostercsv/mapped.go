@@ -2,6 +2,9 @@ package onerostercsv
 
 import (
 	"archive/zip"
+	"io"
+	"maps"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 
@@ -28,13 +31,34 @@ func Mapping(m *ingestv1.Mapping) (*mapping.Mapping, error) {
 }
 
 // MappingOf returns how the files of a source are mapped; nil if they are
-// OneRoster's.
+// OneRoster's. A guardian file may have any name, and is mapped elsewhere.
 func MappingOf(s *ingestv1.Source) (*mapping.Mapping, error) {
+	if s.GetGuardians() != nil {
+		return &mapping.Mapping{}, nil
+	}
 	m, err := Mapping(s.GetMapping())
 	if err != nil {
 		return nil, errs.Errorf(codes.FailedPrecondition, "MAPPING_INVALID", "the mapping of source %s cannot be used any more, correct it: %w", s.GetSourceId(), err)
 	}
 	return m, nil
+}
+
+// CSVFile is a file of a package whose names are its sender's.
+type CSVFile struct {
+	Name string
+	Open func() (io.ReadCloser, error)
+}
+
+// CSV returns the files of a package that is mapped, by name, but its manifest.
+func (c *Contents) CSV() []CSVFile {
+	var out []CSVFile
+	for _, name := range slices.Sorted(maps.Keys(c.delivered)) {
+		if f := c.delivered[name]; name != manifestName {
+			base, _, _ := BaseName(f.Name) // it passed inspection
+			out = append(out, CSVFile{Name: base, Open: f.Open})
+		}
+	}
+	return out
 }
 
 // part is a file that records of a kind are read from.
