@@ -100,8 +100,8 @@ func TestPermissionMatrix(t *testing.T) {
 		{name: "district", ctx: client(everything), scopes: everything},
 		{name: "district without scopes", ctx: client(unrelated), scopes: unrelated},
 		{name: "school", ctx: client(everything, "s1"), scopes: everything, schools: true},
-		{name: "ingest", ctx: service("service:ingest"), scopes: []string{"internal.import", "rosters.read"}, all: true, service: true},
-		{name: "readiness engine", ctx: service("service:readiness-engine"), scopes: []string{"rosters.read"}, all: true, service: true},
+		{name: "ingest", ctx: service("service:ingest"), scopes: []string{"internal.import", "rosters.read", "readiness.read"}, all: true, service: true},
+		{name: "readiness engine", ctx: service("service:readiness-engine"), scopes: []string{"rosters.read", "districts.read", "sources.read"}, all: true, service: true},
 		{name: "gateway", ctx: service("service:gateway"), scopes: []string{"internal.sessions"}, all: true, service: true},
 		{name: "command line", ctx: service("service:cli"), scopes: []string{"users.manage", "internal.sessions", "internal.operate", "districts.write"}, all: true, service: true},
 	}

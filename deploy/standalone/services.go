@@ -10,6 +10,7 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
 
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest"
@@ -49,6 +50,7 @@ func (h *Hub) readinessEngine(bus *events.Bus) error {
 		readiness.Config{TokenKey: []byte(h.secret.Reveal())},
 		readiness.Deps{
 			Docs: docs, Blobs: findings, Bus: bus, Roster: rosterv1.NewRosterServiceClient(conn),
+			Districts: ingestv1.NewDistrictServiceClient(conn), Sources: ingestv1.NewSourceServiceClient(conn), Syncs: ingestv1.NewSyncServiceClient(conn),
 			Log: h.log.With("part", "readiness-engine"),
 		})
 	if err != nil {

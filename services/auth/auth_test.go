@@ -111,8 +111,8 @@ func TestServicesHaveFewScopes(t *testing.T) {
 	h := start(t, testkit.Docs(t))
 	for id, want := range map[string]string{
 		"service:gateway":          "internal.sessions",
-		"service:ingest":           "internal.import rosters.read",
-		"service:readiness-engine": "rosters.read",
+		"service:ingest":           "internal.import rosters.read readiness.read",
+		"service:readiness-engine": "rosters.read districts.read sources.read",
 		"service:cli":              "users.manage internal.sessions internal.operate districts.write",
 	} {
 		issued, err := h.IssueToken(t.Context(), &authv1.IssueTokenRequest{ClientId: id, ClientSecret: serviceSecret})

@@ -17,7 +17,6 @@ import (
 
 	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
-	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/platform/testkit"
@@ -46,10 +45,9 @@ func newSite(b *testing.B, students int) *site {
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, bucket.Close()) })
 	s := &site{b: b, ctx: testkit.As(b, b.Context(), testkit.Service()), store: store, bus: testkit.Bus(b), random: rand.New(rand.NewPCG(5, 5))}
-	service, err := readiness.New(readiness.Config{}, readiness.Deps{
+	service, err := readiness.New(readiness.Config{}, around(b, store.Register, rostertest.NewIngest().Register, readiness.Deps{
 		Docs: testkit.Docs(b), Blobs: bucket, Bus: s.bus, Log: slog.New(slog.DiscardHandler),
-		Roster: rosterv1.NewRosterServiceClient(testkit.Server(b, store.Register, grpcToken(b))),
-	})
+	}))
 	require.NoError(b, err)
 	s.client = readinessv1.NewReadinessServiceClient(testkit.Server(b, service.Register))
 	ctx, cancel := context.WithCancel(context.Background())

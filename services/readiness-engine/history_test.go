@@ -58,7 +58,7 @@ func TestTrendAndComparison(t *testing.T) {
 	require.False(t, last.Worse)
 	require.Equal(t, "rev-1", compare(&readinessv1.CompareReadinessReportsRequest{Base: "rev-1"}).Base.ReportId)
 	_, err := e.client.CompareReadinessReports(e.ctx, &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-3", BaseRevision: 9})
-	require.Equal(t, codes.NotFound, errs.Status(err).Code())
+	require.Equal(t, codes.InvalidArgument, errs.Status(err).Code())
 	_, err = e.client.CompareReadinessReports(e.ctx, &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-1"})
 	require.Equal(t, codes.NotFound, errs.Status(err).Code())
 
@@ -67,6 +67,34 @@ func TestTrendAndComparison(t *testing.T) {
 	require.EqualValues(t, 3, count(e.await("d1", old.ReportId), "student-email-missing"))
 	_, err = e.client.CreateReadinessReport(e.ctx, &readinessv1.CreateReadinessReportRequest{District: "d1", Revision: 9})
 	require.Equal(t, codes.InvalidArgument, errs.Status(err).Code())
+}
+
+// Commits that come faster than reports leave revisions without one: it is made
+// for the comparison.
+func TestComparisonWithARevisionThatHasNoReport(t *testing.T) {
+	e := start(t)
+	defer e.run()()
+	e.roster.Commit("d1", school("s1"), student("a", ""))
+	e.roster.Commit("d1", student("b", ""))
+	e.commit("d1", student("c", ""))
+	e.await("d1", "rev-3")
+	compare := func(base int32) (*readinessv1.CompareReadinessReportsResponse, error) {
+		return e.client.CompareReadinessReports(e.ctx, &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-3", BaseRevision: base})
+	}
+	since, err := compare(1)
+	require.NoError(t, err)
+	require.Equal(t, "rev-1", since.Base.ReportId)
+	require.Equal(t, "student-email-missing", since.Checks[0].CheckId)
+	require.Equal(t, []int32{3, 1}, []int32{since.Checks[0].Now.Count, since.Checks[0].Then.Count})
+
+	e.roster.FailExports(5)
+	_, err = compare(2)
+	require.Equal(t, "REPORT_BASE_FAILED", reason(err))
+	_, err = compare(2)
+	require.NoError(t, err, "what has failed is tried again")
+	schools, err := e.client.ListSchoolStatuses(e.ctx, &readinessv1.ListSchoolStatusesRequest{District: "d1"})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, schools.Revision, "reports of earlier revisions that are made later are not the newest")
 }
 
 func TestFailedReportsCanBeRetried(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/docstore"
@@ -47,7 +48,8 @@ type Config struct {
 	// Retry is the pause before the second attempt; it doubles with each.
 	// Default 1 s.
 	Retry time.Duration
-	// Retain is how long reports are kept. Default 400 days.
+	// Retain is how long reports are kept of a district that does not say how
+	// long its history is. Default 400 days.
 	Retain time.Duration
 	// Newest is how many reports of a district are kept at the most. Default 2000.
 	Newest int
@@ -59,8 +61,12 @@ type Deps struct {
 	Blobs  *blob.Bucket // findings
 	Bus    *events.Bus
 	Roster rosterv1.RosterServiceClient
-	Log    *slog.Logger
-	Now    func() time.Time // default time.Now
+	// Of the ingest service: what districts have declared and how they are synced.
+	Districts ingestv1.DistrictServiceClient
+	Sources   ingestv1.SourceServiceClient
+	Syncs     ingestv1.SyncServiceClient
+	Log       *slog.Logger
+	Now       func() time.Time // default time.Now
 }
 
 // Service is the readiness engine.
@@ -80,7 +86,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		cfg.TokenKey = pagetoken.Key()
 	}
 	cache := replica.NewCache(deps.Roster, cmp.Or(cfg.ReplicaBytes, 128<<20), deps.Log)
-	reports := report.Open(deps.Docs, deps.Blobs)
+	reports := report.Open(deps.Docs, deps.Blobs, deps.Districts)
 	s := &Service{deps: deps}
 	s.runner = report.NewRunner(report.RunnerConfig{
 		Workers:  cmp.Or(cfg.Workers, 2),
@@ -92,7 +98,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Newest:   cmp.Or(cfg.Newest, 2000),
 	}, reports, cache, deps.Log, deps.Now)
 	s.commits = report.NewCommits(reports, deps.Roster, deps.Bus, cmp.Or(cfg.Compare, 5*time.Minute), deps.Log, deps.Now, s.queued)
-	s.server = api.New(reports, deps.Roster, cache, pagetoken.New(cfg.TokenKey), deps.Now, s.queued)
+	s.server = api.New(reports, deps.Roster, api.Ingest{Districts: deps.Districts, Sources: deps.Sources, Syncs: deps.Syncs}, cache, pagetoken.New(cfg.TokenKey), deps.Now, s.queued)
 	return s, nil
 }
 

@@ -1,6 +1,7 @@
 package readiness_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/securly/sync/proto/gen/securly/sync/event/v1"
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -38,6 +40,7 @@ type engine struct {
 	cfg    readiness.Config
 	ctx    context.Context
 	roster *rostertest.Store
+	ingest *rostertest.Ingest
 	docs   docstore.Store
 	blobs  *blob.Bucket
 	bus    *events.Bus
@@ -53,9 +56,9 @@ func start(t *testing.T) *engine {
 // startWith makes an engine with short pauses; cfg says what else is special.
 func startWith(t *testing.T, cfg readiness.Config) *engine {
 	t.Helper()
-	cfg.Sweep, cfg.Retry, cfg.Lease, cfg.Compare = 50*time.Millisecond, time.Millisecond, 300*time.Millisecond, time.Minute
+	cfg.Sweep, cfg.Retry, cfg.Lease, cfg.Compare = 50*time.Millisecond, time.Millisecond, 300*time.Millisecond, cmp.Or(cfg.Compare, time.Minute)
 	e := &engine{
-		t: t, cfg: cfg, roster: rostertest.New(), docs: testkit.Docs(t), blobs: memblob.OpenBucket(nil), bus: testkit.Bus(t),
+		t: t, cfg: cfg, roster: rostertest.New(), ingest: rostertest.NewIngest(), docs: testkit.Docs(t), blobs: memblob.OpenBucket(nil), bus: testkit.Bus(t),
 		ctx: testkit.As(t, t.Context(), testkit.Service()),
 	}
 	t.Cleanup(func() { require.NoError(t, e.blobs.Close()) })
@@ -74,10 +77,19 @@ func startWith(t *testing.T, cfg readiness.Config) *engine {
 }
 
 func (e *engine) service() *readiness.Service {
-	conn := testkit.Server(e.t, e.roster.Register, grpcToken(e.t))
-	s, err := readiness.New(e.cfg, readiness.Deps{Docs: e.docs, Blobs: e.blobs, Bus: e.bus, Roster: rosterv1.NewRosterServiceClient(conn), Log: testkit.Log(e.t)})
+	s, err := readiness.New(e.cfg, around(e.t, e.roster.Register, e.ingest.Register, readiness.Deps{
+		Docs: e.docs, Blobs: e.blobs, Bus: e.bus, Log: testkit.Log(e.t),
+	}))
 	require.NoError(e.t, err)
 	return s
+}
+
+// around adds the services around an engine.
+func around(t testing.TB, roster, ingest func(grpc.ServiceRegistrar), deps readiness.Deps) readiness.Deps {
+	deps.Roster = rosterv1.NewRosterServiceClient(testkit.Server(t, roster, grpcToken(t)))
+	conn := testkit.Server(t, ingest, grpcToken(t))
+	deps.Districts, deps.Sources, deps.Syncs = ingestv1.NewDistrictServiceClient(conn), ingestv1.NewSourceServiceClient(conn), ingestv1.NewSyncServiceClient(conn)
+	return deps
 }
 
 // commit makes a revision and announces it.
@@ -153,6 +165,15 @@ func count(r *readinessv1.ReadinessReport, check string) int32 {
 		}
 	}
 	return -1
+}
+
+// reason is what an error says to programs.
+func reason(err error) string {
+	var e *errs.Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	return ""
 }
 
 func school(id string) *typev1.Record {

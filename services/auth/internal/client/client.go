@@ -38,7 +38,7 @@ var clientID = regexp.MustCompile(`^[!-~]{1,128}$`)
 var services = map[string][]string{
 	"service:gateway":          {scope.InternalSessions},
 	"service:ingest":           {scope.InternalImport, scope.RostersRead, scope.ReadinessRead},
-	"service:readiness-engine": {scope.RostersRead},
+	"service:readiness-engine": {scope.RostersRead, scope.DistrictsRead, scope.SourcesRead},
 	// The command line of an operator who can read the deployment's secret.
 	"service:cli": {scope.UsersManage, scope.InternalSessions, scope.InternalOperate, scope.DistrictsWrite},
 }

@@ -8,6 +8,7 @@ import (
 
 	"gocloud.dev/blob/fileblob"
 
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/lifecycle"
 	"github.com/securly/sync/services/platform/process"
@@ -41,11 +42,16 @@ func build(ctx context.Context, env *process.Env) (process.Parts, error) {
 	if err != nil {
 		return process.Parts{}, err
 	}
+	ingest, err := env.Connect(env.Settings.IngestAddr)
+	if err != nil {
+		return process.Parts{}, err
+	}
 	service, err := readiness.New(
 		readiness.Config{TokenKey: []byte(env.Settings.ServiceSecret.Reveal())},
 		readiness.Deps{
 			Docs: docs, Blobs: findings, Bus: bus, Log: env.Log,
-			Roster: rosterv1.NewRosterServiceClient(roster),
+			Roster:    rosterv1.NewRosterServiceClient(roster),
+			Districts: ingestv1.NewDistrictServiceClient(ingest), Sources: ingestv1.NewSourceServiceClient(ingest), Syncs: ingestv1.NewSyncServiceClient(ingest),
 		})
 	if err != nil {
 		return process.Parts{}, err

@@ -27,6 +27,7 @@ type Server struct {
 
 	reports *report.Reports
 	roster  replica.Roster
+	ingest  Ingest
 	cache   *replica.Cache
 	tokens  *pagetoken.Sealer
 	now     func() time.Time
@@ -35,10 +36,10 @@ type Server struct {
 
 // New returns a Server that calls queued for each report it has queued.
 func New(
-	reports *report.Reports, roster replica.Roster, cache *replica.Cache, tokens *pagetoken.Sealer, now func() time.Time,
+	reports *report.Reports, roster replica.Roster, ingest Ingest, cache *replica.Cache, tokens *pagetoken.Sealer, now func() time.Time,
 	queued func(ctx context.Context, report *readinessv1.ReadinessReport, district string),
 ) *Server {
-	return &Server{reports: reports, roster: roster, cache: cache, tokens: tokens, now: now, queued: queued}
+	return &Server{reports: reports, roster: roster, ingest: ingest, cache: cache, tokens: tokens, now: now, queued: queued}
 }
 
 // ListReadinessChecks returns the catalogue.
@@ -68,14 +69,17 @@ func (s *Server) CreateReadinessReport(ctx context.Context, req *readinessv1.Cre
 	if err != nil {
 		return nil, fmt.Errorf("make a report id: %w", err)
 	}
+	return s.queue(ctx, req.GetDistrict(), id.String(), revision)
+}
+
+func (s *Server) queue(ctx context.Context, district, id string, revision int32) (*readinessv1.ReadinessReport, error) {
 	queued, err := s.reports.Queue(ctx, &readinessv1.QueuedReport{
-		District: req.GetDistrict(), ReportId: id.String(),
-		CreateTime: timestamppb.New(s.now()), Revision: revision,
+		District: district, ReportId: id, CreateTime: timestamppb.New(s.now()), Revision: revision,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("queue a report: %w", err)
 	}
-	s.queued(ctx, queued, req.GetDistrict())
+	s.queued(ctx, queued, district)
 	return queued, nil
 }
 

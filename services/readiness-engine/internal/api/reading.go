@@ -1,14 +1,19 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/pagetoken"
 	"github.com/securly/sync/services/readiness-engine/internal/report"
 )
@@ -29,14 +34,15 @@ func (s *Server) GetReadinessReport(ctx context.Context, req *readinessv1.GetRea
 	return out, err
 }
 
-// completed returns a report that has findings to read.
+// completed returns a report that has findings to read; with ErrNotCompleted one
+// that has not.
 func (s *Server) completed(ctx context.Context, district, id string) (*readinessv1.StoredReport, error) {
 	stored, err := s.get(ctx, district, id)
 	if err != nil {
 		return nil, err
 	}
 	if stored.GetReport().GetState() != readinessv1.ReportState_COMPLETED {
-		return nil, report.ErrNotCompleted
+		return stored, report.ErrNotCompleted
 	}
 	return stored, nil
 }
@@ -165,6 +171,9 @@ func (s *Server) CompareReadinessReports(ctx context.Context, req *readinessv1.C
 	} else {
 		then, err = s.reports.Base(ctx, now, req.GetBaseRevision())
 	}
+	if errors.Is(err, report.ErrNoBase) && req.GetBaseRevision() != 0 {
+		then, err = s.made(ctx, now, req.GetBaseRevision())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +183,49 @@ func (s *Server) CompareReadinessReports(ctx context.Context, req *readinessv1.C
 	}
 	now.Report.Checks, then.Report.Checks = nil, nil
 	return &readinessv1.CompareReadinessReportsResponse{Report: now.GetReport(), Base: then.GetReport(), Checks: changes}, nil
+}
+
+// How long a comparison waits for a report that is made for it, and how often it
+// looks.
+const (
+	madeWithin = 20 * time.Second
+	madePoll   = 50 * time.Millisecond
+)
+
+// made has a report made over an earlier revision than that of another report,
+// and waits for it.
+func (s *Server) made(ctx context.Context, than *readinessv1.StoredReport, revision int32) (*readinessv1.StoredReport, error) {
+	if newest := than.GetReport().GetRevision(); revision < 0 || revision > newest {
+		return nil, errs.Errorf(codes.InvalidArgument, "INVALID_ARGUMENT",
+			"baseRevision: must not be after revision %d, which the report is of", newest).With("field", "baseRevision")
+	}
+	district, id := than.GetDistrict(), report.OfRevision(revision)
+	queued, err := s.queue(ctx, district, id, revision)
+	if err == nil && queued.GetState() == readinessv1.ReportState_FAILED {
+		_, err = s.RetryReadinessReport(ctx, &readinessv1.RetryReadinessReportRequest{District: district, Report: id})
+	}
+	if err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, madeWithin)
+	defer cancel()
+	look := time.NewTicker(madePoll)
+	defer look.Stop()
+	for {
+		stored, err := s.completed(ctx, district, id)
+		switch {
+		case !errors.Is(err, report.ErrNotCompleted):
+			return stored, err
+		case stored.GetReport().GetState() == readinessv1.ReportState_FAILED:
+			return nil, errs.Errorf(codes.FailedPrecondition, "REPORT_BASE_FAILED",
+				"baseRevision: the report of revision %d cannot be made: %s", revision, stored.GetReport().GetError()).With("field", "baseRevision")
+		}
+		select {
+		case <-look.C:
+		case <-wait.Done():
+			return nil, cmp.Or(ctx.Err(), err)
+		}
+	}
 }
 
 // GetReadinessSettings returns what counts in a district.

@@ -88,7 +88,7 @@ func BenchmarkFromNothing(b *testing.B) {
 		var err error
 		r, err = replica.Load(ctx, roster, "yardstick", 1)
 		require.NoError(b, err)
-		got, _ := counts(follow(r, today))
+		got, _ := counts(follow(r, check.Given{Now: today}))
 		require.Equal(b, want, got)
 	}
 	stop()
@@ -107,7 +107,7 @@ func BenchmarkChecks(b *testing.B) {
 	require.NoError(b, err)
 	defer cpu(b)()
 	for b.Loop() {
-		got, _ := counts(check.NewView(r, today))
+		got, _ := counts(check.NewView(r, check.Given{Now: today}))
 		require.Equal(b, want, got)
 	}
 }
@@ -119,7 +119,7 @@ func BenchmarkAfterOnePercent(b *testing.B) {
 	random := rand.New(rand.NewPCG(5, 5))
 	r, err := replica.Load(ctx, roster, "yardstick", 1)
 	require.NoError(b, err)
-	follow(r, today)
+	follow(r, check.Given{Now: today})
 	defer func() { b.ReportMetric(float64(r.Size())/1e6, "MB-stated") }()
 	var checks time.Duration
 	defer func() { b.ReportMetric(float64(checks.Microseconds())/1e3/float64(b.N), "checks-ms/op") }()
@@ -141,7 +141,7 @@ func BenchmarkAfterOnePercent(b *testing.B) {
 		b.StartTimer()
 		require.NoError(b, r.CatchUp(ctx, roster, "yardstick", revision))
 		start := time.Now()
-		v := follow(r, today)
+		v := follow(r, check.Given{Now: today})
 		got, _ := counts(v)
 		checks += time.Since(start)
 		require.Equal(b, want, got)

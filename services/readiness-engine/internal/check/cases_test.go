@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -211,7 +212,7 @@ func TestCases(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := replica.New(nil)
 			apply(t, r, append(c.records, schools...)...) // A reference may come before its target.
-			v := check.NewView(r, today)
+			v := check.NewView(r, check.Given{Now: today})
 			got := map[string]found{}
 			for id := range c.want {
 				res := v.Result(check.Find(id))
@@ -220,6 +221,46 @@ func TestCases(t *testing.T) {
 			require.Equal(t, c.want, got)
 		})
 	}
+}
+
+// TestDeclaredDomains: what a district has declared goes before what its users
+// have most.
+func TestDeclaredDomains(t *testing.T) {
+	r := replica.New(nil)
+	apply(t, r, org("s1", "school"), student("a"), student("b"), student("c", email("c@other.example")), student("d", email("d@pupils.other.example")),
+		student("e", email("e@another.example")), student("x", email("no domain")), teacher("t", email("T@Other.Example ")))
+	v := check.NewView(r, check.Given{Now: today})
+	for _, c := range []struct {
+		domains []string
+		want    []string
+	}{
+		{nil, []string{"d", "e", "x"}}, // the teacher is the only one, so other.example is the staff's
+		{[]string{"other.example"}, []string{"a", "b", "e", "x"}},
+		{[]string{"other.example", "district.example"}, []string{"e", "x"}},
+		{nil, []string{"d", "e", "x"}},
+	} {
+		v.Update(check.Given{Now: today, Domains: c.domains})
+		var got []string
+		for _, f := range v.Result(check.Find("email-domain-unexpected")).Findings {
+			got = append(got, r.Users.ID(f.Row))
+		}
+		require.Equal(t, c.want, got, "declared: %v", c.domains)
+	}
+}
+
+// TestPeople counts a user once per school and family, wherever it has roles.
+func TestPeople(t *testing.T) {
+	r := replica.New(nil)
+	apply(t, r, org("d", "district"), org("s1", "school"), org("s2", "school"), org("s3", "school"),
+		student("a"), student("b", role("student", "s2"), role("student", "s2")), student("c", removed),
+		teacher("t", role("teacher", "s2"), role("principal", "s1")), teacher("u", role("student", "d")), guardian("g"), user("p", "principal", "s2", ""))
+	var got []string
+	for _, s := range check.NewView(r, check.Given{Now: today}).People() {
+		got = append(got, fmt.Sprintf("%s (%s): %d teachers, %d students", s.GetSchoolId(), s.GetName(), s.GetTeachers(), s.GetStudents()))
+	}
+	require.Equal(t, []string{
+		"s1 (Org s1): 2 teachers, 2 students", "s2 (Org s2): 1 teachers, 1 students", "s3 (Org s3): 0 teachers, 0 students",
+	}, got)
 }
 
 // TestDiagnosis says what the rules make of typical districts: four schools with
@@ -255,9 +296,9 @@ func TestDiagnosis(t *testing.T) {
 					apply(t, r, user("u"+id+"-"+string(rune('A'+i)), "student", "s"+id, address, func(u *typev1.User) { u.Grades = []string{string(rune('0' + i%6))} }))
 				}
 			}
-			require.Equal(t, c.want, diagnosis(check.NewView(r, today), "student-email-missing", c.before))
+			require.Equal(t, c.want, diagnosis(check.NewView(r, check.Given{Now: today}), "student-email-missing", c.before))
 			require.Equal(t, "All students are affected: guardian data is probably not connected for this district.",
-				diagnosis(check.NewView(r, today), "student-guardians-missing", check.Before{}))
+				diagnosis(check.NewView(r, check.Given{Now: today}), "student-guardians-missing", check.Before{}))
 		})
 	}
 }
@@ -275,14 +316,14 @@ func TestDiagnosisOfOneColumn(t *testing.T) {
 		}))
 	}
 	require.Equal(t, "86 % have one reason, which points to one column of the source: the user name is blank.",
-		diagnosis(check.NewView(r, today), "user-required-missing", check.Before{}))
+		diagnosis(check.NewView(r, check.Given{Now: today}), "user-required-missing", check.Before{}))
 }
 
 func TestDiagnosisOfNothingToDo(t *testing.T) {
 	r := replica.New(nil)
 	apply(t, r, user("securlyinternal:1", "student", "s1", ""))
 	require.Equal(t, "Everything listed is informational: nothing needs to be fixed.",
-		diagnosis(check.NewView(r, today), "student-email-missing", check.Before{}))
+		diagnosis(check.NewView(r, check.Given{Now: today}), "student-email-missing", check.Before{}))
 }
 
 func diagnosis(v *check.View, id string, before check.Before) string {

@@ -181,7 +181,7 @@ func TestTinyDistrict(t *testing.T) {
 	r := replica.New(nil)
 	apply(t, r, tiny()...)
 	var out strings.Builder
-	v := check.NewView(r, today)
+	v := check.NewView(r, check.Given{Now: today})
 	for _, c := range check.Catalogue() {
 		res := v.Result(c)
 		fmt.Fprintf(&out, "%s %d of %d\n", c.ID, res.Actionable, res.Population)

@@ -1,14 +1,16 @@
 package check
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/securly/sync/services/readiness-engine/internal/replica"
 )
 
-// A domain is the district's own when it is the most used one of the students or
-// of the staff, or when at least one in domainShare of them uses it and they are
-// no fewer than domainUsers.
+// A domain is the district's own when the district has declared it or one above
+// it. If it has declared none, it is own when it is the most used one of the
+// students or of the staff, or when at least one in domainShare of them uses it
+// and they are no fewer than domainUsers.
 const (
 	domainShare = 20
 	domainUsers = 3
@@ -71,7 +73,7 @@ func (d *domains) number(email string) uint32 {
 // followDomains decides which domains are the district's. Where that changes for
 // one, all who use it are looked at again.
 func (v *View) followDomains(d *dirty) {
-	own := v.domains.own()
+	own := v.domains.own(v.declared)
 	changed := map[uint32]bool{}
 	for n := range own {
 		if v.domains.users[n].own != own[n] {
@@ -89,8 +91,14 @@ func (v *View) followDomains(d *dirty) {
 	}
 }
 
-func (d *domains) own() []bool {
+func (d *domains) own(declared []string) []bool {
 	own := make([]bool, len(d.users))
+	if len(declared) > 0 {
+		for domain, n := range d.numbers {
+			own[n] = slices.ContainsFunc(declared, func(of string) bool { return domain == of || strings.HasSuffix(domain, "."+of) })
+		}
+		return own
+	}
 	for _, count := range []func(domainUse) int32{
 		func(u domainUse) int32 { return u.students }, func(u domainUse) int32 { return u.staff },
 	} {
@@ -117,6 +125,8 @@ func domainUnexpected() rule {
 			switch n := v.domainOf[s.row]; {
 			case n == 1:
 				report(v.userFinding(s.row, families, "The email has no domain."))
+			case !v.domains.users[n].own && len(v.declared) > 0:
+				report(v.userFinding(s.row, families, "The domain of the email is none of those that the district has declared."))
 			case !v.domains.users[n].own:
 				report(v.userFinding(s.row, families, "Hardly anybody else in the district has an email in this domain."))
 			}

@@ -27,8 +27,8 @@ func (d *dirty) nothing() bool {
 }
 
 // look brings everything up to date.
-func (v *View) look(now time.Time, d *dirty) {
-	v.today = now.UTC().Format(time.DateOnly)
+func (v *View) look(given Given, d *dirty) {
+	v.today, v.declared = given.Now.UTC().Format(time.DateOnly), given.Domains
 	v.grow()
 	if d.all {
 		for rows, n := range map[*rows]int{
@@ -69,7 +69,8 @@ func (v *View) grow() {
 	}
 	v.inClass = grown(v.inClass, len(v.Classes.Rows))
 	orgs := len(v.Orgs.Rows)
-	v.members, v.inOrg, v.orgs = grown(v.members, orgs), grown(v.inOrg, orgs), grown(v.orgs, orgs)
+	v.members, v.people = grown(v.members, orgs), grown(v.people, orgs)
+	v.inOrg, v.orgs = grown(v.inOrg, orgs), grown(v.orgs, orgs)
 	v.schools, v.central = grown(v.schools, orgs), grown(v.central, orgs)
 	if v.found == nil {
 		v.found = make([]found, len(catalogue))
@@ -173,8 +174,12 @@ func (v *View) link(d *dirty, row uint32, u *replica.User, add bool) {
 		d.people.add(uint32(a.User))
 	}
 	v.members[u.PrimaryOrg] += n
-	for _, r := range v.Roles(u) {
+	roles := v.Roles(u)
+	for i, r := range roles {
 		v.members[r.Org] += n
+		if !slices.ContainsFunc(roles[:i], func(o replica.Role) bool { return o.Org == r.Org && o.Family == r.Family }) {
+			v.people[r.Org].add(r.Family, n)
+		}
 	}
 	v.countDomain(row, u, n)
 }

@@ -64,7 +64,7 @@ func TestGenerated(t *testing.T) {
 			}
 			today, err := time.Parse(time.DateOnly, expected.Today)
 			require.NoError(t, err)
-			got, info := counts(check.NewView(r, today))
+			got, info := counts(check.NewView(r, check.Given{Now: today}))
 			require.Equal(t, want, got)
 			require.Equal(t, wantInfo, info, "informational")
 		})

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
@@ -23,14 +23,14 @@ import (
 func TestMain(m *testing.M) { testkit.Main(m) }
 
 // follow keeps a View with a replica and brings it up to date.
-func follow(r *replica.Replica, now time.Time) *check.View {
+func follow(r *replica.Replica, given check.Given) *check.View {
 	v, ok := r.Derived.(*check.View)
 	if !ok {
-		v = check.NewView(r, now)
+		v = check.NewView(r, given)
 		r.Derived = v
 		return v
 	}
-	v.Update(now)
+	v.Update(given)
 	return v
 }
 
@@ -81,6 +81,7 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 		district := fmt.Sprintf("d%d", seed)
 		cache := replica.NewCache(roster, 1<<30, testkit.Log(t))
 		read := map[*check.View]map[string]reading{}
+		given := check.Given{Now: today}
 		for range 12 {
 			var revision int32
 			for range 1 + random.IntN(3) { // Revisions may come faster than reports.
@@ -93,15 +94,20 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 			if random.IntN(8) == 0 {
 				require.NoError(t, cache.Forget(ctx, district)) // lost
 			}
+			if random.IntN(6) == 0 {
+				given.Domains = [][]string{nil, {"b.example", "c.example"}}[random.IntN(2)]
+			}
 			fresh, err := replica.Load(ctx, roster, district, revision)
 			require.NoError(t, err)
 			for range 1 + random.IntN(2) { // asked twice: nothing new
 				require.NoError(t, cache.Use(ctx, district, revision, func(r *replica.Replica) error {
 					require.Equal(t, revision, r.Revision)
-					v := follow(r, today)
+					v := follow(r, given)
 					before := read[v]
 					read = map[*check.View]map[string]reading{v: readings(v)}
-					require.Empty(t, cmp.Diff(findings(check.NewView(fresh, today)), findings(v)), "seed %d, revision %d", seed, revision)
+					want := check.NewView(fresh, given)
+					require.Empty(t, cmp.Diff(findings(want), findings(v)), "seed %d, revision %d", seed, revision)
+					require.Empty(t, cmp.Diff(want.People(), v.People(), protocmp.Transform()), "seed %d, revision %d", seed, revision)
 					for id, now := range read[v] {
 						if old, ok := before[id]; ok && old.version == now.version {
 							require.Equal(t, old.text, now.text, "%s has changed and keeps its version", id)

@@ -176,3 +176,17 @@ func (v *View) Schools(res *Result) *readinessv1.CheckSchools {
 	slices.SortFunc(out.Schools, func(a, b *readinessv1.SchoolCount) int { return strings.Compare(a.SchoolId, b.SchoolId) })
 	return out
 }
+
+// People returns the active schools, by id, with who belongs to them.
+func (v *View) People() []*readinessv1.SchoolPeople {
+	var out []*readinessv1.SchoolPeople
+	for i := range v.Orgs.Rows {
+		if o := &v.Orgs.Rows[i]; v.schools[i] && o.State == replica.Active {
+			out = append(out, &readinessv1.SchoolPeople{
+				SchoolId: v.Orgs.ID(uint32(i)), Name: v.Text(o.Name), Teachers: v.people[i].teachers, Students: v.people[i].students,
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b *readinessv1.SchoolPeople) int { return strings.Compare(a.SchoolId, b.SchoolId) })
+	return out
+}

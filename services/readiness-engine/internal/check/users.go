@@ -108,10 +108,10 @@ var userChecks = []*Check{
 	{
 		ID:          "email-domain-unexpected",
 		Title:       "Email outside of the district's domains",
-		Description: "A student or a staff member has an email in a domain that hardly anybody else in the district uses. It is probably private and cannot be signed in with.",
+		Description: "A student or a staff member has an email in a domain that is not the district's. It is probably private and cannot be signed in with.",
 		Severity:    readinessv1.Severity_ALERT, NeedsFix: true,
 		HowToFix:    "Replace private emails by those of the district in the SIS and sync again.",
-		KnownIssues: "A domain counts as the district's when it is the most used one of the students or of the staff, or when one in twenty of them uses it. Emails without a domain are listed.",
+		KnownIssues: "The district's domains are those in its settings, with what is below them. As long as there are none, a domain counts as the district's when it is the most used one of the students or of the staff, or when one in twenty of them uses it. Emails without a domain are listed.",
 		Counts:      "students and staff members",
 		Many:        "a column with private emails is probably mapped to email",
 		Few:         "these look like private emails that somebody typed in",

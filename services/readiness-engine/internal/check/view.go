@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 // replica: what a change cannot have touched is not looked at again.
 type View struct {
 	*replica.Replica
-	today string // in UTC, like the dates of sessions
+	today    string   // in UTC, like the dates of sessions
+	declared []string // the district's email domains
 
 	state  []replica.State // of users; small enough to stay in the processor's cache
 	holder []replica.UserRow
@@ -27,6 +29,7 @@ type View struct {
 	domains  domains
 
 	members          []int32     // how often active users name an org, by its row
+	people           []headcount // active users with a role at an org, by its row
 	inClass, inOrg   []headcount // active enrollments, by row
 	enrollments      int         // active ones
 	orgs             []orgPresence
@@ -38,7 +41,7 @@ type View struct {
 	scratch subject
 }
 
-// headcount is how many active enrollments there are, in all and of a family.
+// headcount is how many there are, in all and of a family.
 type headcount struct{ all, teachers, students int32 }
 
 func (h *headcount) add(f replica.Families, n int32) {
@@ -62,30 +65,37 @@ type orgPresence struct {
 	enrolled headcount // at the org itself or in one of them
 }
 
-// NewView looks at all of r. now decides which session is current.
-func NewView(r *replica.Replica, now time.Time) *View {
+// Given is what checks go by that no record says.
+type Given struct {
+	Now     time.Time // decides which session is current
+	Domains []string  // of the district's emails, lower case; none if it has not declared any
+}
+
+// NewView looks at all of r.
+func NewView(r *replica.Replica, given Given) *View {
 	r.Track()
 	v := &View{Replica: r}
-	v.look(now, &dirty{all: true})
+	v.look(given, &dirty{all: true})
 	return v
 }
 
 // Update follows the changes of the replica since NewView or the last Update.
-func (v *View) Update(now time.Time) {
+func (v *View) Update(given Given) {
 	d := &dirty{changes: v.Changes()}
 	// Where very much has changed, or what everything depends on, it is cheaper
 	// and plainer to begin anew.
-	if len(d.changes.Users) > len(v.Users.Rows)/8+64 || len(d.changes.Enrollments) > len(v.Enrollments.Rows)/4+64 || v.kindsChange(d.changes.Orgs) {
+	if len(d.changes.Users) > len(v.Users.Rows)/8+64 || len(d.changes.Enrollments) > len(v.Enrollments.Rows)/4+64 ||
+		v.kindsChange(d.changes.Orgs) || !slices.Equal(v.declared, given.Domains) {
 		*v = View{Replica: v.Replica, found: v.found, reasons: v.reasons}
 		d = &dirty{all: true}
 	}
-	v.look(now, d)
+	v.look(given, d)
 }
 
 // Size estimates the memory in bytes.
 func (v *View) Size() int {
 	n := cap(v.state) + 4*cap(v.holder) + v.named.size() + 2*cap(v.whole) + v.emails.size() + 4*cap(v.bearer) + v.keys.size() +
-		4*cap(v.person) + 4*cap(v.domainOf) + 100*len(v.domains.users) + 12*cap(v.inClass) + 36*cap(v.orgs)
+		4*cap(v.person) + 4*cap(v.domainOf) + 100*len(v.domains.users) + 12*cap(v.inClass) + 48*cap(v.orgs)
 	for i := range v.found {
 		n += 24 * cap(v.found[i].findings)
 	}

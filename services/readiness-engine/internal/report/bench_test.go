@@ -73,7 +73,7 @@ func BenchmarkMillionFindings(b *testing.B) {
 	b.Run("write", func(b *testing.B) {
 		run(b, func() (found int) {
 			require.NoError(b, reports.findings.erase(b.Context(), "d1/"))
-			v := check.NewView(r, time.Unix(0, 0))
+			v := check.NewView(r, check.Given{Now: time.Unix(0, 0)})
 			stored = &readinessv1.StoredReport{}
 			for _, c := range check.Catalogue() {
 				res := v.Result(c)

@@ -61,7 +61,7 @@ func (c *Commits) Sweep(ctx context.Context) error {
 	for {
 		for doc, err := range c.reports.districts.All(ctx, "") {
 			if err == nil {
-				err = c.Compare(ctx, doc.ID)
+				err = errors.Join(c.Compare(ctx, doc.ID), c.redeclared(ctx, doc.Value))
 			}
 			if ctx.Err() != nil {
 				return nil
@@ -76,6 +76,15 @@ func (c *Commits) Sweep(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+func (c *Commits) queue(ctx context.Context, q *readinessv1.QueuedReport) error {
+	queued, err := c.reports.Queue(ctx, q)
+	if err != nil {
+		return fmt.Errorf("queue a report of %s at revision %d: %w", q.GetDistrict(), q.GetRevision(), err)
+	}
+	c.queued(ctx, queued, q.GetDistrict())
+	return nil
 }
 
 // Compare queues a report over the head of a district, unless one was queued.
@@ -99,14 +108,13 @@ func (c *Commits) Compare(ctx context.Context, district string) error {
 	if err != nil || known.Value.GetRevision() >= head {
 		return err
 	}
-	queued, err := c.reports.Queue(ctx, &readinessv1.QueuedReport{
-		District: district, ReportId: fmt.Sprintf("rev-%d", head),
+	err = c.queue(ctx, &readinessv1.QueuedReport{
+		District: district, ReportId: OfRevision(head),
 		CreateTime: timestamppb.New(c.now()), Revision: head, Automatic: true,
 	})
 	if err != nil {
-		return fmt.Errorf("queue a report of %s at revision %d: %w", district, head, err)
+		return err
 	}
-	c.queued(ctx, queued, district)
 	_, err = c.reports.districts.Modify(ctx, district, func(d *readinessv1.ReportedDistrict) error {
 		d.Revision = max(d.Revision, head)
 		return nil

@@ -39,8 +39,8 @@ func (r *Reports) Trend(ctx context.Context, district string, lens Lens, after s
 	return points, next, nil
 }
 
-// errNoBase is a comparison with nothing.
-var errNoBase = errs.New(codes.NotFound, "REPORT_BASE_NOT_FOUND", "there is no completed report to compare with")
+// ErrNoBase is a comparison with nothing.
+var ErrNoBase = errs.New(codes.NotFound, "REPORT_BASE_NOT_FOUND", "there is no completed report to compare with")
 
 // Base finds the earlier report of a comparison: the newest one of a revision, or
 // the one before.
@@ -58,11 +58,7 @@ func (r *Reports) Base(ctx context.Context, of *readinessv1.StoredReport, revisi
 			return s, nil
 		}
 	}
-	if revision != 0 {
-		return nil, errs.Errorf(codes.NotFound, "REPORT_BASE_NOT_FOUND",
-			"baseRevision: there is no completed report of revision %d: create one with this revision", revision).With("field", "baseRevision")
-	}
-	return nil, errNoBase
+	return nil, ErrNoBase
 }
 
 // Compare says how each check went from one report to another, what got worse

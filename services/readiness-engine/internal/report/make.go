@@ -39,13 +39,13 @@ type paper struct {
 
 func (d *desk) Size() int { return d.view.Size() + 256*len(d.kept) }
 
-func deskOf(rep *replica.Replica, now time.Time, edition int32) *desk {
+func deskOf(rep *replica.Replica, given check.Given, edition int32) *desk {
 	d, ok := rep.Derived.(*desk)
 	if !ok {
-		d = &desk{view: check.NewView(rep, now)}
+		d = &desk{view: check.NewView(rep, given)}
 		rep.Derived = d
 	} else {
-		d.view.Update(now)
+		d.view.Update(given)
 	}
 	if d.kept == nil || d.edition != edition {
 		d.edition, d.kept = edition, map[*check.Check]paper{}
@@ -60,7 +60,7 @@ const writers = 12
 type content struct {
 	results  []*readinessv1.CheckResult
 	findings []*readinessv1.StoredFindings
-	schools  []*readinessv1.CheckSchools
+	schools  *readinessv1.StoredSchools
 }
 
 // make completes a report. One that is completed already, or was erased, is left
@@ -94,7 +94,11 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if err != nil {
 		return err
 	}
-	before, same, err := r.earlier(ctx, doc.Value.GetReport(), q.GetDistrict())
+	domains, err := r.reports.domains(ctx, q.GetDistrict(), r.log)
+	if err != nil {
+		return err
+	}
+	before, same, err := r.earlier(ctx, doc.Value.GetReport(), q.GetDistrict(), domains)
 	if err != nil {
 		return err
 	}
@@ -102,18 +106,18 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if same != nil && !q.GetAnew() {
 		made, err = r.copy(ctx, same)
 	} else {
-		made, err = r.look(ctx, q, edition, before)
+		made, err = r.look(ctx, q, check.Given{Now: r.now(), Domains: domains}, edition, before)
 	}
 	if err != nil {
 		return err
 	}
-	if err := r.reports.setSchools(ctx, id, q.GetDistrict(), made.schools); err != nil {
+	if err := r.reports.setSchools(ctx, id, made.schools); err != nil {
 		return err
 	}
 	_, err = r.reports.reports.Modify(ctx, id, func(s *readinessv1.StoredReport) error {
 		s.Report.State = readinessv1.ReportState_COMPLETED
 		s.Report.EndTime = timestamppb.New(r.now())
-		s.Report.Checks, s.Findings = made.results, made.findings
+		s.Report.Checks, s.Findings, s.EmailDomains = made.results, made.findings, domains
 		return nil
 	})
 	if errors.Is(err, docstore.ErrNotFound) { // Erased meanwhile: leave nothing behind.
@@ -125,13 +129,16 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if err != nil {
 		return err
 	}
+	if err := r.reports.wentBy(ctx, q.GetDistrict(), domains); err != nil {
+		return err
+	}
 	return r.outdated(ctx, q, edition, made.findings)
 }
 
 // earlier finds the completed report to compare with: the newest of an earlier
-// revision. If this engine has completed one of the same revision today, the
-// work is done: same.
-func (r *Runner) earlier(ctx context.Context, report *readinessv1.ReadinessReport, district string) (before *readinessv1.ReadinessReport, same *readinessv1.StoredReport, err error) {
+// revision. If this engine has completed one of the same revision and by the same
+// email domains today, the work is done: same.
+func (r *Runner) earlier(ctx context.Context, report *readinessv1.ReadinessReport, district string, domains []string) (before *readinessv1.ReadinessReport, same *readinessv1.StoredReport, err error) {
 	day := r.now().UTC().Format(time.DateOnly)
 	for s, err := range r.reports.newest(ctx, district) {
 		if err != nil {
@@ -142,7 +149,8 @@ func (r *Runner) earlier(ctx context.Context, report *readinessv1.ReadinessRepor
 			continue
 		}
 		switch end := other.GetEndTime().AsTime(); {
-		case other.GetRevision() == report.GetRevision() && end.UTC().Format(time.DateOnly) == day && !end.Before(r.started):
+		case other.GetRevision() == report.GetRevision() && end.UTC().Format(time.DateOnly) == day && !end.Before(r.started) &&
+			slices.Equal(s.GetEmailDomains(), domains):
 			return nil, s, nil
 		case other.GetRevision() < report.GetRevision():
 			return other, nil, nil
@@ -157,16 +165,17 @@ func (r *Runner) copy(ctx context.Context, from *readinessv1.StoredReport) (*con
 	if err != nil {
 		return nil, err
 	}
-	return &content{from.GetReport().GetChecks(), from.GetFindings(), schools.GetChecks()}, nil
+	return &content{from.GetReport().GetChecks(), from.GetFindings(), schools}, nil
 }
 
 // look runs the checks over the report's revision.
-func (r *Runner) look(ctx context.Context, q *readinessv1.QueuedReport, edition int32, before *readinessv1.ReadinessReport) (*content, error) {
-	made := &content{}
+func (r *Runner) look(ctx context.Context, q *readinessv1.QueuedReport, given check.Given, edition int32, before *readinessv1.ReadinessReport) (*content, error) {
+	made := &content{schools: &readinessv1.StoredSchools{District: q.GetDistrict()}}
 	err := r.cache.Use(ctx, q.GetDistrict(), q.GetRevision(), func(rep *replica.Replica) error {
 		ctx, span := tracer.Start(ctx, "run checks")
 		defer span.End()
-		d := deskOf(rep, r.now(), edition)
+		d := deskOf(rep, given, edition)
+		made.schools.Schools = d.view.People()
 		checks := check.Catalogue()
 		results, papers := make([]check.Result, len(checks)), make([]paper, len(checks))
 		// The findings that read differently than before are written side by side:
@@ -193,7 +202,7 @@ func (r *Runner) look(ctx context.Context, q *readinessv1.QueuedReport, edition 
 			made.results = append(made.results, results[i].Proto(d.view.Diagnose(&results[i], countBefore(before, c.ID))))
 			made.findings = append(made.findings, papers[i].findings)
 			if len(papers[i].schools.GetSchools()) > 0 {
-				made.schools = append(made.schools, papers[i].schools)
+				made.schools.Checks = append(made.schools.Checks, papers[i].schools)
 			}
 		}
 		return nil
@@ -211,12 +220,11 @@ func countBefore(before *readinessv1.ReadinessReport, checkID string) check.Befo
 
 // setSchools keeps where the findings of a report are, for a report that is not
 // completed yet.
-func (r *Reports) setSchools(ctx context.Context, id, district string, checks []*readinessv1.CheckSchools) error {
-	stored := &readinessv1.StoredSchools{District: district, Checks: checks}
-	_, err := r.schools.Create(ctx, id, stored)
+func (r *Reports) setSchools(ctx context.Context, id string, schools *readinessv1.StoredSchools) error {
+	_, err := r.schools.Create(ctx, id, schools)
 	if errors.Is(err, docstore.ErrExists) { // by an attempt that was interrupted
 		_, err = r.schools.Modify(ctx, id, func(s *readinessv1.StoredSchools) error {
-			s.Checks = checks
+			s.Checks, s.Schools = schools.GetChecks(), schools.GetSchools()
 			return nil
 		})
 	}

@@ -42,7 +42,7 @@ func (r *Reports) all(t *testing.T, report string) (out []*readinessv1.Readiness
 func TestErasingAPersonFromReports(t *testing.T) {
 	bucket := memblob.OpenBucket(nil)
 	defer func() { require.NoError(t, bucket.Close()) }()
-	r := Open(testkit.Docs(t), bucket)
+	r := Open(testkit.Docs(t), bucket, declared(nil))
 	cache := replica.NewCache(nil, 1<<20, testkit.Log(t))
 	shared, err := r.findings.store(t.Context(), "d", "1", "student-email-duplicate", of(
 		&readinessv1.ReadinessFinding{Entity: "users", SourcedId: "gone", DisplayName: "Gone Person", Email: "gone@made-up.example", Grades: []string{"05"}, Role: "student", RelatedSourcedId: "stays", RelatedName: "Stays Here"},
@@ -95,7 +95,7 @@ func TestErasingAPersonFromReports(t *testing.T) {
 func TestErasingAPersonFromDamagedFindings(t *testing.T) {
 	bucket := memblob.OpenBucket(nil)
 	defer func() { require.NoError(t, bucket.Close()) }()
-	r := Open(testkit.Docs(t), bucket)
+	r := Open(testkit.Docs(t), bucket, declared(nil))
 	gone := &readinessv1.ReadinessFinding{Entity: "users", SourcedId: "gone", DisplayName: "Gone Person"}
 	damaged, err := r.findings.store(t.Context(), "d", "1", "a", of(gone))
 	require.NoError(t, err)
@@ -127,7 +127,7 @@ func TestErasingAPersonFromDamagedFindings(t *testing.T) {
 func TestAReportThatAnErasureOvertakes(t *testing.T) {
 	bucket := memblob.OpenBucket(nil)
 	defer func() { require.NoError(t, bucket.Close()) }()
-	reports := Open(testkit.Docs(t), bucket)
+	reports := Open(testkit.Docs(t), bucket, declared(nil))
 	cache := replica.NewCache(nil, 1<<20, testkit.Log(t))
 	r := NewRunner(RunnerConfig{}, reports, cache, testkit.Log(t), time.Now)
 	edition, err := r.fresh(t.Context(), "d")

@@ -31,7 +31,7 @@ func noEmails(t *testing.T, students int) *check.View {
 		require.NoError(t, err)
 		require.NoError(t, r.Apply(body))
 	}
-	return check.NewView(r, time.Unix(0, 0))
+	return check.NewView(r, check.Given{Now: time.Unix(0, 0)})
 }
 
 func TestFindingsAreReadFromAnywhere(t *testing.T) {

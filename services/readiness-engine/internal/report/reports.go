@@ -40,11 +40,13 @@ type Reports struct {
 	schools   *docstore.Collection[*readinessv1.StoredSchools] // under the id of the report
 	settings  *docstore.Collection[*readinessv1.ReadinessSettings]
 	findings  findings
+	declares  Districts
 }
 
 // Open returns the reports in docs, whose findings are in bucket.
-func Open(docs docstore.Store, bucket *blob.Bucket) *Reports {
+func Open(docs docstore.Store, bucket *blob.Bucket, declares Districts) *Reports {
 	return &Reports{
+		declares: declares,
 		reports: docstore.NewCollection(docs, "readiness-reports", func(r *readinessv1.StoredReport) string {
 			return r.GetDistrict() + "/" + stamp(r.GetReport().GetCreateTime().AsTime())
 		}),
@@ -65,6 +67,10 @@ func Open(docs docstore.Store, bucket *blob.Bucket) *Reports {
 
 // stamp sorts like the time.
 func stamp(t time.Time) string { return t.UTC().Format("20060102T150405.000000000") }
+
+// OfRevision is the id of the report that a revision gets without anybody asking
+// for it.
+func OfRevision(revision int32) string { return fmt.Sprintf("rev-%d", revision) }
 
 func documentID(district, report string) string { return district + "/" + report }
 

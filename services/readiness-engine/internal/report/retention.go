@@ -65,9 +65,23 @@ func (r *Runner) retain(ctx context.Context, district string) (removed int, err 
 	return removed, r.removeUnnamed(ctx, district)
 }
 
+// limit returns the time before which reports of a district go: they are kept as
+// long as its history.
+func (r *Runner) limit(ctx context.Context, district string) (time.Time, error) {
+	keep := r.cfg.Retain
+	d, err := r.reports.declared(ctx, district)
+	if err == nil && d.HistoryDays != nil {
+		keep = time.Duration(d.GetHistoryDays()) * 24 * time.Hour
+	}
+	return r.now().Add(-keep), err
+}
+
 // old returns the documents of reports that need not be kept.
 func (r *Runner) old(ctx context.Context, district string) (ids []string, err error) {
-	limit := r.now().Add(-r.cfg.Retain)
+	limit, err := r.limit(ctx, district)
+	if err != nil {
+		return nil, err
+	}
 	finished := 0
 	for s, err := range r.reports.newest(ctx, district) {
 		if err != nil {

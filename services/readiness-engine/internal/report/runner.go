@@ -33,8 +33,9 @@ type RunnerConfig struct {
 	Attempts int
 	// Retry is the pause before the second attempt; it doubles with each.
 	Retry time.Duration
-	// Retain is how long a report is kept, and Newest how many of a district at
-	// the most. The newest one always stays.
+	// Retain is how long a report is kept of a district that does not say how
+	// long its history is, and Newest how many of any district at the most. The
+	// newest one always stays.
 	Retain time.Duration
 	Newest int
 }
