@@ -55,6 +55,8 @@ type hub struct {
 	upkeep    ingestv1.UpkeepServiceClient
 	explain   ingestv1.ExplainServiceClient
 	notices   ingestv1.NotificationServiceClient
+	guardians ingestv1.GuardianServiceClient
+	mappings  ingestv1.MappingServiceClient
 }
 
 type readiness struct {
@@ -114,6 +116,8 @@ func (h *hub) start() {
 	own := testkit.Server(h.t, h.service.Register)
 	h.districts, h.sources, h.syncs = ingestv1.NewDistrictServiceClient(own), ingestv1.NewSourceServiceClient(own), ingestv1.NewSyncServiceClient(own)
 	h.explain = ingestv1.NewExplainServiceClient(own)
+	h.guardians = ingestv1.NewGuardianServiceClient(own)
+	h.mappings = ingestv1.NewMappingServiceClient(own)
 	h.upkeep, h.notices = ingestv1.NewUpkeepServiceClient(own), ingestv1.NewNotificationServiceClient(own)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -170,7 +170,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.api = api.Deps{
 		Store: store, Leases: leases, Roster: deps.Roster, Readiness: deps.Readiness, Bus: deps.Bus, Blobs: deps.Blobs,
 		Tokens: pagetoken.New(cfg.TokenKey), Secrets: sealer, Log: deps.Log, Now: deps.Now, Wake: s.runner.Wake, ErasePerson: s.runner.ErasePerson,
-		TempDir: cfg.TempDir, MaxUpload: cfg.MaxUpload,
+		GuardianBase: s.runner.GuardianBase,
+		TempDir:      cfg.TempDir, MaxUpload: cfg.MaxUpload,
 	}
 	if cfg.Mail.Server != "" {
 		server, err := notify.NewServer(cfg.Mail.Server.Reveal(), cfg.Mail.From)
@@ -212,6 +213,9 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return repeat(ctx, s.cfg.Retain, s.retain) })
 	group.Go(func() error {
 		return repeat(ctx, s.cfg.Sweep, func(ctx context.Context) { api.SyncDropped(ctx, s.api) })
+	})
+	group.Go(func() error {
+		return repeat(ctx, s.cfg.Sweep, func(ctx context.Context) { api.MatchAgain(ctx, s.api) })
 	})
 	if s.notices != nil {
 		group.Go(func() error { return repeat(ctx, s.cfg.Notify, s.notices.Sweep) })

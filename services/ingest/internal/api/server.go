@@ -21,6 +21,7 @@ import (
 	"github.com/securly/sync/services/ingest/internal/notify"
 	"github.com/securly/sync/services/ingest/internal/sealed"
 	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/ingest/internal/syncrun"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/events"
@@ -44,6 +45,8 @@ type Deps struct {
 	Wake func()
 	// ErasePerson erases a person wherever it is.
 	ErasePerson func(ctx context.Context, district, user string) (*ingestv1.ErasePersonResponse, error)
+	// GuardianBase is what a source's guardian file is matched with now.
+	GuardianBase func(ctx context.Context, district, source string, g *ingestv1.GuardianFile) (*syncrun.Base, error)
 	// TempDir is where uploads are received.
 	TempDir string
 	// MaxUpload bounds an upload in bytes.
@@ -57,7 +60,10 @@ type Deps struct {
 // Register adds the handlers to a server.
 func Register(r grpc.ServiceRegistrar, d Deps) {
 	ingestv1.RegisterDistrictServiceServer(r, &districts{Deps: d})
-	ingestv1.RegisterSourceServiceServer(r, &sources{Deps: d})
+	s := &sources{Deps: d}
+	ingestv1.RegisterSourceServiceServer(r, s)
+	ingestv1.RegisterGuardianServiceServer(r, &guardians{sources: s})
+	ingestv1.RegisterMappingServiceServer(r, &mappings{sources: s})
 	ingestv1.RegisterSyncServiceServer(r, &syncs{Deps: d})
 	ingestv1.RegisterUpkeepServiceServer(r, &upkeep{Deps: d})
 	ingestv1.RegisterExplainServiceServer(r, &explaining{Deps: d})

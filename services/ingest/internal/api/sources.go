@@ -146,6 +146,9 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if _, err := checkMapping("source.mapping", req.GetSource().GetMapping()); err != nil {
 		return nil, err
 	}
+	if err := checkGuardians("source.guardians", req.GetSource()); err != nil {
+		return nil, err
+	}
 	secrets, err := s.Secrets.Seal(ctx, state.Key(req.GetDistrict(), id), given(nil, req.GetSource().GetSecrets()))
 	if err != nil {
 		return nil, err
@@ -160,7 +163,7 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 		Source: &ingestv1.Source{
 			SourceId: id, DisplayName: name, Connector: req.GetSource().GetConnector(), Settings: req.GetSource().GetSettings(),
 			Mapping: req.GetSource().GetMapping(), CreateTime: now, UpdateTime: now, Schedule: req.GetSource().GetSchedule(), StaleAfterHours: req.GetSource().GetStaleAfterHours(),
-			HoldPolicy: req.GetSource().GetHoldPolicy(),
+			HoldPolicy: req.GetSource().GetHoldPolicy(), Guardians: req.GetSource().GetGuardians(),
 		},
 		ScheduledFrom: now,
 	})
@@ -289,6 +292,11 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 		}
 		if changes("mapping", next.GetMapping() != nil) {
 			v.Mapping = next.GetMapping()
+		}
+		if changes("guardians", next.GetGuardians() != nil) {
+			if err := s.setGuardians(ctx, d, next.GetGuardians()); err != nil {
+				return err
+			}
 		}
 		enters := changes("secrets", len(next.GetSecrets()) > 0)
 		moved := false

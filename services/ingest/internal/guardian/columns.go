@@ -23,6 +23,9 @@ import (
 	"github.com/securly/sync/services/ingest/internal/normalise"
 )
 
+// Version changes when rows become other records than before.
+const Version = 1
+
 // Field is what a column is read as.
 type Field string
 

@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/platform/record"
@@ -44,6 +45,16 @@ func derivedID(district, student string, u *typev1.User) string {
 	name := strings.ToLower(strings.Join(strings.Fields(u.GetGivenName()+" "+u.GetFamilyName()), " "))
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", district, student, contact, name))
 	return DerivedPrefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:15]))
+}
+
+// Names tells whether a file that has a user has its id in a cell. Those of other
+// sources do.
+func Names(g *ingestv1.GuardianFile, user string) bool {
+	if g == nil {
+		return true
+	}
+	byID := g.GetStudentKey() == ingestv1.GuardianKey_SOURCED_ID || g.GetStudentKey() == ingestv1.GuardianKey_GUARDIAN_KEY_UNSPECIFIED
+	return byID && !g.GetIgnoreLeadingZeros() && !strings.HasPrefix(user, DerivedPrefix)
 }
 
 // guardians makes a guardian of the rows of each.

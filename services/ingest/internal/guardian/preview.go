@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/ingest/internal/finding"
 	"github.com/securly/sync/services/ingest/internal/layer"
@@ -198,4 +200,25 @@ func keyMatches(ctx context.Context, in Input, out *ingestv1.PreviewGuardiansRes
 	}
 	slices.SortStableFunc(out.Keys, func(a, b *ingestv1.GuardianKeyMatch) int { return int(b.GetMatchedRows() - a.GetMatchedRows()) })
 	return nil
+}
+
+// Find returns the file of a package: the one CSV file that it has, or of several
+// the one whose name says that it is of guardians.
+func Find(c *onerostercsv.Contents) (File, *normalise.Fault) {
+	files := c.CSV()
+	if len(files) > 1 {
+		named := slices.DeleteFunc(slices.Clone(files), func(f onerostercsv.CSVFile) bool {
+			return !strings.Contains(strings.ToLower(f.Name), "guardian")
+		})
+		if len(named) == 1 {
+			files = named
+		}
+	}
+	switch {
+	case len(files) == 0:
+		return File{}, &normalise.Fault{Code: "file-missing", Message: "the package has no guardian file: it needs one CSV file"}
+	case len(files) > 1:
+		return File{}, &normalise.Fault{File: files[1].Name, Code: "file-ambiguous", Message: "the package has several CSV files: send the guardian file alone, or call it guardians.csv"}
+	}
+	return File{Name: files[0].Name, Open: files[0].Open}, nil
 }

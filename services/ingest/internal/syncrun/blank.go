@@ -17,6 +17,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
+	"github.com/securly/sync/services/ingest/internal/guardian"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/normalise"
 	"github.com/securly/sync/services/ingest/internal/state"
@@ -243,14 +244,14 @@ func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files
 }
 
 // dropPackages drops the kept packages of a source that have a person, or that
-// cannot be read. Ids may be in no cell of files that are mapped, so that all of
-// these may have it.
+// cannot be read. Ids may be in no cell of files that are mapped, or that name
+// students by another key and guardians by none, so that all of these may have it.
 func (r *Runner) dropPackages(ctx context.Context, district, source, user string) error {
 	from, err := r.deps.Store.Source(ctx, district, source)
 	if err != nil && !errors.Is(err, state.ErrSourceNotFound) {
 		return err
 	}
-	mapped := from.Value.GetSource().GetMapping() != nil
+	mapped := from.Value.GetSource().GetMapping() != nil || !guardian.Names(from.Value.GetSource().GetGuardians(), user)
 	dropped := int32(0)
 	for doc, err := range r.deps.Store.Uploads.All(ctx, state.Within(district, source)) {
 		if err != nil {

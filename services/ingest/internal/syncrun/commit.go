@@ -257,6 +257,7 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 	next := &ingestv1.LayerDocument{
 		District: s.GetDistrict(), Source: s.GetSync().GetSource(), Files: s.GetLayer(), Sync: s.GetSync().GetSyncId(), UpdateTime: timestamppb.New(r.deps.Now()),
 		Candidate: r.committed(ctx, s, answer), Undo: s.GetUndo(), Over: s.GetOver(), Fill: s.GetFill(), Shared: s.GetShared(),
+		Guardians: s.GetSync().GetGuardians(), GuardiansBase: s.GetGuardiansBase(),
 	}
 	if applies(s) {
 		if err := r.holdBack(ctx, s, part, next); err != nil {

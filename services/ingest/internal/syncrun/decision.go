@@ -45,7 +45,10 @@ func (r *Runner) judge(ctx context.Context, s *ingestv1.SyncDocument, p *rosterv
 		RemovedSchools: schools, KnownUndo: undo, SourceRemoved: s.GetSync().GetRemovesSource(),
 		Approved: approved || chosen != nil && !applies(s),
 	}
-	reasons := plan.Holds(p, facts, thresholds)
+	reasons, err := r.withGuardians(ctx, s, p, plan.Holds(p, facts, thresholds))
+	if err != nil {
+		return nil, nil, err
+	}
 	if s.GetSync().GetAppliedPart() != nil {
 		if len(reasons) == 0 && plan.Changes(p) > 0 {
 			reasons = s.GetSync().GetHoldReasons() // the rest waits, however little it is

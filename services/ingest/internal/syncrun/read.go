@@ -101,6 +101,9 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 	if err != nil {
 		return err
 	}
+	if g := source.Value.GetSource().GetGuardians(); g != nil {
+		return r.matchGuardians(ctx, s, g, contents, dir)
+	}
 	setting := onerostercsv.SettingOf(source.Value.GetSource().GetSettings())
 	previous, err := r.deps.Store.Layer(ctx, district, sync.GetSource())
 	if err != nil {
