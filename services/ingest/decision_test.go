@@ -97,7 +97,7 @@ func TestPartialApprovalOfAnOvertakenPlan(t *testing.T) {
 	files := fewer()
 	files["users.csv"] += "st-0199,,,true,s,student,st199,,Other,Name,,,st199@made-up.example,,,,05,\n"
 	held := h.sync("sis", files)
-	h.roster.Touch("d", users, "st-0199")
+	h.roster.Touch("d", "st-0199")
 	require.NoError(t, h.approvePart(&ingestv1.ApproveSyncRequest{Sync: held.GetSyncId(), WithoutRemovals: true}))
 	s := h.wait(held.GetSyncId(), ingestv1.SyncState_ON_HOLD)
 	require.Contains(t, types(s), plan.PlanChanged)

@@ -102,7 +102,7 @@ func TestDifferencesMakeTheSameSyncs(t *testing.T) {
 		var syncs []*ingestv1.Sync
 		for _, h := range both {
 			if step > 10 && touched {
-				h.roster.Touch("d", users, "u1") // a revision that no sync has made
+				h.roster.Touch("d", "u1") // a revision that no sync has made
 			}
 			if step > 10 && damaged {
 				h.damage(w.name, "users", "cut")

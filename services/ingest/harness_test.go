@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,17 +53,32 @@ type hub struct {
 	districts ingestv1.DistrictServiceClient
 	sources   ingestv1.SourceServiceClient
 	syncs     ingestv1.SyncServiceClient
+	mappings  ingestv1.MappingServiceClient
 	upkeep    ingestv1.UpkeepServiceClient
 	explain   ingestv1.ExplainServiceClient
 	notices   ingestv1.NotificationServiceClient
 	guardians ingestv1.GuardianServiceClient
-	mappings  ingestv1.MappingServiceClient
 }
 
 type readiness struct {
 	readinessv1.UnimplementedReadinessServiceServer
 	readinessv1.UnimplementedUpkeepServiceServer
 	erased, persons []string
+
+	mu      sync.Mutex
+	windows []*readinessv1.RolloverWindow
+}
+
+func (r *readiness) setWindows(w ...*readinessv1.RolloverWindow) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.windows = w
+}
+
+func (r *readiness) GetReadinessSettings(context.Context, *readinessv1.GetReadinessSettingsRequest) (*readinessv1.ReadinessSettings, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &readinessv1.ReadinessSettings{RolloverWindows: r.windows}, nil
 }
 
 func (r *readiness) ErasePersonFindings(_ context.Context, req *readinessv1.ErasePersonFindingsRequest) (*readinessv1.ErasePersonFindingsResponse, error) {
@@ -115,9 +131,9 @@ func (h *hub) start() {
 	require.NoError(h.t, err)
 	own := testkit.Server(h.t, h.service.Register)
 	h.districts, h.sources, h.syncs = ingestv1.NewDistrictServiceClient(own), ingestv1.NewSourceServiceClient(own), ingestv1.NewSyncServiceClient(own)
+	h.mappings = ingestv1.NewMappingServiceClient(own)
 	h.explain = ingestv1.NewExplainServiceClient(own)
 	h.guardians = ingestv1.NewGuardianServiceClient(own)
-	h.mappings = ingestv1.NewMappingServiceClient(own)
 	h.upkeep, h.notices = ingestv1.NewUpkeepServiceClient(own), ingestv1.NewNotificationServiceClient(own)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

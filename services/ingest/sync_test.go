@@ -51,7 +51,7 @@ func delta(files map[string]string) map[string]string {
 
 func (h *hub) completed(s *ingestv1.Sync) *ingestv1.Sync {
 	h.t.Helper()
-	require.Equal(h.t, ingestv1.SyncState_COMPLETED, s.GetState(), s.GetError())
+	require.Equal(h.t, ingestv1.SyncState_COMPLETED, s.GetState(), "%s%v", s.GetError(), s.GetHoldReasons())
 	return s
 }
 
@@ -253,7 +253,7 @@ func TestHolds(t *testing.T) {
 	})
 	t.Run("a record changed since: planned and shown anew", func(t *testing.T) {
 		held = h.sync("sis", large(200))
-		h.roster.Touch("d", users, "st-0250")
+		h.roster.Touch("d", "st-0250")
 		_, err := h.syncs.ApproveSync(h.ctx, &ingestv1.ApproveSyncRequest{District: "d", Sync: held.GetSyncId()})
 		require.NoError(t, err)
 		h.wait(held.GetSyncId(), ingestv1.SyncState_ON_HOLD)

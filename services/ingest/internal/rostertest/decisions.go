@@ -26,8 +26,8 @@ func (d *district) remember(p *staged) {
 	}
 }
 
-// SelectPlan makes a plan without the removals of another one. Schools are not
-// looked at: whom a change touches is a matter of the real store.
+// SelectPlan makes a plan of chosen changes of another one. What refers to
+// something that is left out is not looked for: that is a matter of the real store.
 func (s *Store) SelectPlan(_ context.Context, req *rosterv1.SelectPlanRequest) (*rosterv1.Plan, error) {
 	if err := s.fail("SelectPlan"); err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (s *Store) choose(req *rosterv1.SelectPlanRequest) (*rosterv1.Plan, error) 
 	part := &staged{plan: proto.CloneOf(full.plan)}
 	part.plan.Plan, part.plan.Counts = req.GetSelection(), map[string]*rosterv1.ChangeCounts{}
 	for _, c := range full.changes {
-		if req.GetWithoutRemovals() && c.kind == "removed" {
+		if req.GetWithoutRemovals() && c.kind == "removed" || !c.within(req.GetSchools()) {
 			continue
 		}
 		if err := d.fresh(c); err != nil {
@@ -64,6 +64,7 @@ func (s *Store) choose(req *rosterv1.SelectPlanRequest) (*rosterv1.Plan, error) 
 		}
 		part.add(c)
 	}
+	s.describe(d, part)
 	d.plans[req.GetSelection()] = part
 	return proto.CloneOf(part.plan), nil
 }
@@ -102,7 +103,7 @@ func (s *Store) StageRestore(_ context.Context, req *rosterv1.StageRestoreReques
 	for e, records := range d.past[req.GetRevision()] {
 		for id, old := range records {
 			if live := d.live[e][id]; string(live.hash) != string(old.hash) {
-				p.add(change{entity: e, id: id, kind: "updated", hash: old.hash, body: old.body, before: live.rev})
+				p.add(change{entity: e, id: id, kind: "updated", hash: old.hash, body: old.body, was: live, before: live.rev})
 			}
 		}
 	}

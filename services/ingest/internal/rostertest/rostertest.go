@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -33,6 +34,7 @@ type Store struct {
 
 	failing  sync.Mutex
 	failWith func(method string) error
+	signals  func(*rosterv1.Plan)
 
 	// Complete refuses all differences; Differences counts the plans that were
 	// made of one.
@@ -70,7 +72,8 @@ type change struct {
 	kind   string
 	body   []byte
 	hash   []byte
-	before int32 // revision of the version that it replaces
+	was    *version // that it replaces, nil for none
+	before int32    // its revision when the change was made
 }
 
 // New returns an empty store.
@@ -158,13 +161,18 @@ func (s *Store) Revision(name string) int32 {
 	return -1
 }
 
-// Touch changes a record behind the back of all plans.
-func (s *Store) Touch(name string, e typev1.Entity, id string) {
+// Touch changes a user behind the back of all plans.
+func (s *Store) Touch(name, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.districts[name]
 	d.revision++
-	d.live[e][id].rev = d.revision
+	const users = typev1.Entity_ENTITY_USERS
+	r := decode(d.live[users][id].body)
+	r.GetUser().MiddleName = fmt.Sprintf("Touched %d", d.revision)
+	hash := record.HashOf(r)
+	d.live[users][id] = &version{body: encode(r), hash: hash[:], rev: d.revision}
+	d.remember(&staged{})
 }
 
 func decode(body []byte) *typev1.Record {
@@ -173,6 +181,14 @@ func decode(body []byte) *typev1.Record {
 		panic(err)
 	}
 	return r
+}
+
+func encode(r *typev1.Record) []byte {
+	body, err := proto.Marshal(r)
+	if err != nil {
+		panic(err)
+	}
+	return body
 }
 
 // OpenDistrict makes an empty district.
@@ -262,7 +278,7 @@ func (s *Store) stage(header *rosterv1.PlanHeader, candidate map[typev1.Entity][
 				continue
 			}
 			counts.Received++
-			c := change{entity: e, id: r.GetSourcedId(), body: r.GetBody(), hash: r.GetHash()}
+			c := change{entity: e, id: r.GetSourcedId(), body: r.GetBody(), hash: r.GetHash(), was: live}
 			_, base := record.Of(decode(r.GetBody()))
 			gone := base.GetStatus() == record.StatusToBeDeleted
 			switch {
@@ -297,15 +313,12 @@ func (s *Store) stage(header *rosterv1.PlanHeader, candidate map[typev1.Entity][
 				continue
 			}
 			record.SetStatus(r, record.StatusToBeDeleted)
-			body, err := proto.Marshal(r)
-			if err != nil {
-				return nil, err
-			}
 			hash := record.HashOf(r)
-			p.changes = append(p.changes, change{entity: e, id: id, kind: "removed", body: body, hash: hash[:], before: live.rev})
+			p.changes = append(p.changes, change{entity: e, id: id, kind: "removed", body: encode(r), hash: hash[:], was: live, before: live.rev})
 			counts.Removed++
 		}
 	}
+	s.describe(d, p)
 	d.plans[header.GetPlan()] = p
 	if header.GetBaseRevision() > 0 {
 		s.Differences++
@@ -385,7 +398,7 @@ func (s *Store) commit(req *rosterv1.CommitPlanRequest) (*rosterv1.CommitPlanRes
 	return &rosterv1.CommitPlanResponse{Revision: d.revision, Committed: true}, nil
 }
 
-// GetPlan returns a plan without its schools.
+// GetPlan returns a plan.
 func (s *Store) GetPlan(_ context.Context, req *rosterv1.GetPlanRequest) (*rosterv1.Plan, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -426,6 +439,9 @@ func (s *Store) Plans(name string) int {
 
 // ListPlanChanges lists the changes of a plan on one page, without fields.
 func (s *Store) ListPlanChanges(_ context.Context, req *rosterv1.ListPlanChangesRequest) (*rosterv1.ListPlanChangesResponse, error) {
+	if err := s.fail("ListPlanChanges"); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, p, err := s.planned(req.GetDistrict(), req.GetPlan())

@@ -77,15 +77,14 @@ func (r *Runner) plan(ctx context.Context, s *ingestv1.SyncDocument) error {
 		if follows, err := r.follows(ctx, s); err != nil || !follows {
 			return err
 		}
-		before := []string{s.GetPlan(), s.GetSelection().GetPlan()}
+		if err := r.discardPlans(ctx, s.GetDistrict(), s.GetPlan(), partOf(s)); err != nil {
+			return err
+		}
 		err := r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
 			d.Plans++
 			d.Plan = fmt.Sprintf("%s-%d", d.GetSync().GetSyncId(), d.GetPlans())
 		}, ingestv1.SyncState_PLANNING)
 		if err != nil {
-			return err
-		}
-		if err := r.discardPlans(ctx, s.GetDistrict(), before...); err != nil {
 			return err
 		}
 		work, stop := r.follow(ctx, s, nil)
@@ -259,7 +258,7 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 		Candidate: r.committed(ctx, s, answer), Undo: s.GetUndo(), Over: s.GetOver(), Fill: s.GetFill(), Shared: s.GetShared(),
 		Guardians: s.GetSync().GetGuardians(), GuardiansBase: s.GetGuardiansBase(),
 	}
-	if applies(s) {
+	if part != nil {
 		if err := r.holdBack(ctx, s, part, next); err != nil {
 			return err
 		}

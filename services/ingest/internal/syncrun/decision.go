@@ -70,7 +70,13 @@ func (r *Runner) judge(ctx context.Context, s *ingestv1.SyncDocument, p *rosterv
 	return reasons, choice, nil
 }
 
-func partOf(s *ingestv1.SyncDocument) string { return s.GetPlan() + "-part" }
+// partOf is the plan that holds what is chosen of a sync's plan, if anything is.
+func partOf(s *ingestv1.SyncDocument) string {
+	if s.GetPlan() == "" {
+		return ""
+	}
+	return s.GetPlan() + "-part"
+}
 
 // policy returns what holds the plans of a source today.
 func (r *Runner) policy(ctx context.Context, s *ingestv1.SyncDocument) (*ingestv1.HoldPolicy, plan.Thresholds, error) {

@@ -17,24 +17,24 @@ import (
 	"github.com/securly/sync/services/platform/record"
 )
 
-// Where the mode of a source's policy allows it, a part of a plan is committed at
-// once, and the rest becomes a plan of its own that waits. Meanwhile the layer of
-// the source is what was applied: of the records that wait, what was there before.
-// So other sources go on as if the rest had never been read, and a newer sync
-// begins from what is in the roster.
+// Of a plan that is committed in part the layer of its source becomes what was
+// applied: of the records that were left out, what was there before. So other
+// sources go on as if these had never been read, and the source's next sync brings
+// them again. If the policy has chosen the part, the sync itself goes on with the
+// rest, as a plan of its own that waits for a person.
 
 // applies tells whether what is committed of a plan is what the policy has chosen.
 func applies(s *ingestv1.SyncDocument) bool {
 	return s.GetSelection().GetMode() != ingestv1.HoldMode_HOLD_MODE_UNSPECIFIED
 }
 
-// holdBack takes out of a layer what waits. It may be repeated.
+// holdBack takes out of a layer what is not applied. It may be repeated.
 func (r *Runner) holdBack(ctx context.Context, s *ingestv1.SyncDocument, part *rosterv1.Plan, next *ingestv1.LayerDocument) error {
 	current, err := r.deps.Store.Layer(ctx, s.GetDistrict(), s.GetSync().GetSource())
 	if err != nil {
 		return err
 	}
-	if current.GetSync() == s.GetSync().GetSyncId() { // who did it has died right behind
+	if current.GetSync() == s.GetSync().GetSyncId() && current.GetRestWaits() == applies(s) { // who did it has died right behind
 		proto.Reset(next)
 		proto.Merge(next, current)
 		return nil
@@ -55,19 +55,19 @@ func (r *Runner) holdBack(ctx context.Context, s *ingestv1.SyncDocument, part *r
 		next.Shared = &ingestv1.Shared{Settings: s.GetShared().GetSettings(), Files: maps.Clone(made.Shared)}
 		mix(&next.Shared.Files, made.In, was.In)
 	}
-	next.RestWaits, next.Candidate = true, nil
+	next.RestWaits = applies(s)
 	return err
 }
 
 // mix returns the files that a sync has made, with what was there before of the
-// records that wait.
+// records that were left out.
 func (r *Runner) mix(ctx context.Context, s *ingestv1.SyncDocument, part *rosterv1.Plan, files map[string]*ingestv1.LayerFile, made, was func(entity string) *ingestv1.LayerFile) (map[string]*ingestv1.LayerFile, error) {
 	out := maps.Clone(files)
 	for _, e := range record.Entities() {
 		name := record.EntityName(e)
 		all, applied := s.GetSync().GetCounts()[name], part.GetCounts()[name]
 		if made(name) == nil && was(name) == nil || all.GetCreated() == applied.GetCreated() && all.GetUpdated() == applied.GetUpdated() && all.GetRemoved() == applied.GetRemoved() {
-			continue // nothing of it waits
+			continue // nothing of it was left out
 		}
 		f, err := r.mixFile(ctx, s, e, made(name), was(name))
 		if err != nil {
@@ -93,13 +93,13 @@ func (r *Runner) mixFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1
 	if err != nil {
 		return nil, err
 	}
-	for entry, err := range layer.Mix(read(next), read(before), r.waiting(ctx, s, e)) {
+	for entry, err := range layer.Mix(read(next), read(before), r.leftOut(ctx, s, e)) {
 		if err == nil {
 			err = w.Add(entry)
 		}
 		if err != nil {
 			w.Abort()
-			return nil, fmt.Errorf("take out of %s what waits: %w", record.EntityName(e), err)
+			return nil, fmt.Errorf("take out of %s what is not applied: %w", record.EntityName(e), err)
 		}
 	}
 	if err := w.Close(); err != nil {
@@ -108,9 +108,9 @@ func (r *Runner) mixFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1
 	return &ingestv1.LayerFile{Key: key, Records: w.Records(), Checksum: w.Checksum()}, nil
 }
 
-// waiting yields the ids that a plan changes and the part that was chosen of it
+// leftOut yields the ids that a plan changes and the part that was chosen of it
 // does not, in ascending order.
-func (r *Runner) waiting(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity) iter.Seq2[string, error] {
+func (r *Runner) leftOut(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		next, stop := iter.Pull2(r.changed(ctx, s.GetDistrict(), s.GetSelection().GetPlan(), e))
 		defer stop()

@@ -165,7 +165,7 @@ func transient(err error) bool {
 // off the list of open ones. All of it may be repeated.
 func (r *Runner) settle(ctx context.Context, s *ingestv1.SyncDocument) error {
 	district, id := s.GetDistrict(), s.GetSync().GetSyncId()
-	unused := []string{s.GetPlan(), s.GetSelection().GetPlan()}
+	unused := []string{s.GetPlan(), partOf(s)}
 	if s.GetSync().GetState() == ingestv1.SyncState_COMPLETED {
 		unused = slices.DeleteFunc(unused, func(plan string) bool { return plan == PlanOf(s) })
 	}
