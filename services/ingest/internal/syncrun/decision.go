@@ -64,7 +64,11 @@ func (r *Runner) judge(ctx context.Context, s *ingestv1.SyncDocument, p *rosterv
 	if err != nil {
 		return nil, nil, err
 	}
-	if plan.Changes(part) == 0 || len(plan.Holds(part, facts, thresholds)) > 0 {
+	still, err := r.withGuardians(ctx, s, part, plan.Holds(part, facts, thresholds))
+	if err != nil {
+		return nil, nil, err
+	}
+	if plan.Changes(part) == 0 || len(still) > 0 {
 		return reasons, nil, r.discardPlans(ctx, s.GetDistrict(), choice.GetPlan())
 	}
 	return reasons, choice, nil
