@@ -32,6 +32,9 @@ type Expected struct {
 	// are known noise and come on top.
 	Checks        map[Check]int `json:"checks"`
 	Informational map[Check]int `json:"informational"`
+
+	// Guardians is what the guardian file leads to, where one was written.
+	Guardians *Guardians `json:"guardians,omitempty"`
 }
 
 // Name returns the name of the district.

@@ -28,11 +28,13 @@ func command() *cobra.Command {
 	var (
 		cfg                           rostergen.Config
 		out, expected, flaws, refDate string
+		guardians                     string
 	)
 	cmd := &cobra.Command{
 		Use:   "rostergen --students N --out district.zip|DIR",
 		Short: "Write a made-up school district as a OneRoster CSV package",
 		Example: `  rostergen --students 2000 --flaws realistic --out district.zip
+  rostergen --students 2000 --out district.zip --guardians-out guardianData.csv
   rostergen --students 100000 --day 2 --change 0.01 --delta --out day2.zip`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
@@ -47,7 +49,7 @@ func command() *cobra.Command {
 			if expected == "" {
 				expected = filepath.Join(filepath.Dir(filepath.Clean(out)), "expected.json")
 			}
-			return write(cfg, out, expected)
+			return write(cfg, out, expected, guardians)
 		},
 	}
 	f := cmd.Flags()
@@ -56,6 +58,7 @@ func command() *cobra.Command {
 	f.StringVar(&cfg.Version, "oneroster", rostergen.V1p2, "version of OneRoster, 1.1 or 1.2")
 	f.StringVar(&out, "out", "", "zip file, or directory for loose files (required)")
 	f.StringVar(&expected, "expected", "", "file for the expected counts (default expected.json beside --out)")
+	f.StringVar(&guardians, "guardians-out", "", "file for a guardian file of the same district (default none)")
 	f.StringVar(&flaws, "flaws", "none", "none, realistic, or each=N for N findings of every check")
 	f.IntVar(&cfg.Day, "day", 1, "export as of this day")
 	f.Float64Var(&cfg.ChangeShare, "change", 0.01, "share of records that change from one day to the next")
@@ -83,7 +86,7 @@ func parseFlaws(s string, students int) (rostergen.Flaws, error) {
 	return rostergen.Flaws{}, fmt.Errorf("--flaws %q: want none, realistic or each=N", s)
 }
 
-func write(cfg rostergen.Config, out, expected string) error {
+func write(cfg rostergen.Config, out, expected, guardians string) error {
 	d, err := rostergen.New(cfg)
 	if err != nil {
 		return err
@@ -96,7 +99,13 @@ func write(cfg rostergen.Config, out, expected string) error {
 	if err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(d.Expected(), "", "  ")
+	e := d.Expected()
+	if guardians != "" {
+		if e.Guardians, err = writeGuardians(d, guardians); err != nil {
+			return err
+		}
+	}
+	text, err := json.MarshalIndent(e, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the expected counts: %w", err)
 	}
@@ -104,6 +113,16 @@ func write(cfg rostergen.Config, out, expected string) error {
 		return fmt.Errorf("write the expected counts: %w", err)
 	}
 	return nil
+}
+
+func writeGuardians(d *rostergen.District, path string) (_ *rostergen.Guardians, err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("create the guardian file: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	n, err := d.WriteGuardians(f)
+	return &n, err
 }
 
 func writeZip(d *rostergen.District, path string) (err error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +15,7 @@ import (
 func TestCommandWritesPackageAndExpectedCounts(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{
-		{"--students", "200", "--flaws", "realistic", "--out", filepath.Join(dir, "district.zip")},
+		{"--students", "200", "--flaws", "realistic", "--out", filepath.Join(dir, "district.zip"), "--guardians-out", filepath.Join(dir, "guardianData.csv")},
 		{"--students", "200", "--flaws", "each=2", "--day", "2", "--change", "0.1", "--delta", "--oneroster", "1.1", "--out", filepath.Join(dir, "day2")},
 	} {
 		cmd := command()
@@ -25,6 +26,10 @@ func TestCommandWritesPackageAndExpectedCounts(t *testing.T) {
 		var e rostergen.Expected
 		require.NoError(t, json.Unmarshal(text, &e))
 		require.Positive(t, e.Checks[rostergen.StudentEmailMissing])
+		if strings.Contains(args[len(args)-1], "guardianData") {
+			require.Positive(t, e.Guardians.Known)
+			require.FileExists(t, args[len(args)-1])
+		}
 	}
 	require.FileExists(t, filepath.Join(dir, "district.zip"))
 	require.FileExists(t, filepath.Join(dir, "day2", "users.csv"))
