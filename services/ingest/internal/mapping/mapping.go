@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
@@ -161,7 +160,7 @@ func key(s string) string { return strings.ToLower(csvtext.Clean(s)) }
 func (r *Records) compileField(name string, spec *ingestv1.MappedField, at string) (field, error) {
 	f := field{name: name, list: lists[name], whole: lists[name] || strings.HasSuffix(strings.ToLower(name), "sourcedid")}
 	parsed := func(text, at string) (template, error) {
-		if len(text) > maxText || !utf8.ValidString(text) {
+		if len(text) > maxText {
 			return nil, fault(at, "is longer than %d bytes", maxText)
 		}
 		t, err := parse(text)
