@@ -1,0 +1,81 @@
+package ingest_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/platform/testkit"
+	"github.com/securly/sync/services/platform/testkit/sshd"
+)
+
+func (h *hub) setMapping(source, mapping string) {
+	h.t.Helper()
+	_, err := h.sources.UpdateSource(h.ctx, &ingestv1.UpdateSourceRequest{District: "d", Source: source, Settings: &ingestv1.Source{Mapping: mappingOf(h.t, mapping)}})
+	require.NoError(h.t, err)
+}
+
+func TestMappedFilesAreFetched(t *testing.T) {
+	h, server, dir := newHub(t), sshd.Start(t), t.TempDir()
+	deliver(t, dir, threeFilesPackage(), 2*time.Hour)
+	source := h.sftpSource(server, dir, map[string]string{"privateKey": server.Key})
+	h.setMapping("files", `{}`)
+	h.confirm(source, h.test("files").GetConfirm())
+
+	out, err := h.mappings.PreviewMapping(h.ctx, &ingestv1.PreviewMappingRequest{District: "d", Source: "files"})
+	require.NoError(t, err)
+	require.Len(t, out.GetFiles(), 4, "what is there to be mapped")
+	require.NotEmpty(t, out.GetSuggestion().GetRecords())
+
+	h.setMapping("files", threeFiles)
+	test := h.test("files")
+	require.True(t, test.GetOk(), test)
+	s := h.completed(h.wait(h.startSync("files").GetSyncId()))
+	require.Len(t, h.roster.Active("d", typev1.Entity_ENTITY_USERS), 5)
+	require.NotContains(t, h.findings(s.GetSyncId()), "notice file-unused notes.csv:0:", "what the mapping does not read is not fetched")
+	require.True(t, h.wait(h.startSync("files").GetSyncId()).GetUnchangedInput())
+
+	deliver(t, dir, map[string]string{"export.zip": string(testkit.Zip(t, threeFilesPackage()))}, 90*time.Minute)
+	require.False(t, h.completed(h.wait(h.startSync("files").GetSyncId())).GetUnchangedInput(), "a zip is as good")
+}
+
+func TestMappedFilesAreDropped(t *testing.T) {
+	h := newHub(t)
+	c := h.newDrop("d", "nightly", nil)
+	h.setMapping("nightly", threeFiles)
+	h.drop(c, local(t, threeFilesPackage())...)
+	h.ahead(6 * time.Minute)
+	s := h.nextSync("nightly", 1)
+	require.Equal(t, ingestv1.SyncState_COMPLETED, s.GetState(), s.GetError())
+	require.Len(t, h.roster.Active("d", typev1.Entity_ENTITY_USERS), 5)
+	require.Equal(t, []string{"notes.csv"}, h.listed(c, "/incoming"), "what nobody reads stays")
+}
+
+// Ids that are made of several columns are in no cell, and what a row becomes
+// follows from the mapping: neither brings an erased person back.
+func TestAnErasedPersonOfAMappedSource(t *testing.T) {
+	h := newHub(t)
+	prefixed := strings.ReplaceAll(threeFiles, `"{StudentID}"`, `"S-{StudentID}"`)
+	h.mapped("own", prefixed)
+	h.completed(h.sync("own", threeFilesPackage()))
+	require.Equal(t, "Zoé", h.user("S-007").GetGivenName())
+	_, err := h.erase("S-007")
+	require.NoError(t, err)
+	require.Empty(t, h.holding("", "Zoé"), "kept packages are gone")
+
+	h.completed(h.sync("own", threeFilesPackage()))
+	require.Empty(t, h.user("S-007").GetGivenName())
+	require.Empty(t, h.holding("layers", "Zoé"))
+	h.setMapping("own", strings.Replace(prefixed, `"email": {"value": "{Email}"}`, `"email": {"value": "new-{Email}"}`, 1))
+	h.completed(h.wait(h.startSync("own").GetSyncId()))
+	require.Empty(t, h.user("S-007").GetGivenName(), "it is the mapping that has changed, not the person")
+	require.Equal(t, "new-ann@made-up.example", h.user("S-8").GetEmail())
+	changed := threeFilesPackage()
+	changed["students.csv"] = strings.Replace(changed["students.csv"], "Müller", "Mueller", 1)
+	h.completed(h.sync("own", changed))
+	require.Equal(t, "Mueller", h.user("S-007").GetFamilyName(), "who delivers another row brings that")
+}
