@@ -54,9 +54,11 @@ type hub struct {
 	sources   ingestv1.SourceServiceClient
 	syncs     ingestv1.SyncServiceClient
 	mappings  ingestv1.MappingServiceClient
+	sharing   ingestv1.SharingServiceClient
 	upkeep    ingestv1.UpkeepServiceClient
 	explain   ingestv1.ExplainServiceClient
 	notices   ingestv1.NotificationServiceClient
+	entries   ingestv1.ManualEntryServiceClient
 	guardians ingestv1.GuardianServiceClient
 }
 
@@ -130,10 +132,12 @@ func (h *hub) start() {
 	})
 	require.NoError(h.t, err)
 	own := testkit.Server(h.t, h.service.Register)
+	h.sharing = ingestv1.NewSharingServiceClient(own)
 	h.districts, h.sources, h.syncs = ingestv1.NewDistrictServiceClient(own), ingestv1.NewSourceServiceClient(own), ingestv1.NewSyncServiceClient(own)
 	h.mappings = ingestv1.NewMappingServiceClient(own)
 	h.explain = ingestv1.NewExplainServiceClient(own)
 	h.guardians = ingestv1.NewGuardianServiceClient(own)
+	h.entries = ingestv1.NewManualEntryServiceClient(own)
 	h.upkeep, h.notices = ingestv1.NewUpkeepServiceClient(own), ingestv1.NewNotificationServiceClient(own)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

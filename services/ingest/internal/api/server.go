@@ -62,11 +62,13 @@ func Register(r grpc.ServiceRegistrar, d Deps) {
 	ingestv1.RegisterDistrictServiceServer(r, &districts{Deps: d})
 	s := &sources{Deps: d}
 	ingestv1.RegisterSourceServiceServer(r, s)
-	ingestv1.RegisterGuardianServiceServer(r, &guardians{sources: s})
 	ingestv1.RegisterMappingServiceServer(r, &mappings{sources: s})
+	ingestv1.RegisterGuardianServiceServer(r, &guardians{sources: s})
 	ingestv1.RegisterSyncServiceServer(r, &syncs{Deps: d})
+	ingestv1.RegisterSharingServiceServer(r, &sharings{Deps: d})
 	ingestv1.RegisterUpkeepServiceServer(r, &upkeep{Deps: d})
-	ingestv1.RegisterExplainServiceServer(r, &explaining{Deps: d})
+	ingestv1.RegisterExplainServiceServer(r, newExplaining(d))
+	ingestv1.RegisterManualEntryServiceServer(r, &entries{Deps: d})
 	ingestv1.RegisterNotificationServiceServer(r, &notifications{Deps: d})
 }
 

@@ -149,6 +149,10 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 	if err := checkGuardians("source.guardians", req.GetSource()); err != nil {
 		return nil, err
 	}
+	shared, err := checkSharing("source.sharing", req.GetSource().GetSharing())
+	if err != nil {
+		return nil, err
+	}
 	secrets, err := s.Secrets.Seal(ctx, state.Key(req.GetDistrict(), id), given(nil, req.GetSource().GetSecrets()))
 	if err != nil {
 		return nil, err
@@ -163,7 +167,7 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 		Source: &ingestv1.Source{
 			SourceId: id, DisplayName: name, Connector: req.GetSource().GetConnector(), Settings: req.GetSource().GetSettings(),
 			Mapping: req.GetSource().GetMapping(), CreateTime: now, UpdateTime: now, Schedule: req.GetSource().GetSchedule(), StaleAfterHours: req.GetSource().GetStaleAfterHours(),
-			HoldPolicy: req.GetSource().GetHoldPolicy(), Guardians: req.GetSource().GetGuardians(),
+			HoldPolicy: req.GetSource().GetHoldPolicy(), Guardians: req.GetSource().GetGuardians(), Sharing: shared,
 		},
 		ScheduledFrom: now,
 	})
@@ -279,6 +283,10 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 	if _, err := checkMapping("mapping", next.GetMapping()); err != nil {
 		return nil, err
 	}
+	shared, err := checkSharing("sharing", next.GetSharing())
+	if err != nil {
+		return nil, err
+	}
 	doc, err = s.Store.Sources.Modify(ctx, doc.ID, func(d *ingestv1.SourceDocument) error {
 		v := d.GetSource()
 		if err := checkEtag(next.GetEtag(), sourceEtag(v)); err != nil {
@@ -297,6 +305,9 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 			if err := s.setGuardians(ctx, d, next.GetGuardians()); err != nil {
 				return err
 			}
+		}
+		if changes("sharing", next.GetSharing() != nil) && !proto.Equal(v.GetSharing(), shared) {
+			v.Sharing, d.SharingSync = shared, state.NewID()
 		}
 		enters := changes("secrets", len(next.GetSecrets()) > 0)
 		moved := false
@@ -322,13 +333,18 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 		if changes("stale_after_hours", next.GetStaleAfterHours() != 0) {
 			v.StaleAfterHours, d.ScheduledFrom = next.GetStaleAfterHours(), v.GetUpdateTime()
 		}
-		return nil
+		return checkGuardians("guardians", v)
 	})
 	if isNotFound(err) {
 		return nil, state.ErrSourceNotFound
 	}
 	if err != nil {
 		return nil, err
+	}
+	if sync, err := s.shareAnew(ctx, doc.Value); err != nil {
+		s.Log.WarnContext(ctx, "share anew", "source", doc.ID, "error", err) // it is tried again
+	} else if sync != "" {
+		doc.Value.Source.LastSync = sync
 	}
 	return s.show(ctx, doc.Value)
 }
@@ -347,6 +363,9 @@ func (s *sources) Upload(stream grpc.ClientStreamingServer[ingestv1.UploadReques
 	owner, err := s.source(ctx, district, source)
 	if err == nil {
 		err = schedule.RefuseStopped(owner.Value.GetSource())
+	}
+	if err == nil && catalogue.Manual(owner.Value.GetSource().GetConnector()) {
+		err = errs.New(codes.FailedPrecondition, "SOURCE_MANUAL", "the records of this source are entered by hand: upload to another source")
 	}
 	if err != nil {
 		return err

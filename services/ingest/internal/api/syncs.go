@@ -52,7 +52,8 @@ func (s *syncs) StartSync(ctx context.Context, req *ingestv1.StartSyncRequest) (
 		return nil, err
 	}
 	upload := &ingestv1.UploadDocument{} // to be pulled
-	if _, pulls := catalogue.Puller(owner.Value.GetSource().GetConnector()); !pulls || req.GetUploadId() != "" {
+	_, pulls := catalogue.Puller(owner.Value.GetSource().GetConnector())
+	if pulls = pulls || catalogue.Manual(owner.Value.GetSource().GetConnector()); !pulls || req.GetUploadId() != "" {
 		if upload, err = s.Store.Upload(ctx, district, source, req.GetUploadId()); err != nil {
 			return nil, err
 		}

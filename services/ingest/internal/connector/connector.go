@@ -35,6 +35,7 @@ const (
 	Upload = "upload"
 	Pull   = "pull"
 	Drop   = "drop"
+	Manual = "manual"
 )
 
 // Connector is one way to get at rosters.

@@ -16,6 +16,7 @@ import (
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/record"
 )
 
 // What callers can act on.
@@ -45,6 +46,8 @@ type Store struct {
 	Slots *docstore.Collection[*ingestv1.SlotDocument]
 	// Erasures lists persons that were erased, those that still have to be first.
 	Erasures *docstore.Collection[*ingestv1.ErasureDocument]
+	// Entries are what was entered by hand.
+	Entries *docstore.Collection[*ingestv1.ManualEntryDocument]
 	// Notifications says whom districts want to be told, Notices what they were.
 	Notifications *docstore.Collection[*ingestv1.NotificationDocument]
 	Notices       *docstore.Collection[*ingestv1.NoticeDocument]
@@ -85,6 +88,7 @@ func New(s docstore.Store) *Store {
 			}
 			return Key(ErasureDone, d.GetDistrict(), d.GetUser())
 		}),
+		Entries:       docstore.NewCollection(s, "entries", EntryKey),
 		Notifications: docstore.NewCollection[*ingestv1.NotificationDocument](s, "notifications", nil),
 		Notices: docstore.NewCollection(s, "notices", func(d *ingestv1.NoticeDocument) string {
 			return Key(d.GetDistrict(), d.GetSource())
@@ -100,6 +104,13 @@ const (
 
 // Key joins ids.
 func Key(parts ...string) string { return strings.Join(parts, "/") }
+
+// EntryKey is the id of an entry, and its place among the others: those of one
+// entity are in ascending order of their ids.
+func EntryKey(d *ingestv1.ManualEntryDocument) string {
+	_, base := record.Of(d.GetEntry().GetRecord())
+	return Key(d.GetDistrict(), d.GetSource(), d.GetEntity(), base.GetSourcedId())
+}
 
 // Within is the beginning of the keys of all that belongs to parts.
 func Within(parts ...string) string { return Key(parts...) + "/" }
@@ -205,6 +216,7 @@ func (s *Store) Erase(ctx context.Context, district string) error {
 		erase(ctx, s.Erasures, Within(ErasurePending, district)),
 		erase(ctx, s.Erasures, Within(ErasureDone, district)),
 		erase(ctx, s.Leases, Within(district, "source")),
+		erase(ctx, s.Entries, within),
 		erase(ctx, s.Notices, within),
 		erase(ctx, s.Leases, Within(district, "notices")),
 		eraseOne(ctx, s.Notifications, district),
@@ -212,10 +224,11 @@ func (s *Store) Erase(ctx context.Context, district string) error {
 	)
 }
 
-// EraseBeside removes what is kept beside a source: its slots, and what was told
-// of it.
+// EraseBeside removes what is kept beside a source: its slots, what was entered
+// by hand, and what was told of it.
 func (s *Store) EraseBeside(ctx context.Context, district, source string) error {
-	return errors.Join(erase(ctx, s.Slots, Within(district, source)), eraseOne(ctx, s.Notices, Key(district, source)))
+	within := Within(district, source)
+	return errors.Join(erase(ctx, s.Slots, within), erase(ctx, s.Entries, within), eraseOne(ctx, s.Notices, Key(district, source)))
 }
 
 func erase[T proto.Message](ctx context.Context, c *docstore.Collection[T], prefix string) error {

@@ -246,6 +246,9 @@ func (r *Runner) eraseFromSource(ctx context.Context, district, source, user str
 	if err := r.blankLayers(ctx, district, source, user); err != nil {
 		return fmt.Errorf("erase from the layer of source %s: %w", source, err)
 	}
+	if err := r.eraseEntries(ctx, district, source, user); err != nil {
+		return fmt.Errorf("erase what was entered by hand in source %s: %w", source, err)
+	}
 	if err := r.dropPackages(ctx, district, source, user); err != nil {
 		return fmt.Errorf("erase from the packages of source %s: %w", source, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/finding"
 	"github.com/securly/sync/services/ingest/internal/normalise"
@@ -30,6 +31,9 @@ func (r *Runner) read(ctx context.Context, s *ingestv1.SyncDocument) (err error)
 	if s.GetSync().GetRemovesSource() {
 		return r.readRemoval(ctx, s)
 	}
+	if s.GetSync().GetRemerge() {
+		return r.remerge(ctx, s)
+	}
 	if after := s.GetPullAfter(); after != nil && r.deps.Now().Before(after.AsTime()) {
 		return errLater
 	}
@@ -40,6 +44,13 @@ func (r *Runner) read(ctx context.Context, s *ingestv1.SyncDocument) (err error)
 	}
 	if err != nil {
 		return err
+	}
+	source, err := r.deps.Store.Source(ctx, s.GetDistrict(), s.GetSync().GetSource())
+	if err != nil {
+		return err
+	}
+	if catalogue.Manual(source.Value.GetSource().GetConnector()) {
+		return r.readEntries(ctx, s)
 	}
 	dir, err := os.MkdirTemp(r.cfg.TempDir, "sync-*")
 	if err != nil {
@@ -137,12 +148,17 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 	if err := r.keepErased(ctx, s, out.Layer); err != nil {
 		return err
 	}
+	shared, err := r.share(ctx, s, out.Layer, previous)
+	if err != nil {
+		return err
+	}
 	kept, total, err := r.saveFindings(ctx, s, plan, nil)
 	if err != nil {
 		return err
 	}
 	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
 		d.Layer, d.Base, d.Partial = out.Layer, previous.GetSync(), plan.Partial
+		d.Shared, d.Sync.Shared = shared, shared.GetCounts()
 		d.FindingsKey, d.FindingsKept = FindingsKey(district, sync.GetSyncId()), int32(kept)
 		d.Sync.FindingsCount = int32(total)
 		d.Sync.RowsRead = int32(rows.Load())

@@ -12,6 +12,7 @@ import (
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
+	"github.com/securly/sync/services/ingest/internal/connector/manual"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/connector/sftpdrop"
 	"github.com/securly/sync/services/ingest/internal/connector/sftppull"
@@ -22,6 +23,7 @@ var All = []connector.Connector{
 	onerostercsv.Connector{},
 	sftppull.Connector{},
 	sftpdrop.Connector{},
+	manual.Connector{},
 }
 
 // Get returns a connector, or nil if there is none with this id.
@@ -38,6 +40,12 @@ func Get(id string) connector.Connector {
 func Puller(id string) (connector.Puller, bool) {
 	p, ok := Get(id).(connector.Puller)
 	return p, ok
+}
+
+// Manual tells whether the records of a connector are entered by hand.
+func Manual(id string) bool {
+	c := Get(id)
+	return c != nil && c.Describe().GetKind() == connector.Manual
 }
 
 //go:embed vendors.yaml
