@@ -2877,6 +2877,8 @@ export interface components {
             defaultSettings?: Record<string, never>;
             /** @description Steps for the person who sets the export up. */
             instructions?: string[];
+            /** @description Its files are not OneRoster's: a source begins with an empty mapping. */
+            mapped?: boolean;
         };
         /**
          * @description Weekday of a date.

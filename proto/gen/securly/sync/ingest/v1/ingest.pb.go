@@ -793,7 +793,9 @@ type Vendor struct {
 	// To begin the settings of a source with.
 	DefaultSettings *structpb.Struct `protobuf:"bytes,4,opt,name=default_settings,json=defaultSettings,proto3" json:"default_settings,omitempty"`
 	// Steps for the person who sets the export up.
-	Instructions  []string `protobuf:"bytes,5,rep,name=instructions,proto3" json:"instructions,omitempty"`
+	Instructions []string `protobuf:"bytes,5,rep,name=instructions,proto3" json:"instructions,omitempty"`
+	// Its files are not OneRoster's: a source begins with an empty mapping.
+	Mapped        bool `protobuf:"varint,6,opt,name=mapped,proto3" json:"mapped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -861,6 +863,13 @@ func (x *Vendor) GetInstructions() []string {
 		return x.Instructions
 	}
 	return nil
+}
+
+func (x *Vendor) GetMapped() bool {
+	if x != nil {
+		return x.Mapped
+	}
+	return false
 }
 
 // Connector is a way to get at rosters.
@@ -4977,13 +4986,14 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
 	"connectors\x18\x01 \x03(\v2!.securly.sync.ingest.v1.ConnectorR\n" +
 	"connectors\x128\n" +
-	"\avendors\x18\x02 \x03(\v2\x1e.securly.sync.ingest.v1.VendorR\avendors\"\xce\x01\n" +
+	"\avendors\x18\x02 \x03(\v2\x1e.securly.sync.ingest.v1.VendorR\avendors\"\xe6\x01\n" +
 	"\x06Vendor\x12\x1b\n" +
 	"\tvendor_id\x18\x01 \x01(\tR\bvendorId\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x1c\n" +
 	"\tconnector\x18\x03 \x01(\tR\tconnector\x12B\n" +
 	"\x10default_settings\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x0fdefaultSettings\x12\"\n" +
-	"\finstructions\x18\x05 \x03(\tR\finstructions\"\x98\x03\n" +
+	"\finstructions\x18\x05 \x03(\tR\finstructions\x12\x16\n" +
+	"\x06mapped\x18\x06 \x01(\bR\x06mapped\"\x98\x03\n" +
 	"\tConnector\x12!\n" +
 	"\fconnector_id\x18\x01 \x01(\tR\vconnectorId\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x12\n" +
