@@ -215,6 +215,9 @@ func (s *Service) Run(ctx context.Context) error {
 		return repeat(ctx, s.cfg.Sweep, func(ctx context.Context) { api.SyncDropped(ctx, s.api) })
 	})
 	group.Go(func() error {
+		return repeat(ctx, s.cfg.Sweep, func(ctx context.Context) { api.ShareAnew(ctx, s.api) })
+	})
+	group.Go(func() error {
 		return repeat(ctx, s.cfg.Sweep, func(ctx context.Context) { api.MatchAgain(ctx, s.api) })
 	})
 	if s.notices != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 
+	"gocloud.dev/blob"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -234,16 +235,20 @@ func (m *merging) complete(ctx context.Context) (*rosterv1.Plan, error) {
 	})
 }
 
-// read yields a layer file; nothing if there is none. If it is damaged, it says
-// whose it is.
 func (m *merging) read(ctx context.Context, l *ingestv1.LayerDocument, f *ingestv1.LayerFile, e typev1.Entity) iter.Seq2[layer.Entry, error] {
+	return readLayer(ctx, m.r.deps.Blobs, l.GetSource(), f, e)
+}
+
+// readLayer yields a layer file; nothing if there is none. If it is damaged, the
+// error says whose it is.
+func readLayer(ctx context.Context, bucket *blob.Bucket, source string, f *ingestv1.LayerFile, e typev1.Entity) iter.Seq2[layer.Entry, error] {
 	return func(yield func(layer.Entry, error) bool) {
 		if f == nil {
 			return
 		}
-		for entry, err := range layer.Read(ctx, m.r.deps.Blobs, f.GetKey(), f.GetRecords()) {
+		for entry, err := range layer.Read(ctx, bucket, f.GetKey(), f.GetRecords()) {
 			if errors.Is(err, layer.ErrDamaged) {
-				err = &layer.Damage{Source: l.GetSource(), Entity: record.EntityName(e), Err: err}
+				err = &layer.Damage{Source: source, Entity: record.EntityName(e), Err: err}
 			}
 			if !yield(entry, err) {
 				return

@@ -14,7 +14,7 @@ import (
 // that stop delivering are known by it.
 func (r *Runner) noteInput(ctx context.Context, s *ingestv1.SyncDocument) error {
 	sync := s.GetSync()
-	if sync.GetState() != ingestv1.SyncState_COMPLETED && sync.GetAppliedPart() == nil || sync.GetDryRun() || sync.GetRemovesSource() || sync.GetUnchangedInput() && !s.GetRedelivered() {
+	if sync.GetState() != ingestv1.SyncState_COMPLETED && sync.GetAppliedPart() == nil || sync.GetDryRun() || sync.GetRemovesSource() || sync.GetRemerge() || sync.GetUnchangedInput() && !s.GetRedelivered() {
 		return nil
 	}
 	_, err := r.deps.Store.Sources.Modify(ctx, state.Key(s.GetDistrict(), sync.GetSource()), func(d *ingestv1.SourceDocument) error {

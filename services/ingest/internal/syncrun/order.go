@@ -56,9 +56,13 @@ func (r *Runner) await(ctx context.Context, s *ingestv1.SyncDocument, held strin
 	if held == "" {
 		return nil
 	}
+	why := ", and the changes in this package come on top of it: approve or discard that sync, or upload and sync a complete package"
+	if s.GetSync().GetRemerge() {
+		why = ", and what it brings is shared by the new settings too: approve or discard that sync"
+	}
 	return r.enter(ctx, s, ingestv1.SyncState_QUEUED, func(d *ingestv1.SyncDocument) {
 		d.Partial = true
-		d.Sync.WaitingFor = "sync " + held + " of this source is on hold, and the changes in this package come on top of it: approve or discard that sync, or upload and sync a complete package"
+		d.Sync.WaitingFor = "sync " + held + " of this source is on hold" + why
 	}, s.GetSync().GetState())
 }
 
