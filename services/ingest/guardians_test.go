@@ -355,7 +355,7 @@ func TestASourceIsOfGuardiansOrOfARoster(t *testing.T) {
 	_, err = h.sources.CreateSource(h.ctx, &ingestv1.CreateSourceRequest{District: "d", SourceId: "x", Source: &ingestv1.Source{
 		Connector: "oneroster-csv", Guardians: &ingestv1.GuardianFile{}, Mapping: &ingestv1.Mapping{},
 	}})
-	require.Error(t, err)
+	field(t, "source.guardians", err)
 	_, err = h.sources.CreateSource(h.ctx, &ingestv1.CreateSourceRequest{District: "d", SourceId: "x", Source: &ingestv1.Source{
 		Connector: "oneroster-csv", Guardians: &ingestv1.GuardianFile{Columns: map[string]string{"shoe": "x"}},
 	}})

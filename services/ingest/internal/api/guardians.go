@@ -25,8 +25,8 @@ func checkGuardians(field string, s *ingestv1.Source) error {
 	if s.GetGuardians() == nil {
 		return nil
 	}
-	if s.GetMapping() != nil {
-		return invalid(field, "a source has either a mapping or a guardian file: leave one of them out")
+	if s.GetMapping() != nil || s.GetSharing() != nil {
+		return invalid(field, "a source of a guardian file has neither a mapping nor sharing settings: leave them out")
 	}
 	if name, err := guardian.CheckSettings(s.GetGuardians()); err != nil {
 		return invalid(field+"."+name, "%w", err)
@@ -46,7 +46,7 @@ func (s *sources) setGuardians(ctx context.Context, d *ingestv1.SourceDocument, 
 		}
 	}
 	d.Source.Guardians = next
-	return checkGuardians("guardians", d.GetSource())
+	return nil
 }
 
 // PreviewGuardians reads the newest package that is kept of a source, or that it

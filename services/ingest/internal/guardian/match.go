@@ -18,8 +18,9 @@ import (
 	"github.com/securly/sync/services/platform/record"
 )
 
-// sortMemory bounds what one of the four sorts of a match holds in memory.
-const sortMemory = 16 << 20
+// sortMemory bounds what each of the six buffers of a match's sorts holds in
+// memory; no more than four of them are full at the same time.
+const sortMemory = 8 << 20
 
 // maxLinks bounds the students of a guardian and the rows of a student: what has
 // more is a value that stands for nobody, "none" for example.
@@ -54,7 +55,9 @@ func Match(ctx context.Context, in Input, give func(layer.Entry) error) (_ *inge
 		*s = layer.NewSorter(in.TempDir, sortMemory)
 		defer func() { err = errors.Join(err, (*s).Close()) }()
 	}
-	for _, step := range []func(context.Context) error{m.read, m.students, m.guardians, m.emails} {
+	// What was gone through is given up before the next sort is full.
+	done := func(s *layer.Sorter) func(context.Context) error { return func(context.Context) error { return s.Close() } }
+	for _, step := range []func(context.Context) error{m.read, m.students, done(m.byKey), m.guardians, done(m.byGuardian), m.emails} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
