@@ -66,7 +66,6 @@ func Register(r grpc.ServiceRegistrar, d Deps) {
 	ingestv1.RegisterGuardianServiceServer(r, &guardians{sources: s})
 	ingestv1.RegisterSyncServiceServer(r, &syncs{Deps: d})
 	ingestv1.RegisterSharingServiceServer(r, &sharings{Deps: d})
-	ingestv1.RegisterSharingServiceServer(r, &sharings{Deps: d})
 	ingestv1.RegisterUpkeepServiceServer(r, &upkeep{Deps: d})
 	ingestv1.RegisterExplainServiceServer(r, newExplaining(d))
 	ingestv1.RegisterManualEntryServiceServer(r, &entries{Deps: d})
