@@ -5,12 +5,28 @@ import (
 	"slices"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/explain"
 	"github.com/securly/sync/services/ingest/internal/state"
 )
 
 type explaining struct {
 	ingestv1.UnimplementedExplainServiceServer
 	Deps
+	explainer *explain.Explainer
+}
+
+// explained is how many records are explained at the same time: each copies
+// packages to the local disk.
+const explained = 2
+
+func newExplaining(d Deps) *explaining {
+	return &explaining{Deps: d, explainer: &explain.Explainer{
+		Store: d.Store, Blobs: d.Blobs, Roster: d.Roster, TempDir: d.TempDir, Turns: make(chan struct{}, explained),
+	}}
+}
+
+func (e *explaining) ExplainRecord(ctx context.Context, req *ingestv1.ExplainRecordRequest) (*ingestv1.ExplainRecordResponse, error) {
+	return e.explainer.Explain(ctx, req.GetDistrict(), req.GetEntity(), req.GetSourcedId())
 }
 
 func (e *explaining) ListPackages(ctx context.Context, req *ingestv1.ListPackagesRequest) (*ingestv1.ListPackagesResponse, error) {

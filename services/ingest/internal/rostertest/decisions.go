@@ -22,7 +22,7 @@ func (d *district) remember(p *staged) {
 	}
 	d.past[d.revision], d.by[d.revision] = live, p.plan.GetSync()
 	if p.undo {
-		d.undo = d.revision
+		d.undo, d.undoTo = d.revision, p.undoTo
 	}
 }
 
@@ -99,7 +99,7 @@ func (s *Store) StageRestore(_ context.Context, req *rosterv1.StageRestoreReques
 	if err := d.fenced(req.GetFence()); err != nil {
 		return nil, err
 	}
-	p := &staged{undo: true, plan: &rosterv1.Plan{Plan: req.GetPlan(), BaseRevision: d.revision, Counts: map[string]*rosterv1.ChangeCounts{}}}
+	p := &staged{undo: true, undoTo: req.GetRevision(), plan: &rosterv1.Plan{Plan: req.GetPlan(), BaseRevision: d.revision, Counts: map[string]*rosterv1.ChangeCounts{}}}
 	for e, records := range d.past[req.GetRevision()] {
 		for id, old := range records {
 			if live := d.live[e][id]; string(live.hash) != string(old.hash) {

@@ -49,9 +49,10 @@ type district struct {
 	fence    int64
 	// past is what was live at each revision, by the sync that made it, undo the
 	// newest one that went back.
-	past map[int32]map[typev1.Entity]map[string]*version
-	by   map[int32]string
-	undo int32
+	past   map[int32]map[typev1.Entity]map[string]*version
+	by     map[int32]string
+	undo   int32
+	undoTo int32
 }
 
 type version struct {
@@ -63,6 +64,7 @@ type version struct {
 type staged struct {
 	plan    *rosterv1.Plan
 	undo    bool
+	undoTo  int32
 	changes []change
 }
 
@@ -340,9 +342,11 @@ func (s *Store) ListRevisions(_ context.Context, req *rosterv1.ListRevisionsRequ
 	if err != nil {
 		return nil, err
 	}
-	return &rosterv1.ListRevisionsResponse{Revisions: []*rosterv1.Revision{{
-		Revision: d.revision, CommitTime: timestamppb.New(commitTime(d.revision)), Sync: d.by[d.revision],
-	}}}, nil
+	head := &rosterv1.Revision{Revision: d.revision, CommitTime: timestamppb.New(commitTime(d.revision)), Sync: d.by[d.revision]}
+	if d.revision == d.undo && d.undo > 0 {
+		head.Undo = &rosterv1.Undo{To: d.undoTo}
+	}
+	return &rosterv1.ListRevisionsResponse{Revisions: []*rosterv1.Revision{head}}, nil
 }
 
 func (d *district) fenced(fence int64) error {

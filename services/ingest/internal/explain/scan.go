@@ -1,0 +1,240 @@
+package explain
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/flate"
+	"gocloud.dev/gcerrors"
+
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/csvtext"
+	"github.com/securly/sync/services/ingest/internal/normalise"
+	"github.com/securly/sync/services/ingest/internal/pipeline"
+)
+
+const (
+	// maxRows bounds how many rows of a package are told of each kind.
+	maxRows = 20
+	// maxCell bounds what is told of a cell, in bytes.
+	maxCell = 2000
+)
+
+// scan looks for an id in a package. It works on the text of the files, not on
+// what they are taken for, so that it also finds rows that could not be read.
+type scan struct {
+	entity     typev1.Entity
+	id         string
+	references bool // look also at rows of others, if there is no own one
+	hide       bool // tell no values
+}
+
+// of reads a package, a copy of it on the local disk, into out.
+func (s scan) of(ctx context.Context, file *os.File, out *ingestv1.PackageEvidence) error {
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("read a package: %w", err)
+	}
+	z, err := zip.NewReader(file, info.Size())
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
+		return fmt.Errorf("read a package: %w", err)
+	}
+	z.RegisterDecompressor(zip.Deflate, func(in io.Reader) io.ReadCloser { return flate.NewReader(in) })
+	var others []*zip.File
+	for _, f := range z.File {
+		kind, name := kindOf(f.Name)
+		switch {
+		case kind != nil && pipeline.EntityOf(*kind) != s.entity:
+			others = append(others, f)
+		case strings.EqualFold(path.Ext(name), ".csv") && !strings.EqualFold(name, "manifest.csv"):
+			if err := s.file(ctx, f, name, s.column(kind), &out.Rows); err != nil {
+				return err
+			}
+		}
+	}
+	if !s.references || len(out.GetRows()) > 0 {
+		return nil
+	}
+	for _, f := range others {
+		_, name := kindOf(f.Name)
+		if err := s.file(ctx, f, name, "", &out.References); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kindOf tells which file of a roster an entry of a zip is; nil for none.
+func kindOf(entry string) (*normalise.Kind, string) {
+	name := path.Base(strings.ReplaceAll(entry, `\`, "/"))
+	for _, k := range normalise.Kinds() {
+		if strings.EqualFold(k.File(), name) {
+			return &k, name
+		}
+	}
+	return nil, name
+}
+
+// column is where rows have the id of the record that they are of. Empty means
+// anywhere.
+func (s scan) column(kind *normalise.Kind) string {
+	switch {
+	case kind == nil:
+		return ""
+	case *kind == normalise.Roles, *kind == normalise.UserProfiles:
+		return "usersourcedid"
+	}
+	return "sourcedid"
+}
+
+// file adds the rows of one file that have the id, where that is in a known
+// column, or else anywhere, alone or in a list. What cannot be read is passed over:
+// the findings of its sync say so.
+func (s scan) file(ctx context.Context, f *zip.File, name, column string, out *[]*ingestv1.RowEvidence) error {
+	in, err := f.Open()
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	defer func() { _ = in.Close() }()
+	text, _, err := csvtext.Decode(in)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	rows := csvtext.NewReader(text)
+	header, comma, err := rows.Header()
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	rows.Expect(len(header))
+	at := -1
+	if column != "" {
+		at = slices.IndexFunc(header, func(h string) bool { return csvtext.Fold(h) == column })
+	}
+	parser, plain := csvtext.NewParser(comma), s.plain()
+	var batch csvtext.Batch
+	for len(*out) < maxRows {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := rows.ReadBatch(&batch); err != nil {
+			return nil //nolint:nilerr // the end, or see above
+		}
+		for i := range batch.Len() {
+			row, line := batch.Row(i)
+			if plain != nil && !bytes.Contains(line, plain) {
+				continue
+			}
+			fields, _, err := parser.Fields(row, line)
+			if err != nil || !s.has(fields, at, len(header)) {
+				continue
+			}
+			*out = append(*out, &ingestv1.RowEvidence{File: name, Row: int32(row.Number), Values: s.values(header, fields)})
+			if column == "sourcedid" && at >= 0 || len(*out) == maxRows {
+				return nil // of rows with the same id the first counts
+			}
+		}
+	}
+	return nil
+}
+
+// plain is what a row with the id has in it whatever it is quoted and encoded
+// like; nil if that cannot be told.
+func (s scan) plain() []byte {
+	for i := range len(s.id) {
+		if s.id[i] >= 0x80 || s.id[i] == '"' {
+			return nil
+		}
+	}
+	return []byte(s.id)
+}
+
+// has tells whether a row has the id. In one with too many or too few cells it
+// may be anywhere.
+func (s scan) has(fields []string, at, width int) bool {
+	if at >= 0 && at < len(fields) && len(fields) == width {
+		return csvtext.Clean(fields[at]) == s.id
+	}
+	return slices.ContainsFunc(fields, func(cell string) bool {
+		if csvtext.Clean(cell) == s.id {
+			return true
+		}
+		if at >= 0 {
+			return false
+		}
+		for item := range strings.FieldsFuncSeq(cell, func(r rune) bool { return r == ',' || r == ';' }) {
+			if csvtext.Clean(item) == s.id {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (s scan) values(header, fields []string) []*ingestv1.SourceValue {
+	if s.hide {
+		return nil
+	}
+	var out []*ingestv1.SourceValue
+	for i, value := range fields {
+		column := ""
+		if i < len(header) {
+			column = csvtext.Visible(header[i])
+		}
+		if secret(column) || column == "" && csvtext.Clean(value) == "" {
+			continue
+		}
+		if len(fields) != len(header) && slices.ContainsFunc(header, secret) {
+			value = "" // what is in which column cannot be told
+		}
+		if len(value) > maxCell {
+			value = strings.ToValidUTF8(value[:maxCell], "") + "…"
+		}
+		out = append(out, &ingestv1.SourceValue{Column: column, Value: strings.Clone(value)})
+	}
+	return out
+}
+
+// secret columns are never shown.
+func secret(column string) bool {
+	column = csvtext.Fold(column)
+	return strings.Contains(column, "password") || strings.Contains(column, "passwd")
+}
+
+// look reads a kept package into evidence, which says so if it cannot be read.
+func (e *Explainer) look(ctx context.Context, s scan, u *ingestv1.UploadDocument, out *ingestv1.PackageEvidence) (err error) {
+	in, err := e.Blobs.NewReader(ctx, u.GetKey(), nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		out.Unread = noLongerKept
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open a package: %w", err)
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	f, err := os.CreateTemp(e.TempDir, "explain-*")
+	if err != nil {
+		return fmt.Errorf("copy a package: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if _, err := in.WriteTo(f); err != nil {
+		return fmt.Errorf("copy a package: %w", err)
+	}
+	if err := s.of(ctx, f, out); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		out.Unread = "the package cannot be read"
+	}
+	return nil
+}
+
+const noLongerKept = "the package is no longer kept"
