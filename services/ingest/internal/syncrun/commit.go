@@ -217,7 +217,7 @@ func (r *Runner) overtaken(ctx context.Context, s *ingestv1.SyncDocument) (bool,
 		return false, nil
 	}
 	for _, l := range current {
-		if l.GetSync() == s.GetSync().GetSyncId() && !l.GetRestWaits() {
+		if l.GetSync() == s.GetSync().GetSyncId() && !l.GetInPart() {
 			return false, nil // its commit was broken off right behind
 		}
 	}

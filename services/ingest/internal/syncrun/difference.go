@@ -134,7 +134,7 @@ func (m *merging) others() map[string]string {
 	for _, l := range m.current {
 		if !m.own(l) && l.GetSync() != "" {
 			out[l.GetSource()] = l.GetSync()
-			if l.GetRestWaits() { // its files change once more
+			if l.GetInPart() { // its files change once more
 				out[l.GetSource()] += " in part"
 			}
 		}

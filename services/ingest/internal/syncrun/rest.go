@@ -7,8 +7,6 @@ import (
 	"iter"
 	"maps"
 
-	"google.golang.org/protobuf/proto"
-
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -28,16 +26,12 @@ func applies(s *ingestv1.SyncDocument) bool {
 	return s.GetSelection().GetMode() != ingestv1.HoldMode_HOLD_MODE_UNSPECIFIED
 }
 
-// holdBack takes out of a layer what is not applied. It may be repeated.
+// holdBack takes out of a layer what is not applied. It may be repeated: the layer
+// that it has made has of what was left out what there was before it.
 func (r *Runner) holdBack(ctx context.Context, s *ingestv1.SyncDocument, part *rosterv1.Plan, next *ingestv1.LayerDocument) error {
 	current, err := r.deps.Store.Layer(ctx, s.GetDistrict(), s.GetSync().GetSource())
 	if err != nil {
 		return err
-	}
-	if current.GetSync() == s.GetSync().GetSyncId() && current.GetRestWaits() == applies(s) { // who did it has died right behind
-		proto.Reset(next)
-		proto.Merge(next, current)
-		return nil
 	}
 	made, was := state.Made(s), state.Current(current)
 	mix := func(out *map[string]*ingestv1.LayerFile, made, was func(entity string) *ingestv1.LayerFile) {
@@ -55,7 +49,7 @@ func (r *Runner) holdBack(ctx context.Context, s *ingestv1.SyncDocument, part *r
 		next.Shared = &ingestv1.Shared{Settings: s.GetShared().GetSettings(), Files: maps.Clone(made.Shared)}
 		mix(&next.Shared.Files, made.In, was.In)
 	}
-	next.RestWaits = applies(s)
+	next.InPart = true
 	return err
 }
 

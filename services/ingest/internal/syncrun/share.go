@@ -70,7 +70,7 @@ func (r *Runner) share(ctx context.Context, s *ingestv1.SyncDocument, files map[
 		return nil, err
 	}
 	same := func(a, b *ingestv1.LayerFile) bool { return a.GetKey() == b.GetKey() }
-	if was := previous.GetShared(); was.GetSettings() == print && maps.EqualFunc(files, previous.GetFiles(), same) && !previous.GetRestWaits() && len(s.GetRebuild()) == 0 {
+	if was := previous.GetShared(); was.GetSettings() == print && maps.EqualFunc(files, previous.GetFiles(), same) && !previous.GetInPart() && len(s.GetRebuild()) == 0 {
 		return was, nil
 	}
 	work, stop := r.follow(ctx, s, nil)

@@ -397,9 +397,9 @@ type LayerDocument struct {
 	// The newest revision that went back to an earlier one and that a plan of the
 	// source was made and committed after.
 	Undo int32 `protobuf:"varint,8,opt,name=undo,proto3" json:"undo,omitempty"`
-	// The rest of what its sync has read waits for a person: files are that with
-	// what was before of all that waits.
-	RestWaits bool `protobuf:"varint,60,opt,name=rest_waits,json=restWaits,proto3" json:"rest_waits,omitempty"`
+	// What its sync has read was applied in part: files are that, with what was
+	// before of all that was left out.
+	InPart bool `protobuf:"varint,60,opt,name=in_part,json=inPart,proto3" json:"in_part,omitempty"`
 	// What it says of records before all sources, and what it fills in behind all
 	// of them, by entity name. The entries may be overlays.
 	Over map[string]*LayerFile `protobuf:"bytes,40,rep,name=over,proto3" json:"over,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -493,9 +493,9 @@ func (x *LayerDocument) GetUndo() int32 {
 	return 0
 }
 
-func (x *LayerDocument) GetRestWaits() bool {
+func (x *LayerDocument) GetInPart() bool {
 	if x != nil {
-		return x.RestWaits
+		return x.InPart
 	}
 	return false
 }
@@ -1582,7 +1582,7 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\x06values\x18\x02 \x03(\v20.securly.sync.ingest.v1.SecretValues.ValuesEntryB\x03\x80\x01\x01R\x06values\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\a\n" +
 	"\rLayerDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12F\n" +
@@ -1591,9 +1591,8 @@ const file_securly_sync_ingest_v1_state_proto_rawDesc = "" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12?\n" +
 	"\tcandidate\x18\x06 \x01(\v2!.securly.sync.ingest.v1.CandidateR\tcandidate\x12\x12\n" +
-	"\x04undo\x18\b \x01(\x05R\x04undo\x12\x1d\n" +
-	"\n" +
-	"rest_waits\x18< \x01(\bR\trestWaits\x12C\n" +
+	"\x04undo\x18\b \x01(\x05R\x04undo\x12\x17\n" +
+	"\ain_part\x18< \x01(\bR\x06inPart\x12C\n" +
 	"\x04over\x18( \x03(\v2/.securly.sync.ingest.v1.LayerDocument.OverEntryR\x04over\x12C\n" +
 	"\x04fill\x18) \x03(\v2/.securly.sync.ingest.v1.LayerDocument.FillEntryR\x04fill\x126\n" +
 	"\x06shared\x18* \x01(\v2\x1e.securly.sync.ingest.v1.SharedR\x06shared\x12D\n" +
