@@ -135,9 +135,10 @@ test-short: tools-ferretdb ## Run the Go tests without race detector, end-to-end
 	@p=$$($(unit_packages)); $(step) "Go tests" $(GO_TEST) -short $$p
 
 .PHONY: test-crash
-test-crash: tools-ferretdb ## Kill a working roster store 200 times on each engine and look at what it leaves
+test-crash: tools-ferretdb build ## Kill a working roster store 200 times on each engine, and a syncing hub 50 times, and look at what they leave
 	@for e in pebblestore mongostore; do $(step) "killing $$e" $(GO_TEST) -count=1 -timeout 30m -v -run '^TestKilled$$' \
 		./services/roster-store/internal/store/$$e -kills 200 || exit 1; done
+	@$(step) "killing securly-sync" $(GO_TEST) -count=1 -timeout 30m -v -run '^TestKilledAtRandom$$' ./deploy/e2e -kills 50
 
 .PHONY: bench
 bench: ui bin/securly-sync ## Measure the yardstick against its anchors; takes BENCH_FLAGS

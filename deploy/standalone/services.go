@@ -81,7 +81,7 @@ func (h *Hub) ingest(ctx context.Context, bus *events.Bus) error {
 	mail := h.cfg.Mail
 	mail.PublicURL = cmp.Or(mail.PublicURL, h.URL())
 	s, err := ingest.New(
-		ingest.Config{Mail: mail, TempDir: h.folder.path("ingest", temporaryDir), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal()), SFTPKey: h.folder.path("ingest", "sftp_host_key")},
+		ingest.Config{Mail: mail, Alone: true, TempDir: h.folder.path("ingest", temporaryDir), MaxUpload: h.cfg.MaxUpload, TokenKey: []byte(h.secret.Reveal()), SFTPKey: h.folder.path("ingest", "sftp_host_key")},
 		ingest.Deps{
 			SFTP: h.sftpDoor,
 			Docs: docs, Blobs: packages, Bus: bus, Secrets: keeper,

@@ -46,6 +46,9 @@ type Config struct {
 	Concurrency int
 	// LeaseLife is how long the work of a process that died waits for another: 15 s.
 	LeaseLife time.Duration
+	// Alone tells that no other process uses Docs, so that the work of one that
+	// died need not wait.
+	Alone bool
 	// Sweep is how often the documents are searched for work: every 5 s.
 	Sweep time.Duration
 	// Retain is how often districts are searched for one whose history is due
@@ -159,7 +162,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("ingest: empty the folder for temporary files: %w", err)
 	}
 	store, sealer := state.New(deps.Docs), sealed.New(deps.Secrets)
-	leases := &state.Leases{Store: store, Holder: state.NewID(), Life: cfg.LeaseLife, Now: deps.Now}
+	leases := &state.Leases{Store: store, Holder: state.NewID(), Life: cfg.LeaseLife, Alone: cfg.Alone, Now: deps.Now}
 	s.cfg = cfg
 	s.runner = syncrun.New(syncrun.Config{
 		Concurrency: cfg.Concurrency, Sweep: cfg.Sweep, Progress: min(time.Second, cfg.Sweep), TempDir: cfg.TempDir, MaxPackage: cfg.MaxUpload, Patience: time.Minute,

@@ -39,7 +39,10 @@ type Leases struct {
 	Holder string
 	// Life is how long a lease lasts without being renewed.
 	Life time.Duration
-	Now  func() time.Time
+	// Alone tells that no other process uses the documents: a lease of another
+	// holder is then one of a process that has ended.
+	Alone bool
+	Now   func() time.Time
 }
 
 // Lease is held until Release, as long as it is renewed.
@@ -57,7 +60,8 @@ func (l *Leases) Acquire(ctx context.Context, name string) (*Lease, error) {
 	}
 	next := int64(1)
 	if last != nil {
-		if last.GetExpireTime().AsTime().After(l.Now()) {
+		left := l.Alone && last.GetHolder() != l.Holder
+		if !left && last.GetExpireTime().AsTime().After(l.Now()) {
 			return nil, ErrBusy
 		}
 		next = last.GetFence() + 1

@@ -91,3 +91,18 @@ func TestKeepEndsWithTheLease(t *testing.T) {
 	<-ctx.Done()
 	require.ErrorIs(t, context.Cause(ctx), ErrLeaseLost)
 }
+
+func TestLeaseOfAProcessThatIsGone(t *testing.T) {
+	store := New(testkit.Docs(t))
+	dead := &Leases{Store: store, Holder: "dead", Life: time.Hour, Now: time.Now}
+	left, err := dead.Acquire(t.Context(), "x")
+	require.NoError(t, err)
+	_, err = (&Leases{Store: store, Holder: "other", Life: time.Hour, Now: time.Now}).Acquire(t.Context(), "x")
+	require.ErrorIs(t, err, ErrBusy, "it may live")
+	alone := &Leases{Store: store, Holder: "next", Life: time.Hour, Alone: true, Now: time.Now}
+	lease, err := alone.Acquire(t.Context(), "x")
+	require.NoError(t, err)
+	require.Greater(t, lease.Fence, left.Fence)
+	_, err = alone.Acquire(t.Context(), "x")
+	require.ErrorIs(t, err, ErrBusy, "its own one is held")
+}
