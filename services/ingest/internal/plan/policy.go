@@ -5,6 +5,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -73,11 +74,12 @@ type place struct {
 }
 
 func whole(p *rosterv1.Plan) place {
-	out := place{counts: p.GetCounts(), populations: map[string]int32{}, signals: p.GetSignals()}
+	populations := map[string]int32{} // by what stays of what is complete, if they are not told
 	for name, c := range p.GetCounts() {
-		out.populations[name] = cmp.Or(p.GetPopulations()[name], c.GetRemoved()+c.GetUpdated()+c.GetUnchanged())
+		populations[name] = c.GetRemoved() + c.GetUpdated() + c.GetUnchanged()
 	}
-	return out
+	maps.Copy(populations, p.GetPopulations())
+	return place{counts: p.GetCounts(), populations: populations, signals: p.GetSignals()}
 }
 
 func ofSchool(s *rosterv1.SchoolPlan) place {
@@ -134,10 +136,14 @@ func (p place) holds(f Facts, t Thresholds) (out []*ingestv1.HoldReason) {
 // lost them all by mistake.
 const smallSchool = 5
 
-// hold returns a reason if there is more than its threshold.
+// hold returns a reason if there is more than its threshold. What is no part of
+// anything has no share; of a population that is not known no share can be told.
 func (p place) hold(k kind, entity string, count, population int32, t Thresholds) *ingestv1.HoldReason {
-	limit := t.of(k.name, entity)
-	if limit.GetOff() || count < max(1, limit.GetMin()) || population > 0 && int64(count)*100 <= int64(population)*int64(limit.GetPercent()) {
+	limit, percent := t.of(k.name, entity), t.of(k.name, entity).GetPercent()
+	if k.alone {
+		percent = 0
+	}
+	if limit.GetOff() || count < max(1, limit.GetMin()) || percent > 0 && (population == 0 || int64(count)*100 <= int64(population)*int64(percent)) {
 		return nil
 	}
 	n, where := fmt.Sprint(count), ""
@@ -148,8 +154,8 @@ func (p place) hold(k kind, entity string, count, population int32, t Thresholds
 		where = " at " + p.name
 	}
 	message := strings.NewReplacer("{n}", n, "{what}", entity, "{where}", where).Replace(k.message)
-	if limit.GetPercent() > 0 {
-		message += fmt.Sprintf(", more than %d %%", limit.GetPercent())
+	if percent > 0 {
+		message += fmt.Sprintf(", more than %d %%", percent)
 	}
 	return &ingestv1.HoldReason{
 		Type: k.name, Entity: entity, SchoolId: p.id, SchoolName: p.name, Count: count, Population: population,

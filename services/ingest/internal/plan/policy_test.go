@@ -129,6 +129,12 @@ func TestSchools(t *testing.T) {
 	require.Nil(t, Choose(ingestv1.HoldMode_HOLD_ALL, p, reasons))
 	require.Nil(t, Choose(ingestv1.HoldMode_HOLD_MODE_UNSPECIFIED, p, reasons))
 
+	p.Schools[1].Signals = &rosterv1.PlanSignals{ClassesHalved: 9}
+	require.Len(t, Holds(p, Facts{}, usualDay), 2, "nobody has said of how many classes")
+	p.Schools[1].Populations["classes"] = 50
+	require.Len(t, Holds(p, Facts{}, usualDay), 3)
+	p.Schools[1].Signals = nil
+
 	p.Populations["users"], p.Counts["users"].Removed = 900, 100
 	require.Equal(t, []string{"many-removals users a", "entity-emptied users d"}, types(t, Holds(p, Facts{}, usualDay)), "the district's removals are the school's")
 	p.Counts["users"].Removed = 130
@@ -148,7 +154,7 @@ func TestWhatIsNotAppliedInPart(t *testing.T) {
 		{"an entity that is gone", &rosterv1.Plan{Counts: map[string]*rosterv1.ChangeCounts{"courses": {Removed: 5}}}, Facts{}, false, false},
 		{"terms that have ended", &rosterv1.Plan{Signals: &rosterv1.PlanSignals{SessionsEnded: 1}}, Facts{}, false, false},
 		{"a restored roster", &rosterv1.Plan{LastUndo: 3, Counts: map[string]*rosterv1.ChangeCounts{"users": {Created: 1}}}, Facts{}, false, false},
-		{"other ids", &rosterv1.Plan{Signals: &rosterv1.PlanSignals{UsersRekeyed: 100}}, Facts{}, false, false},
+		{"other ids", &rosterv1.Plan{Populations: map[string]int32{"users": 1000}, Signals: &rosterv1.PlanSignals{UsersRekeyed: 100}}, Facts{}, false, false},
 		{"updates", &rosterv1.Plan{Counts: map[string]*rosterv1.ChangeCounts{"users": {Updated: 200}}}, Facts{}, false, false},
 		{"removals of the whole district", &rosterv1.Plan{Counts: map[string]*rosterv1.ChangeCounts{"users": {Removed: 100, Unchanged: 100}}}, Facts{}, false, true},
 	} {

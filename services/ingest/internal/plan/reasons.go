@@ -37,6 +37,8 @@ type kind struct {
 	removals bool
 	// district: it concerns what all schools have in common.
 	district bool
+	// alone: it is no part of anything.
+	alone bool
 }
 
 func at(percent, min int32) map[string]*ingestv1.HoldThreshold {
@@ -114,12 +116,12 @@ var signals = []kind{
 		message: "{n} classes{where} would lose more than half of their students",
 		next:    "check that the file of enrollments is complete; approve if the students have really left these classes, else discard and send a complete export",
 	}, {
-		name: TermsEnded, entity: "academicSessions", usual: at(0, 1), rollover: off(), district: true,
+		name: TermsEnded, entity: "academicSessions", usual: at(0, 1), rollover: off(), district: true, alone: true,
 		measure: func(p place, _ Facts) (int32, int32) { return p.signals.GetSessionsEnded(), 0 },
 		message: "terms whose end would be moved to the past: {n}",
 		next:    "products archive the classes of such terms: approve if the dates are right, else discard and correct them in the source",
 	}, {
-		name: SchoolsRemoved, entity: "orgs", usual: at(0, 1), rollover: at(0, 1), district: true,
+		name: SchoolsRemoved, entity: "orgs", usual: at(0, 1), rollover: at(0, 1), district: true, alone: true,
 		measure: func(_ place, f Facts) (int32, int32) { return int32(f.RemovedSchools), 0 },
 		message: "schools that would be removed: {n}",
 		next:    "approve if the schools have closed or left the district, else discard and correct the export",

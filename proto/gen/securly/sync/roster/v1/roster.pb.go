@@ -2400,7 +2400,8 @@ type SchoolPlan struct {
 	Name     string                   `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Counts   map[string]*ChangeCounts `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The active records of base_revision that a change of counts for this school,
-	// by entity name.
+	// by entity name; of those entities that counts has, and of classes if signals
+	// has any halved.
 	Populations map[string]int32 `protobuf:"bytes,4,rep,name=populations,proto3" json:"populations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// As those of the plan, of the people, classes and students of this school. A
 	// student of two schools counts in both.
