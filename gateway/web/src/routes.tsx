@@ -1,4 +1,5 @@
 import { createBrowserRouter, Navigate, useParams } from 'react-router';
+import { useLimited } from './api/queries';
 import { Shell } from './components/Shell';
 import { CrashScreen, NotFoundScreen } from './screens/Fallbacks';
 import { HomeScreen } from './screens/Home';
@@ -10,6 +11,7 @@ import { OverviewScreen } from './screens/overview/OverviewScreen';
 import { SyncScreen } from './screens/overview/SyncScreen';
 import { ReadinessSettingsScreen } from './screens/readiness/SettingsScreen';
 import { ReadinessScreen } from './screens/readiness/ReadinessScreen';
+import { SchoolsScreen } from './screens/schools/SchoolsScreen';
 import { ConnectScreen } from './screens/sources/ConnectScreen';
 import { SourceScreen } from './screens/sources/SourceScreen';
 import { SourcesScreen } from './screens/sources/SourcesScreen';
@@ -17,8 +19,12 @@ import { RecordScreen } from './screens/viewer/RecordScreen';
 import { ViewerScreen } from './screens/viewer/ViewerScreen';
 import { screens } from './lib/urls';
 
-function ToReadiness() {
-  return <Navigate to={screens.readiness(useParams().district ?? '')} replace />;
+/** The page that a user lands on. */
+function ToFirst() {
+  const { district = '' } = useParams();
+  return (
+    <Navigate to={useLimited() ? screens.schools(district) : screens.readiness(district)} replace />
+  );
 }
 
 export const router = createBrowserRouter([
@@ -30,13 +36,14 @@ export const router = createBrowserRouter([
       {
         path: '/districts/:district',
         children: [
-          { index: true, element: <ToReadiness /> },
+          { index: true, element: <ToFirst /> },
           { path: 'readiness', element: <ReadinessScreen /> },
           { path: 'readiness/settings', element: <ReadinessSettingsScreen /> },
           { path: 'overview', element: <OverviewScreen /> },
           { path: 'syncs/:sync', element: <SyncScreen /> },
           { path: 'sources', element: <SourcesScreen /> },
           { path: 'sources/:source/:part?', element: <SourceScreen /> },
+          { path: 'schools', element: <SchoolsScreen /> },
           { path: 'connect', element: <ConnectScreen /> },
           { path: 'history', element: <HistoryScreen /> },
           { path: 'history/compare', element: <CompareScreen /> },

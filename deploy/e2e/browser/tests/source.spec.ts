@@ -249,3 +249,26 @@ test('a source is stopped with its records, started again, and removed through a
   await page.getByRole('link', { name: 'sis' }).click();
   await expect(page.getByText('There is no source sis')).toBeVisible();
 });
+
+test('a kept package is synced from again', async ({ page, district }) => {
+  await district.sync(roster(4));
+  await district.sync(roster(4, 'Augusta'));
+  await page.goto(`${district.path}/sources/sis/packages`);
+  const rows = page.getByRole('table').getByRole('row');
+  await expect(rows.nth(1)).toContainText('In use');
+  await expect(rows.nth(2)).toContainText('users.csv');
+  await expectSound(page, 'source-packages');
+  await rows
+    .nth(2)
+    .getByRole('button', { name: /^Trial run/ })
+    .click();
+  await expect(page.getByText('A sync would bring 1 updated')).toBeVisible({ timeout: 30_000 });
+  await expect(page.getByRole('row', { name: /student-0/ })).toContainText('Augusta → Ada');
+
+  await page.goto(`${district.path}/sources/sis/packages`);
+  await rows
+    .nth(2)
+    .getByRole('button', { name: /^Sync again/ })
+    .click();
+  await expect(page.getByRole('link', { name: 'Revision 3' })).toBeVisible({ timeout: 30_000 });
+});

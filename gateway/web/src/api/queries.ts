@@ -42,6 +42,11 @@ export function useMay(scope: string): boolean {
   return useMe().data?.scopes?.includes(scope) ?? false;
 }
 
+/** Whether the account sees some schools of its district only. */
+export function useLimited(): boolean {
+  return (useMe().data?.schools ?? []).length > 0;
+}
+
 /** Shows the sign-in page, and keeps nothing of a district for whoever uses this browser next. */
 export function forgetSession(client: QueryClient) {
   client.setQueryData(meQuery.queryKey, null);

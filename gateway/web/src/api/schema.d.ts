@@ -2675,6 +2675,12 @@ export interface components {
             bytesPulled?: number;
             /** Format: double */
             bytesToPull?: number;
+            /**
+             * Format: int32
+             * @description How many rows the package before it had, to tell how far this one is; 0 if
+             *     that is not known.
+             */
+            rowsExpected?: number;
             /** @description It reads nothing, and removes the source with its records. */
             removesSource?: boolean;
             /** @description It pulls nothing: what the source has delivered is shared and merged anew. */

@@ -1,7 +1,7 @@
 import { Button, NativeSelect } from '@mantine/core';
 import { NavLink, Outlet, useNavigate, useParams } from 'react-router';
 import type { Schema } from '../api/client';
-import { useDistricts, useMe, useSignOut } from '../api/queries';
+import { useDistricts, useLimited, useMe, useSignOut } from '../api/queries';
 import { DistrictContext } from '../lib/district';
 import { supportAddress } from '../lib/support';
 import { screens } from '../lib/urls';
@@ -34,7 +34,7 @@ function SignedIn({ me }: { me: Schema['Me'] }) {
       </a>
       <header className="top">
         <div className="top-inner">
-          <NavLink className="brand" to={id ? screens.readiness(id) : '/'}>
+          <NavLink className="brand" to={id ? screens.home(id) : '/'}>
             <img src="/favicon.svg" alt="" />
             Securly Sync
           </NavLink>
@@ -66,13 +66,23 @@ function SignedIn({ me }: { me: Schema['Me'] }) {
 }
 
 function Navigation({ district }: { district: string }) {
+  const limited = useLimited();
   return (
     <nav className="nav" aria-label="Main">
-      <NavLink to={screens.readiness(district)}>Data Readiness</NavLink>
-      <NavLink to={screens.overview(district)}>Overview</NavLink>
+      {!limited && (
+        <>
+          <NavLink to={screens.readiness(district)}>Data Readiness</NavLink>
+          <NavLink to={screens.overview(district)}>Overview</NavLink>
+        </>
+      )}
+      <NavLink to={screens.schools(district)}>Schools</NavLink>
       <NavLink to={screens.viewer(district)}>Data Viewer</NavLink>
-      <NavLink to={screens.sources(district)}>Sources</NavLink>
-      <NavLink to={screens.history(district)}>History</NavLink>
+      {!limited && (
+        <>
+          <NavLink to={screens.sources(district)}>Sources</NavLink>
+          <NavLink to={screens.history(district)}>History</NavLink>
+        </>
+      )}
     </nav>
   );
 }
@@ -94,7 +104,7 @@ function DistrictChoice({
       aria-label="District"
       className="district-choice"
       value={current?.districtId ?? ''}
-      onChange={(event) => void navigate(screens.readiness(event.currentTarget.value))}
+      onChange={(event) => void navigate(screens.home(event.currentTarget.value))}
     >
       {!current && <option value="">Choose a district</option>}
       {districts.map((district) => (

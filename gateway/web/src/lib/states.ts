@@ -30,10 +30,24 @@ const syncs: Partial<Record<Schema['SyncState'], StateInfo>> = {
   SUPERSEDED: { label: 'Superseded', tone: 'neutral', final: true },
 };
 
+/** How the data of a source, or of a school, comes in. */
+const standings: Partial<Record<Schema['State'], { label: string; tone: Tone }>> = {
+  FAILING: { label: 'Failing', tone: 'bad' },
+  ON_HOLD: { label: 'On hold', tone: 'warning' },
+  PAUSED: { label: 'Paused', tone: 'neutral' },
+  SETUP: { label: 'Setup', tone: 'neutral' },
+  PROCESSING: { label: 'Processing', tone: 'busy' },
+  CONNECTED: { label: 'Connected', tone: 'good' },
+};
+
 const unknown: StateInfo = { label: 'Unknown', tone: 'neutral', final: true };
 
 export function reportState(report: Schema['ReadinessReport']): StateInfo {
   return reports[report.state ?? 'REPORT_STATE_UNSPECIFIED'] ?? unknown;
+}
+
+export function standing(state: Schema['State'] | undefined) {
+  return standings[state ?? 'STATE_UNSPECIFIED'] ?? unknown;
 }
 
 export function syncState(state: Schema['SyncState'] | undefined): StateInfo {

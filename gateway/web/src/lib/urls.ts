@@ -15,6 +15,7 @@ function districtPath(district: string): string {
 
 /** Addresses of screens. */
 export const screens = {
+  home: districtPath,
   readiness: (district: string, report?: string) =>
     `${districtPath(district)}/readiness${queryString({ report })}`,
   readinessSettings: (district: string) => `${districtPath(district)}/readiness/settings`,
@@ -24,6 +25,7 @@ export const screens = {
     `${districtPath(district)}/data/${entity}${queryString(search)}`,
   record: (district: string, entity: Entity, id: string, asOf?: string) =>
     `${districtPath(district)}/data/${entity}/record${queryString({ id, asOf })}`,
+  schools: (district: string) => `${districtPath(district)}/schools`,
   sources: (district: string) => `${districtPath(district)}/sources`,
   connect: (district: string) => `${districtPath(district)}/connect`,
   source: (district: string, source: string, part = '') =>

@@ -13,7 +13,7 @@ export function HomeScreen() {
   }
   const [only, ...others] = districts.data;
   if (only && others.length === 0) {
-    return <Navigate to={screens.readiness(only.districtId ?? '')} replace />;
+    return <Navigate to={screens.home(only.districtId ?? '')} replace />;
   }
   return (
     <Page title="Districts">
@@ -28,7 +28,7 @@ export function HomeScreen() {
         <ul className="card link-list">
           {districts.data.map((district) => (
             <li key={district.districtId}>
-              <Link to={screens.readiness(district.districtId ?? '')}>
+              <Link to={screens.home(district.districtId ?? '')}>
                 {district.displayName || district.districtId}
               </Link>
               <span className="soft">{district.districtId}</span>

@@ -1,10 +1,9 @@
 import { Button } from '@mantine/core';
 import { IconDownload } from '@tabler/icons-react';
-import { Link, useNavigate, useParams } from 'react-router';
+import { Link, useParams } from 'react-router';
 import type { Schema } from '../../api/client';
 import { findingsPerPage, useMay, useSync, useSyncFindings } from '../../api/queries';
 import { syncChanges } from '../../api/revisions';
-import { useStartSync } from '../../api/sources';
 import { ChangesBrowser } from '../../components/ChangesBrowser';
 import { KindHeadings } from '../../components/KindHeadings';
 import { Page } from '../../components/Page';
@@ -25,6 +24,7 @@ import {
 } from '../../lib/format';
 import { syncState } from '../../lib/states';
 import { downloads, screens } from '../../lib/urls';
+import { useRunSync } from '../sources/useRunSync';
 import { CancelSync, DecisionForm, Withheld } from './Decision';
 import { Applied, HoldReasons } from './HoldReasons';
 
@@ -113,9 +113,7 @@ function Waiting({ sync, at }: { sync: Schema['Sync']; at: number }) {
 
 /** What a trial run is, and the way from it to a sync of the same package. */
 function TrialRun({ sync }: { sync: Schema['Sync'] }) {
-  const { id: district } = useDistrict();
-  const navigate = useNavigate();
-  const start = useStartSync(district, sync.source ?? '');
+  const start = useRunSync(sync.source ?? '');
   const mayRun = useMay('syncs.run');
   if (!sync.dryRun || sync.state !== 'COMPLETED') return null;
   return (
@@ -134,14 +132,7 @@ function TrialRun({ sync }: { sync: Schema['Sync'] }) {
             size="xs"
             loading={start.isPending}
             onClick={() => {
-              start.mutate(
-                { uploadId: sync.uploadId },
-                {
-                  onSuccess: (made) => {
-                    void navigate(screens.sync(district, made.syncId ?? ''));
-                  },
-                },
-              );
+              start.run({ uploadId: sync.uploadId });
             }}
           >
             Sync this for good

@@ -11,6 +11,7 @@ import { sourceStatus } from '../../lib/sources';
 import { screens } from '../../lib/urls';
 import { NotFoundScreen } from '../Fallbacks';
 import { HoldPolicyForm } from './HoldPolicyForm';
+import { Packages } from './Packages';
 import { Removal } from './Removal';
 import { ScheduleForm } from './ScheduleForm';
 import { SourceForm } from './SourceForm';
@@ -25,6 +26,7 @@ export interface SourceProps {
 const parts = [
   { id: '', label: 'Status' },
   { id: 'schedule', label: 'Schedule' },
+  { id: 'packages', label: 'Packages' },
   { id: 'holds', label: 'What waits' },
   { id: 'settings', label: 'Settings' },
 ];
@@ -99,6 +101,7 @@ function Source({ source, connector }: SourceProps) {
       {part === 'schedule' && (
         <ScheduleForm key={source.etag} source={source} connector={connector} />
       )}
+      {part === 'packages' && <Packages source={source} />}
       {part === 'holds' && <HoldPolicyForm key={source.etag} source={source} />}
       {part === 'settings' && <Settings source={source} connector={connector} />}
     </Page>

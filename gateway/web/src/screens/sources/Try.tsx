@@ -1,25 +1,23 @@
 import { Button } from '@mantine/core';
 import { useId, useState } from 'react';
-import { useNavigate } from 'react-router';
 import { useMay } from '../../api/queries';
-import { useStartSync, useTestSource, useUpdateSource, useUpload } from '../../api/sources';
+import { useTestSource, useUpdateSource, useUpload } from '../../api/sources';
 import { ErrorState } from '../../components/States';
 import { useDistrict } from '../../lib/district';
 import { plural } from '../../lib/format';
-import { screens } from '../../lib/urls';
 import type { SourceProps } from './SourceScreen';
 import { TestResult } from './TestResult';
+import { useRunSync } from './useRunSync';
 
 /** Tests the connection, or an uploaded package, and syncs, for good or on trial. */
 export function Try({ source, connector }: SourceProps) {
   const { id: district } = useDistrict();
   const id = source.sourceId ?? '';
-  const navigate = useNavigate();
   const mayTest = useMay('sources.write');
   const mayRun = useMay('syncs.run');
   const upload = useUpload(district, id);
   const test = useTestSource(district, id);
-  const start = useStartSync(district, id);
+  const start = useRunSync(id);
   const confirm = useUpdateSource(district, id);
   const [files, setFiles] = useState<readonly File[]>([]);
   const field = useId();
@@ -29,14 +27,7 @@ export function Try({ source, connector }: SourceProps) {
   const ready = test.data?.ok ?? (uploads ? upload.isSuccess && !mayTest : source.lastSync);
 
   const sync = (dryRun: boolean) => {
-    start.mutate(
-      { uploadId, dryRun },
-      {
-        onSuccess: (made) => {
-          void navigate(screens.sync(district, made.syncId ?? ''));
-        },
-      },
-    );
+    start.run({ uploadId, dryRun });
   };
   return (
     <section className="card panel decision" aria-labelledby="try">
