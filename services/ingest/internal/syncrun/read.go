@@ -132,7 +132,11 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 		}
 	}
 	var rows atomic.Int64
-	work, stop := r.follow(ctx, s, func(sync *ingestv1.Sync) { sync.RowsRead = int32(rows.Load()) })
+	expected := int32(0)
+	if last, err := r.deps.Store.Sync(ctx, district, previous.GetSync()); err == nil {
+		expected = last.Value.GetSync().GetRowsRead()
+	}
+	work, stop := r.follow(ctx, s, func(sync *ingestv1.Sync) { sync.RowsRead, sync.RowsExpected = int32(rows.Load()), expected })
 	defer stop()
 	out, err := pipeline.Run(work, pipeline.Input{
 		Plan: plan, Bucket: r.deps.Blobs, Prefix: LayerPrefix(district, sync.GetSource()) + sync.GetSyncId() + "/",

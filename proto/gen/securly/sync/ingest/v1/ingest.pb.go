@@ -3218,6 +3218,9 @@ type Sync struct {
 	// that they are numbers in JSON.
 	BytesPulled float64 `protobuf:"fixed64,21,opt,name=bytes_pulled,json=bytesPulled,proto3" json:"bytes_pulled,omitempty"`
 	BytesToPull float64 `protobuf:"fixed64,22,opt,name=bytes_to_pull,json=bytesToPull,proto3" json:"bytes_to_pull,omitempty"`
+	// How many rows the package before it had, to tell how far this one is; 0 if
+	// that is not known.
+	RowsExpected int32 `protobuf:"varint,23,opt,name=rows_expected,json=rowsExpected,proto3" json:"rows_expected,omitempty"`
 	// It reads nothing, and removes the source with its records.
 	RemovesSource bool `protobuf:"varint,40,opt,name=removes_source,json=removesSource,proto3" json:"removes_source,omitempty"`
 	// It pulls nothing: what the source has delivered is shared and merged anew.
@@ -3416,6 +3419,13 @@ func (x *Sync) GetBytesPulled() float64 {
 func (x *Sync) GetBytesToPull() float64 {
 	if x != nil {
 		return x.BytesToPull
+	}
+	return 0
+}
+
+func (x *Sync) GetRowsExpected() int32 {
+	if x != nil {
+		return x.RowsExpected
 	}
 	return 0
 }
@@ -5177,8 +5187,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05files\x18\x02 \x03(\v2$.securly.sync.ingest.v1.UploadedFileR\x05files\"6\n" +
 	"\fUploadedFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x01R\x04size\"\xf4\n" +
-	"\n" +
+	"\x04size\x18\x02 \x01(\x01R\x04size\"\x99\v\n" +
 	"\x04Sync\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\async_id\x18\x02 \x01(\tR\x06syncId\x12\x16\n" +
@@ -5204,7 +5213,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\ferror_reason\x18\x13 \x01(\tR\verrorReason\x12'\n" +
 	"\x0funchanged_input\x18\x14 \x01(\bR\x0eunchangedInput\x12!\n" +
 	"\fbytes_pulled\x18\x15 \x01(\x01R\vbytesPulled\x12\"\n" +
-	"\rbytes_to_pull\x18\x16 \x01(\x01R\vbytesToPull\x12%\n" +
+	"\rbytes_to_pull\x18\x16 \x01(\x01R\vbytesToPull\x12#\n" +
+	"\rrows_expected\x18\x17 \x01(\x05R\frowsExpected\x12%\n" +
 	"\x0eremoves_source\x18( \x01(\bR\rremovesSource\x12\x18\n" +
 	"\aremerge\x18\x1e \x01(\bR\aremerge\x12@\n" +
 	"\x06shared\x18\x1f \x03(\v2(.securly.sync.ingest.v1.Sync.SharedEntryR\x06shared\x12F\n" +

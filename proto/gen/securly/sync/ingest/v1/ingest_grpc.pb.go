@@ -819,7 +819,7 @@ type SyncServiceClient interface {
 	// Takes the roster back to an earlier revision, as a new one. The next plan
 	// of each source then waits for a person, unless it changes nothing.
 	RestoreRevision(ctx context.Context, in *RestoreRevisionRequest, opts ...grpc.CallOption) (*RestoreRevisionResponse, error)
-	// Drops a plan that is on hold.
+	// Drops a plan that is on hold. A part that was applied before stays.
 	DiscardSync(ctx context.Context, in *DiscardSyncRequest, opts ...grpc.CallOption) (*Sync, error)
 	// Stops a sync that has not begun to commit.
 	CancelSync(ctx context.Context, in *CancelSyncRequest, opts ...grpc.CallOption) (*Sync, error)
@@ -961,7 +961,7 @@ type SyncServiceServer interface {
 	// Takes the roster back to an earlier revision, as a new one. The next plan
 	// of each source then waits for a person, unless it changes nothing.
 	RestoreRevision(context.Context, *RestoreRevisionRequest) (*RestoreRevisionResponse, error)
-	// Drops a plan that is on hold.
+	// Drops a plan that is on hold. A part that was applied before stays.
 	DiscardSync(context.Context, *DiscardSyncRequest) (*Sync, error)
 	// Stops a sync that has not begun to commit.
 	CancelSync(context.Context, *CancelSyncRequest) (*Sync, error)
