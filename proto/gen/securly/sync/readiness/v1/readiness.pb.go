@@ -732,7 +732,8 @@ type ReadinessSettings struct {
 	// schools, and then one for the product before one for all products.
 	Rules []*CheckRule `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
 	// While a report is made in one of these, what rollover causes is
-	// informational.
+	// informational; and plans of syncs are held by the rollover thresholds of
+	// their source then.
 	RolloverWindows []*RolloverWindow      `protobuf:"bytes,3,rep,name=rollover_windows,json=rolloverWindows,proto3" json:"rollover_windows,omitempty"`
 	UpdateTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with every write; send it back to refuse a lost update.
