@@ -88,6 +88,20 @@ func TestEntityAndFiltersReachTheStore(t *testing.T) {
 	}
 }
 
+// Every entity can be asked about, by any id.
+func TestExplainPaths(t *testing.T) {
+	e := start(t)
+	for _, entity := range []string{"users", "enrollments", "classes", "courses", "academicSessions", "demographics", "orgs"} {
+		a := e.call(t, "GET", "/v1/districts/d/"+entity+":explain?sourcedId=u%3A1%2F%C3%BC", "")
+		require.Equal(t, 200, a.StatusCode, a.body)
+		require.JSONEq(t, `{"entity":"`+entity+`","sourcedId":"u:1/ü","verdict":"never-delivered","message":"","nextStep":"","reasons":[],"sources":[]}`, a.body)
+		require.True(t, proto.Equal(&ingestv1.ExplainRecordRequest{District: "d", Entity: entity, SourcedId: "u:1/ü"}, e.explains.asked), e.explains.asked)
+	}
+	a := e.call(t, "GET", "/v1/districts/d/sources/sis/packages", "")
+	require.Equal(t, 200, a.StatusCode, a.body)
+	require.JSONEq(t, `{"packages":[{"uploadId":"up","files":[],"size":12,"syncs":[],"current":false}]}`, a.body)
+}
+
 func TestProblems(t *testing.T) {
 	e := start(t)
 	e.rosters.list = func(req *rosterv1.ListRecordsRequest) (*rosterv1.ListRecordsResponse, error) {

@@ -45,6 +45,7 @@ type edge struct {
 	districts *districts
 	sources   *sources
 	syncs     *syncs
+	explains  *explains
 	rosters   *rosters
 	readiness *readiness
 }
@@ -57,7 +58,7 @@ func start(t *testing.T) *edge {
 // startWith is start with a bootstrap client, whose secret takes long to check on purpose.
 func startWith(t *testing.T, bootstrap config.Secret, change ...func(*gateway.Config)) *edge {
 	t.Helper()
-	e := &edge{districts: &districts{}, sources: &sources{}, syncs: &syncs{}, rosters: &rosters{}, readiness: &readiness{}}
+	e := &edge{districts: &districts{}, sources: &sources{}, syncs: &syncs{}, explains: &explains{}, rosters: &rosters{}, readiness: &readiness{}}
 	service, err := auth.New(
 		auth.Config{BootstrapClient: bootstrap, ServiceSecret: serviceSecret},
 		auth.Deps{Docs: testkit.Docs(t), Log: testkit.Log(t)})
@@ -68,6 +69,7 @@ func startWith(t *testing.T, bootstrap config.Secret, change ...func(*gateway.Co
 	ingestv1.RegisterDistrictServiceServer(server, e.districts)
 	ingestv1.RegisterSourceServiceServer(server, e.sources)
 	ingestv1.RegisterSyncServiceServer(server, e.syncs)
+	ingestv1.RegisterExplainServiceServer(server, e.explains)
 	rosterv1.RegisterRosterServiceServer(server, e.rosters)
 	readinessv1.RegisterReadinessServiceServer(server, e.readiness)
 	served := make(chan error, 1)
@@ -215,6 +217,20 @@ type syncs struct {
 
 func (s *syncs) ListSyncs(context.Context, *ingestv1.ListSyncsRequest) (*ingestv1.ListSyncsResponse, error) {
 	return &ingestv1.ListSyncsResponse{Syncs: s.list}, s.err
+}
+
+type explains struct {
+	ingestv1.UnimplementedExplainServiceServer
+	asked *ingestv1.ExplainRecordRequest
+}
+
+func (e *explains) ExplainRecord(_ context.Context, req *ingestv1.ExplainRecordRequest) (*ingestv1.ExplainRecordResponse, error) {
+	e.asked = req
+	return &ingestv1.ExplainRecordResponse{Entity: req.GetEntity(), SourcedId: req.GetSourcedId(), Verdict: "never-delivered"}, nil
+}
+
+func (e *explains) ListPackages(context.Context, *ingestv1.ListPackagesRequest) (*ingestv1.ListPackagesResponse, error) {
+	return &ingestv1.ListPackagesResponse{Packages: []*ingestv1.Package{{UploadId: "up", Size: 12}}}, nil
 }
 
 type rosters struct {

@@ -247,6 +247,26 @@ func TestWhereIsEachFieldFrom(t *testing.T) {
 	require.Len(t, out.GetSources(), 2)
 }
 
+// What sharing settings leave out is told with the rule; rows that were rejected
+// before the records were shared anew are told still.
+func TestWhyIsItNotShared(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", edited(edited(large(3), "users.csv", "s,student,st2,", "s,wizard,st2,"), "users.csv", "zoe@made-up.example,,,,05", "zoe@made-up.example,,,,08")))
+	_, err := h.update("sis", &ingestv1.Source{Sharing: &ingestv1.Sharing{Grades: []string{"08"}}})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(h.roster.Active("d", users)) == 2 }, testkit.Wait, 5*time.Millisecond)
+	out := h.why("users", "st-0001")
+	require.Equal(t, []string{"not-shared", "no-longer-delivered"}, reasonsOf(out), out)
+	require.Equal(t, "grades", out.GetReasons()[0].GetCode())
+	require.Contains(t, out.GetMessage(), "by the rule grades")
+	require.False(t, out.GetSources()[0].GetHas())
+	require.Len(t, out.GetSources()[0].GetPackages()[0].GetRows(), 1)
+	require.NotEmpty(t, out.GetSources()[0].GetRules())
+	require.Equal(t, "rejected", h.why("users", "st-0002").GetVerdict())
+	require.Equal(t, "present", h.why("users", "u1").GetVerdict())
+	require.Equal(t, "not-shared", h.why("enrollments", "en-0001").GetVerdict())
+}
+
 // A record that is about to go is there, and it is said that it is about to go.
 func TestWhatIsAboutToChange(t *testing.T) {
 	h := newHub(t)

@@ -255,7 +255,7 @@ func (q *question) current(ctx context.Context, a *asked) error {
 	if at < 0 || a.layer.GetSync() == "" || a.syncs[at].GetSync().GetUploadId() == "" {
 		return nil
 	}
-	made := a.syncs[at]
+	made := a.reader(a.syncs[at])
 	p, err := q.read(ctx, a, made.GetSync().GetUploadId(), made, !a.Has)
 	if err != nil {
 		return err
@@ -278,6 +278,17 @@ func (q *question) current(ctx context.Context, a *asked) error {
 		}
 	}
 	return nil
+}
+
+// reader is the sync that has read the package of s: another one if s has only
+// shared anew what that has read.
+func (a *asked) reader(s *ingestv1.SyncDocument) *ingestv1.SyncDocument {
+	for _, other := range slices.Backward(a.syncs) {
+		if s.GetSync().GetRemerge() && !other.GetSync().GetRemerge() && other.GetSync().GetUploadId() == s.GetSync().GetUploadId() && other.GetFindingsKey() != "" {
+			return other
+		}
+	}
+	return s
 }
 
 // read looks for the id in a package, once.

@@ -69,7 +69,10 @@ func neededSyncs(ctx context.Context, store *state.Store, district string) (map[
 		if err != nil {
 			return nil, err
 		}
-		needed[doc.Value.GetDryRun()], needed[doc.Value.GetSource().GetLastSync()] = true, true
+		s := doc.Value
+		for _, sync := range []string{s.GetDryRun(), s.GetSource().GetLastSync(), s.GetRematchSync(), s.GetSharingSync()} {
+			needed[sync] = true
+		}
 	}
 	for doc, err := range store.Drops.All(ctx, state.Within(district)) {
 		if err != nil {
