@@ -10,9 +10,10 @@ import (
 
 // Blank returns what is kept of a user or of demographics whose person was
 // erased: id, status and time stamp, and of a user the roles and the ids of
-// relatives, without which records of others would change their schools and the
-// counts of every revision would be wrong. Nothing that it keeps says who the
-// person was. Other entities are of no person and are returned as they are.
+// relatives with the types of contact, without which records of others would
+// change their schools, or be shared when they are not, and the counts of every
+// revision would be wrong. Nothing that it keeps says who the person was. Other
+// entities are of no person and are returned as they are.
 func Blank(r *typev1.Record) *typev1.Record {
 	switch v := r.GetRecord().(type) {
 	case *typev1.Record_User:
@@ -25,7 +26,7 @@ func Blank(r *typev1.Record) *typev1.Record {
 		// Those that differed in their dates alone are one, however often this is done.
 		u.Roles = slices.CompactFunc(u.Roles, func(x, y *typev1.Role) bool { return proto.Equal(x, y) })
 		for _, a := range v.User.GetAgents() {
-			u.Agents = append(u.Agents, &typev1.Relationship{SourcedId: a.GetSourcedId()})
+			u.Agents = append(u.Agents, &typev1.Relationship{SourcedId: a.GetSourcedId(), ContactType: a.GetContactType()})
 		}
 		return &typev1.Record{Record: &typev1.Record_User{User: u}}
 	case *typev1.Record_Demographics:

@@ -101,7 +101,7 @@ func ShareAnew(ctx context.Context, d Deps) {
 // there is nothing to share, or if it has to wait until the source is resumed.
 func (d *Deps) shareAnew(ctx context.Context, source *ingestv1.SourceDocument) (string, error) {
 	district, id, sync := source.GetDistrict(), source.GetSource().GetSourceId(), source.GetSharingSync()
-	if sync == "" || schedule.Refuse(source.GetSource(), d.Now()) != nil {
+	if sync == "" || source.GetSource().GetStopped() != nil || schedule.Paused(source.GetSource(), d.Now()) != nil {
 		return "", nil
 	}
 	needed, err := d.needsSharing(ctx, district, id)
