@@ -808,7 +808,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Drops a plan that is on hold. */
+        /** Drops a plan that is on hold. A part that was applied before stays. */
         post: operations["SyncService_DiscardSync"];
         delete?: never;
         options?: never;
@@ -2159,7 +2159,8 @@ export interface components {
             rules?: components["schemas"]["CheckRule"][];
             /**
              * @description While a report is made in one of these, what rollover causes is
-             *     informational.
+             *     informational; and plans of syncs are held by the rollover thresholds of
+             *     their source then.
              */
             rolloverWindows?: components["schemas"]["RolloverWindow"][];
             /** Format: date-time */

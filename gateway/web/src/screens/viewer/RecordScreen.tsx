@@ -12,6 +12,7 @@ import { formatDateTime, formatNumber } from '../../lib/format';
 import { screens } from '../../lib/urls';
 import { NotFoundScreen } from '../Fallbacks';
 import { columnsFor } from './columns';
+import { Explanation } from './Explanation';
 import { RawData } from './RawData';
 import { Related } from './Related';
 
@@ -54,6 +55,7 @@ function RecordOfEntity({ entity, id }: { entity: Entity; id: string }) {
               )}
             </p>
           </EmptyState>
+          {!asOf && <Explanation entity={entity} id={id} missing />}
         </Page>
       ) : answer.isError ? (
         <ErrorState error={answer.error} onRetry={() => void answer.refetch()} />
@@ -89,6 +91,7 @@ function RecordOfEntity({ entity, id }: { entity: Entity; id: string }) {
             </div>
             <RawData record={record} />
           </div>
+          {!asOf && <Explanation entity={entity} id={id} />}
           <section aria-labelledby="history">
             <h2 id="history">History</h2>
             <History entity={entity} id={id} />

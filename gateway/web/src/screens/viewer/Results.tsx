@@ -9,6 +9,7 @@ import { useDistrict } from '../../lib/district';
 import { type Entity, entityInfo, type Search } from '../../lib/entities';
 import { formatNumber, plural } from '../../lib/format';
 import { downloads } from '../../lib/urls';
+import { Explanation } from './Explanation';
 import { RecordsTable } from './RecordsTable';
 
 export function Results({ entity, search }: { entity: Entity; search: Search }) {
@@ -24,9 +25,14 @@ export function Results({ entity, search }: { entity: Entity; search: Search }) 
   const { records, total, revision, nextPageToken } = page.data;
   if (records.length === 0) {
     return (
-      <div role="status">
-        <NothingFound label={label} filtered={Object.keys(search).length > 0} />
-      </div>
+      <>
+        <div role="status">
+          <NothingFound label={label} filtered={Object.keys(search).length > 0} />
+        </div>
+        {search.sourcedId && !search.asOf && (
+          <Explanation key={search.sourcedId} entity={entity} id={search.sourcedId} missing />
+        )}
+      </>
     );
   }
   const pager = (place: string) => (
