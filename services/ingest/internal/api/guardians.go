@@ -9,6 +9,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/guardian"
+	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/schedule"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
@@ -91,11 +92,9 @@ func (g *guardians) PreviewGuardians(ctx context.Context, req *ingestv1.PreviewG
 
 func (s *sources) previewGuardians(ctx context.Context, d *ingestv1.SourceDocument, contents *onerostercsv.Contents) (*ingestv1.PreviewGuardiansResponse, error) {
 	source := d.GetSource()
-	file, fault := guardian.Find(contents)
-	if fault != nil {
-		return &ingestv1.PreviewGuardiansResponse{Messages: []*ingestv1.TestMessage{
-			{Level: onerostercsv.LevelError, Code: fault.Code, File: fault.File, Message: fault.Message},
-		}}, nil
+	file, faults := guardian.Find(contents)
+	if len(faults) > 0 {
+		return &ingestv1.PreviewGuardiansResponse{Messages: guardian.Messages(faults)}, nil
 	}
 	base, err := s.GuardianBase(ctx, d.GetDistrict(), source.GetSourceId(), source.GetGuardians())
 	if err != nil {
@@ -104,10 +103,11 @@ func (s *sources) previewGuardians(ctx context.Context, d *ingestv1.SourceDocume
 	out, err := guardian.Preview(ctx, guardian.Input{
 		File: file, Settings: source.GetGuardians(), District: d.GetDistrict(), Source: source.GetSourceId(), Users: base.Users, TempDir: s.TempDir,
 	}, base.Last.GetGuardians())
-	if fault := guardian.Unreadable(file, err); fault != nil {
-		return &ingestv1.PreviewGuardiansResponse{File: file.Name, Messages: []*ingestv1.TestMessage{
-			{Level: onerostercsv.LevelError, Code: fault.Code, File: fault.File, Message: fault.Message},
-		}}, nil
+	if faults = guardian.Unreadable(file, err); len(faults) > 0 {
+		return &ingestv1.PreviewGuardiansResponse{File: file.Name, Messages: guardian.Messages(faults)}, nil
+	}
+	if errors.Is(err, layer.ErrDamaged) {
+		err = errs.New(codes.Aborted, "ROSTER_CHANGED", "another source was synced while the guardian file was matched: try again").Because(err)
 	}
 	return out, err
 }
@@ -157,8 +157,8 @@ func MatchAgain(ctx context.Context, d Deps) {
 
 func (d *Deps) matchAgain(ctx context.Context, doc docstore.Doc[*ingestv1.SourceDocument]) error {
 	district, source := doc.Value.GetDistrict(), doc.Value.GetSource()
-	if schedule.Refuse(source, d.Now()) != nil {
-		return nil // it is paused or stopped
+	if idle := schedule.Refuse(source, d.Now()) != nil; idle { // it is paused or stopped
+		return nil
 	}
 	last, err := d.lastMatched(ctx, district, source.GetSourceId())
 	if err != nil || last == nil {

@@ -56,7 +56,9 @@ func Match(ctx context.Context, in Input, give func(layer.Entry) error) (_ *inge
 		defer func() { err = errors.Join(err, (*s).Close()) }()
 	}
 	// What was gone through is given up before the next sort is full.
-	done := func(s *layer.Sorter) func(context.Context) error { return func(context.Context) error { return s.Close() } }
+	done := func(s *layer.Sorter) func(context.Context) error {
+		return func(context.Context) error { return s.Close() }
+	}
 	for _, step := range []func(context.Context) error{m.read, m.students, done(m.byKey), m.guardians, done(m.byGuardian), m.emails} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -279,7 +281,7 @@ func (m *matching) unmatched(out *layer.Buffer, it layer.Item, code, message str
 
 func (m *matching) noStudent(out *layer.Buffer, r *row, code, message string) error {
 	m.report.UnmatchedRows++
-	m.Report.Reject(code, r.number, m.Columns.name(Student), "", message)
+	m.Report.Reject(code, r.number, m.Columns.name(Student), r.said.GetSourcedId(), message)
 	if r.said.GetSourcedId() == "" {
 		return nil
 	}

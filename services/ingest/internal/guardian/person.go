@@ -190,10 +190,9 @@ func (g *person) add(users, emails *layer.Buffer) error {
 	if strings.HasPrefix(g.id, DerivedPrefix) {
 		g.m.report.GuardiansWithoutId++
 	}
-	switch {
-	case g.known == nil:
+	if g.known == nil {
 		g.m.report.GuardiansCreated++
-	default:
+	} else {
 		g.m.report.GuardiansKnown++
 	}
 	if g.known == nil || record.HasFamily(g.known, record.FamilyGuardian) {

@@ -36,9 +36,7 @@ func Preview(ctx context.Context, in Input, last *ingestv1.GuardianReport) (*ing
 	in.Report, in.Rows = finding.NewReport(in.File.Name), func(int) {}
 	var faults []*normalise.Fault
 	in.Columns, faults = Open(in.File, in.Settings, in.Report)
-	for _, f := range faults {
-		out.Messages = append(out.Messages, &ingestv1.TestMessage{Level: levelError, Code: f.Code, File: f.File, Column: f.Column, Message: f.Message})
-	}
+	out.Messages = Messages(faults)
 	if in.Columns == nil {
 		return out, nil
 	}
@@ -62,31 +60,40 @@ func Preview(ctx context.Context, in Input, last *ingestv1.GuardianReport) (*ing
 	return out, nil
 }
 
+// Messages say what is wrong with a file.
+func Messages(faults []*normalise.Fault) (out []*ingestv1.TestMessage) {
+	for _, f := range faults {
+		out = append(out, &ingestv1.TestMessage{Level: levelError, Code: f.Code, File: f.File, Column: f.Column, Message: f.Message})
+	}
+	return out
+}
+
+func fault(file, code, format string, args ...any) []*normalise.Fault {
+	return []*normalise.Fault{{File: file, Code: code, Message: fmt.Sprintf(format, args...)}}
+}
+
 // Open reads the header of a file. The columns are nil if there is none that
 // could be read.
 func Open(f File, g *ingestv1.GuardianFile, report *finding.Report) (*Columns, []*normalise.Fault) {
 	header, rows, err := f.begin(g.GetNoHeader())
-	fault := func(code, format string, args ...any) []*normalise.Fault {
-		return []*normalise.Fault{{File: f.Name, Code: code, Message: fmt.Sprintf(format, args...)}}
-	}
 	if err != nil {
-		return nil, fault("file-unreadable", "the file cannot be read (%v): make it anew", err)
+		return nil, fault(f.Name, "file-unreadable", "the file cannot be read (%v): make it anew", err)
 	}
 	c, faults := Bind(f.Name, header, g, report)
 	if len(faults) == 0 && !rows {
-		faults = fault("file-empty", "the file has no rows, which is taken for a failed export: send the file as it should be")
+		faults = fault(f.Name, "file-empty", "the file has no rows, which is taken for a failed export: send the file as it should be")
 	}
 	return c, faults
 }
 
-// Unreadable is the fault of a file that breaks off while it is read; nil if an
+// Unreadable is the fault of a file that breaks off while it is read; none if an
 // error of Match is another one.
-func Unreadable(f File, err error) *normalise.Fault {
+func Unreadable(f File, err error) []*normalise.Fault {
 	var broken *readError
 	if !errors.As(err, &broken) {
 		return nil
 	}
-	return &normalise.Fault{File: f.Name, Code: "file-unreadable", Message: fmt.Sprintf("the file cannot be read to its end (%v): make it anew", broken.err)}
+	return fault(f.Name, "file-unreadable", "the file cannot be read to its end (%v): make it anew", broken.err)
 }
 
 // columns counts the rows that have a value in each column, and says which
@@ -204,7 +211,7 @@ func keyMatches(ctx context.Context, in Input, out *ingestv1.PreviewGuardiansRes
 
 // Find returns the file of a package: the one CSV file that it has, or of several
 // the one whose name says that it is of guardians.
-func Find(c *onerostercsv.Contents) (File, *normalise.Fault) {
+func Find(c *onerostercsv.Contents) (File, []*normalise.Fault) {
 	files := c.CSV()
 	if len(files) > 1 {
 		named := slices.DeleteFunc(slices.Clone(files), func(f onerostercsv.CSVFile) bool {
@@ -216,9 +223,9 @@ func Find(c *onerostercsv.Contents) (File, *normalise.Fault) {
 	}
 	switch {
 	case len(files) == 0:
-		return File{}, &normalise.Fault{Code: "file-missing", Message: "the package has no guardian file: it needs one CSV file"}
+		return File{}, fault("", "file-missing", "the package has no guardian file: it needs one CSV file")
 	case len(files) > 1:
-		return File{}, &normalise.Fault{File: files[1].Name, Code: "file-ambiguous", Message: "the package has several CSV files: send the guardian file alone, or call it guardians.csv"}
+		return File{}, fault(files[1].Name, "file-ambiguous", "the package has several CSV files: send the guardian file alone, or call it guardians.csv")
 	}
 	return File{Name: files[0].Name, Open: files[0].Open}, nil
 }

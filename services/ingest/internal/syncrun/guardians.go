@@ -91,9 +91,9 @@ func guardianRules(g *ingestv1.GuardianFile) (string, error) {
 // matchGuardians takes a sync of a guardian file from NORMALISING to PLANNING.
 func (r *Runner) matchGuardians(ctx context.Context, s *ingestv1.SyncDocument, g *ingestv1.GuardianFile, contents *onerostercsv.Contents, dir string) (err error) {
 	district, sync := s.GetDistrict(), s.GetSync()
-	file, fault := guardian.Find(contents)
-	if fault != nil {
-		return r.faulty(ctx, s, nil, onerostercsv.Faults{fault})
+	file, faults := guardian.Find(contents)
+	if len(faults) > 0 {
+		return r.faulty(ctx, s, nil, onerostercsv.Faults(faults))
 	}
 	base, err := r.GuardianBase(ctx, district, sync.GetSource(), g)
 	if err != nil {
@@ -160,8 +160,8 @@ func (r *Runner) matchGuardians(ctx context.Context, s *ingestv1.SyncDocument, g
 
 // unmatched says what an error of a match means.
 func (r *Runner) unmatched(ctx context.Context, s *ingestv1.SyncDocument, g *ingestv1.GuardianFile, file guardian.File, base *Base, cause error) error {
-	if fault := guardian.Unreadable(file, cause); fault != nil {
-		return r.faulty(ctx, s, nil, onerostercsv.Faults{fault})
+	if faults := guardian.Unreadable(file, cause); len(faults) > 0 {
+		return r.faulty(ctx, s, nil, onerostercsv.Faults(faults))
 	}
 	if errors.Is(cause, layer.ErrDamaged) {
 		// The files of other sources go when these commit something else.
