@@ -34,6 +34,8 @@ type Config struct {
 	// ReplicaBytes is the memory for replicas that are not in use. Default 128 MiB:
 	// one district of 100,000 students.
 	ReplicaBytes int
+	// Watches is how many replicas are followed at a time. Default 100.
+	Watches int
 	// Workers is how many reports are made at a time. Default 2.
 	Workers int
 	// Sweep is how often the queue is looked at without being woken. Default 10 s.
@@ -72,6 +74,7 @@ type Deps struct {
 // Service is the readiness engine.
 type Service struct {
 	deps    Deps
+	cache   *replica.Cache
 	runner  *report.Runner
 	commits *report.Commits
 	server  *api.Server
@@ -85,9 +88,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if len(cfg.TokenKey) == 0 {
 		cfg.TokenKey = pagetoken.Key()
 	}
-	cache := replica.NewCache(deps.Roster, cmp.Or(cfg.ReplicaBytes, 128<<20), deps.Log)
+	cache := replica.NewCache(deps.Roster, cmp.Or(cfg.ReplicaBytes, 128<<20), cmp.Or(cfg.Watches, 100), deps.Log)
 	reports := report.Open(deps.Docs, deps.Blobs, deps.Districts)
-	s := &Service{deps: deps}
+	s := &Service{deps: deps, cache: cache}
 	s.runner = report.NewRunner(report.RunnerConfig{
 		Workers:  cmp.Or(cfg.Workers, 2),
 		Sweep:    cmp.Or(cfg.Sweep, 10*time.Second),
@@ -124,6 +127,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return lifecycle.Run(ctx,
 		lifecycle.Component{Name: "readiness commits", Run: s.commits.Listen},
 		lifecycle.Component{Name: "readiness sweep", Run: s.commits.Sweep},
+		lifecycle.Component{Name: "readiness replicas", Run: s.cache.Run},
 		lifecycle.Component{Name: "readiness runner", Run: s.runner.Run},
 		lifecycle.Component{Name: "readiness retention", Run: s.runner.Retain},
 		lifecycle.Component{Name: "readiness wake-up", Run: func(ctx context.Context) error {

@@ -79,7 +79,16 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		district := fmt.Sprintf("d%d", seed)
-		cache := replica.NewCache(roster, 1<<30, testkit.Log(t))
+		cache := replica.NewCache(roster, 1<<30, 10, testkit.Log(t))
+		if seed%2 == 0 { // A watch may be first to bring a commit.
+			running, stop := context.WithCancel(ctx)
+			ended := make(chan error, 1)
+			go func() { ended <- cache.Run(running) }()
+			defer func() {
+				stop()
+				require.NoError(t, <-ended)
+			}()
+		}
 		read := map[*check.View]map[string]reading{}
 		given := check.Given{Now: today}
 		for range 12 {
@@ -141,13 +150,13 @@ func TestCacheKeepsWithinItsBound(t *testing.T) {
 			return nil
 		}))
 	}
-	roomy := replica.NewCache(roster, 1<<20, testkit.Log(t))
+	roomy := replica.NewCache(roster, 1<<20, 10, testkit.Log(t))
 	for range 3 {
 		use(roomy, "a")
 		use(roomy, "b")
 	}
 	require.Equal(t, 2, store.Exports())
-	narrow := replica.NewCache(roster, size, testkit.Log(t))
+	narrow := replica.NewCache(roster, size, 10, testkit.Log(t))
 	for range 3 {
 		use(narrow, "a")
 		use(narrow, "a")

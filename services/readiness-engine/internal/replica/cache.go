@@ -12,11 +12,16 @@ import (
 // bound on their memory; a replica in use may go beyond it. Losing one costs an
 // export and nothing else.
 type Cache struct {
-	roster Roster
-	limit  int // bytes
-	log    *slog.Logger
+	roster     Roster
+	limit      int // bytes
+	maxWatches int
+	log        *slog.Logger
+
+	followers sync.WaitGroup
 
 	mu      sync.Mutex
+	running context.Context //nolint:containedctx // Of Run, what follows replicas lives as long; nil unless it runs.
+	watches int             // that are open
 	entries map[string]*entry
 	recent  *list.List // of *entry, the one used last in front
 	bytes   int
@@ -28,14 +33,18 @@ type entry struct {
 	bytes    int // as counted in Cache.bytes
 	users    int // callers of Use with this entry; it stays as long as there are any
 
-	// turn holds one token; who takes it may use replica.
+	stop func() // closes the watch that follows the replica; nil if there is none
+
+	// turn holds one token; who takes it may use replica and used.
 	turn    chan struct{}
 	replica *Replica
+	used    int32 // the revision that was used last
 }
 
-// NewCache returns an empty cache that keeps up to limit bytes.
-func NewCache(roster Roster, limit int, log *slog.Logger) *Cache {
-	return &Cache{roster: roster, limit: limit, log: log, entries: map[string]*entry{}, recent: list.New()}
+// NewCache returns an empty cache that keeps up to limit bytes. While it runs it
+// follows up to maxWatches replicas.
+func NewCache(roster Roster, limit, maxWatches int, log *slog.Logger) *Cache {
+	return &Cache{roster: roster, limit: limit, maxWatches: maxWatches, log: log, entries: map[string]*entry{}, recent: list.New()}
 }
 
 // Use calls f with the district at the revision. Callers of one district take
@@ -81,8 +90,9 @@ func (c *Cache) Use(ctx context.Context, district string, revision int32, f func
 		}
 	}
 	err := f(r) // Should it panic, the replica is not kept.
-	e.replica = r
+	e.replica, e.used = r, revision
 	c.keep(e, r.Size())
+	c.follow(e, revision)
 	if err != nil {
 		return fmt.Errorf("use replica of %s at revision %d: %w", district, revision, err)
 	}
@@ -143,6 +153,9 @@ func (c *Cache) evict() {
 		place = place.Prev()
 		if e.users == 0 && (c.bytes > c.limit || e.bytes == 0) {
 			c.bytes -= e.bytes
+			if e.stop != nil {
+				e.stop()
+			}
 			c.recent.Remove(e.place)
 			delete(c.entries, e.district)
 		}

@@ -98,34 +98,53 @@ func (r *Replica) CatchUp(ctx context.Context, roster Roster, district string, r
 	defer func() { end(span, err) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // A watch has no end of its own.
-	stream, err := roster.Watch(ctx, &rosterv1.WatchRequest{District: district, After: r.Revision})
+	w, err := open(ctx, roster, district, r.Revision)
+	for err == nil && r.Revision < revision {
+		var frame *readinessv1.WatchFrame
+		if frame, err = w.next(); err == nil {
+			err = r.take(frame)
+		}
+	}
+	if err == nil && r.Revision != revision {
+		err = fmt.Errorf("%w: it is at %d, wanted %d", errOutOfStep, r.Revision, revision)
+	}
 	if err != nil {
 		return fmt.Errorf("watch %s after revision %d: %w", district, r.Revision, err)
 	}
-	for r.Revision < revision {
-		frame := &readinessv1.WatchFrame{}
-		if err := stream.RecvMsg(frame); err != nil {
-			return fmt.Errorf("watch %s after revision %d: %w", district, r.Revision, err)
+	return nil
+}
+
+// watch is what changes in a district.
+type watch struct {
+	grpc.ServerStreamingClient[rosterv1.WatchResponse]
+}
+
+func open(ctx context.Context, roster Roster, district string, after int32) (watch, error) {
+	stream, err := roster.Watch(ctx, &rosterv1.WatchRequest{District: district, After: after})
+	return watch{stream}, err
+}
+
+func (w watch) next() (*readinessv1.WatchFrame, error) {
+	frame := &readinessv1.WatchFrame{}
+	return frame, w.RecvMsg(frame)
+}
+
+// take takes over one frame of a watch. In the middle of a revision, and after an
+// error, r is not to be used.
+func (r *Replica) take(frame *readinessv1.WatchFrame) error {
+	switch event := frame.Event.(type) {
+	case *readinessv1.WatchFrame_Begin:
+		if event.Begin.Revision <= r.Revision {
+			return fmt.Errorf("%w: it begins %d", errOutOfStep, event.Begin.Revision)
 		}
-		switch event := frame.Event.(type) {
-		case *readinessv1.WatchFrame_Begin:
-			if event.Begin.Revision <= r.Revision {
-				return fmt.Errorf("watch %s after revision %d: %w: it begins %d", district, r.Revision, errOutOfStep, event.Begin.Revision)
-			}
-		case *readinessv1.WatchFrame_Changes:
-			if err := r.applyAll(event.Changes, changesRecords); err != nil {
-				return fmt.Errorf("watch %s after revision %d: %w", district, r.Revision, err)
-			}
-		case *readinessv1.WatchFrame_End:
-			r.Revision = event.End.Revision
-		case *readinessv1.WatchFrame_Bookmark:
-			if event.Bookmark.Revision > r.Revision {
-				return fmt.Errorf("watch %s after revision %d: %w: it is at %d", district, r.Revision, errOutOfStep, event.Bookmark.Revision)
-			}
+	case *readinessv1.WatchFrame_Changes:
+		return r.applyAll(event.Changes, changesRecords)
+	case *readinessv1.WatchFrame_End:
+		r.Revision = event.End.Revision
+	case *readinessv1.WatchFrame_Bookmark:
+		if event.Bookmark.Revision > r.Revision {
+			return fmt.Errorf("%w: it is at %d", errOutOfStep, event.Bookmark.Revision)
 		}
-	}
-	if r.Revision != revision {
-		return fmt.Errorf("watch %s: %w: it is at %d, wanted %d", district, errOutOfStep, r.Revision, revision)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (c *Commits) Sweep(ctx context.Context) error {
 	for {
 		for doc, err := range c.reports.districts.All(ctx, "") {
 			if err == nil {
-				err = errors.Join(c.Compare(ctx, doc.ID), c.redeclared(ctx, doc.Value))
+				err = errors.Join(c.Compare(ctx, doc.ID), c.redeclared(ctx, doc.ID))
 			}
 			if ctx.Err() != nil {
 				return nil

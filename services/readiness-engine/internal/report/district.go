@@ -66,17 +66,21 @@ func (r *Reports) wentBy(ctx context.Context, district string, domains []string)
 // redeclared queues another report over the head of a district that has
 // declared other email domains since the last one. Its id comes from the
 // declaration, so that doing it twice is doing it once.
-func (c *Commits) redeclared(ctx context.Context, known *readinessv1.ReportedDistrict) error {
-	if known.GetRevision() == 0 {
-		return nil
-	}
-	district := known.GetDistrict()
+func (c *Commits) redeclared(ctx context.Context, district string) error {
 	d, err := c.reports.declared(ctx, district)
-	if err != nil || slices.Equal(d.GetEmailDomains(), known.GetEmailDomains()) {
+	if err != nil {
 		return err
 	}
+	known, err := c.reports.districts.Get(ctx, district)
+	if err != nil {
+		return gone(err)
+	}
+	revision := known.Value.GetRevision()
+	if revision == 0 || slices.Equal(d.GetEmailDomains(), known.Value.GetEmailDomains()) {
+		return nil
+	}
 	return c.queue(ctx, &readinessv1.QueuedReport{
-		District: district, ReportId: fmt.Sprintf("rev-%d-%s", known.GetRevision(), d.GetEtag()),
-		CreateTime: timestamppb.New(c.now()), Revision: known.GetRevision(), Automatic: true,
+		District: district, ReportId: fmt.Sprintf("%s-%s", OfRevision(revision), d.GetEtag()),
+		CreateTime: timestamppb.New(c.now()), Revision: revision, Automatic: true,
 	})
 }

@@ -43,7 +43,7 @@ func TestErasingAPersonFromReports(t *testing.T) {
 	bucket := memblob.OpenBucket(nil)
 	defer func() { require.NoError(t, bucket.Close()) }()
 	r := Open(testkit.Docs(t), bucket, declared(nil))
-	cache := replica.NewCache(nil, 1<<20, testkit.Log(t))
+	cache := replica.NewCache(nil, 1<<20, 10, testkit.Log(t))
 	shared, err := r.findings.store(t.Context(), "d", "1", "student-email-duplicate", of(
 		&readinessv1.ReadinessFinding{Entity: "users", SourcedId: "gone", DisplayName: "Gone Person", Email: "gone@made-up.example", Grades: []string{"05"}, Role: "student", RelatedSourcedId: "stays", RelatedName: "Stays Here"},
 		&readinessv1.ReadinessFinding{Entity: "users", SourcedId: "stays", DisplayName: "Stays Here", Email: "stays@made-up.example", Grades: []string{"06"}, RelatedSourcedId: "gone", RelatedName: "Gone Person"},
@@ -108,7 +108,7 @@ func TestErasingAPersonFromDamagedFindings(t *testing.T) {
 	})
 	require.NoError(t, err)
 	for _, want := range []int{1, 0} {
-		n, err := r.ErasePerson(t.Context(), replica.NewCache(nil, 1<<20, testkit.Log(t)), "d", "gone")
+		n, err := r.ErasePerson(t.Context(), replica.NewCache(nil, 1<<20, 10, testkit.Log(t)), "d", "gone")
 		require.NoError(t, err)
 		require.Equal(t, want, n)
 	}
@@ -128,7 +128,7 @@ func TestAReportThatAnErasureOvertakes(t *testing.T) {
 	bucket := memblob.OpenBucket(nil)
 	defer func() { require.NoError(t, bucket.Close()) }()
 	reports := Open(testkit.Docs(t), bucket, declared(nil))
-	cache := replica.NewCache(nil, 1<<20, testkit.Log(t))
+	cache := replica.NewCache(nil, 1<<20, 10, testkit.Log(t))
 	r := NewRunner(RunnerConfig{}, reports, cache, testkit.Log(t), time.Now)
 	edition, err := r.fresh(t.Context(), "d")
 	require.NoError(t, err)

@@ -26,8 +26,9 @@ type Big struct {
 	bodies []byte
 	ends   []uint32 // of each body
 
-	mu      sync.Mutex
-	changes [][][]byte // of the second revision and those after
+	mu        sync.Mutex
+	changes   [][][]byte    // of the second revision and those after
+	committed chan struct{} // closed by the next commit
 }
 
 // NewBig returns a store whose revision 1 holds the records.
@@ -37,7 +38,7 @@ func NewBig(records iter.Seq[*typev1.Record]) (*Big, error) {
 		id       string
 		from, to uint32
 	}
-	b := &Big{total: map[string]int32{}}
+	b := &Big{total: map[string]int32{}, committed: make(chan struct{})}
 	var all []byte
 	var order []body
 	for r := range records {
@@ -88,6 +89,8 @@ func (b *Big) Commit(changes [][]byte) int32 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.changes = append(b.changes, changes)
+	close(b.committed)
+	b.committed = make(chan struct{})
 	return int32(len(b.changes)) + 1
 }
 
@@ -131,15 +134,24 @@ func (b *Big) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingSer
 	return nil
 }
 
-// Watch sends the revisions that are there.
+// Watch sends the revisions that are there and those that come.
 func (b *Big) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServer[rosterv1.WatchResponse]) error {
-	for i, changes := range b.after(req.After, math.MaxInt32) {
-		for _, m := range revision(req.After+int32(i)+1, changes) {
-			if err := stream.Send(m); err != nil {
-				return err
+	for after := req.After; ; {
+		b.mu.Lock()
+		committed := b.committed
+		b.mu.Unlock()
+		for _, changes := range b.after(after, math.MaxInt32) {
+			after++
+			for _, m := range revision(after, changes) {
+				if err := stream.Send(m); err != nil {
+					return err
+				}
 			}
 		}
+		select {
+		case <-committed:
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
 	}
-	<-stream.Context().Done()
-	return stream.Context().Err()
 }

@@ -31,7 +31,9 @@ type Store struct {
 	mu        sync.Mutex
 	districts map[string]*district
 	exports   int
-	failing   int // exports still to fail
+	failing   int            // exports still to fail
+	watches   map[string]int // open ones, by district
+	broken    chan struct{}  // closed by BreakWatches
 }
 
 type district struct {
@@ -48,7 +50,9 @@ type key struct {
 }
 
 // New returns a store without districts.
-func New() *Store { return &Store{districts: map[string]*district{}} }
+func New() *Store {
+	return &Store{districts: map[string]*district{}, watches: map[string]int{}, broken: make(chan struct{})}
+}
 
 // Register serves the store.
 func (s *Store) Register(r grpc.ServiceRegistrar) { rosterv1.RegisterRosterServiceServer(r, s) }
@@ -115,6 +119,21 @@ func (s *Store) FailExports(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failing = n
+}
+
+// Watches returns how many watches of a district are open.
+func (s *Store) Watches(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watches[name]
+}
+
+// BreakWatches lets all open watches fail.
+func (s *Store) BreakWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.broken)
+	s.broken = make(chan struct{})
 }
 
 func (s *Store) find(name string) (*district, error) {
@@ -188,6 +207,15 @@ func sorted(state map[key][]byte) [][]byte {
 // Watch sends one frame of changes per revision and a bookmark whenever it has
 // sent all.
 func (s *Store) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServer[rosterv1.WatchResponse]) error {
+	s.mu.Lock()
+	s.watches[req.District]++
+	broken := s.broken
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.watches[req.District]--
+	}()
 	for after := req.After; ; {
 		s.mu.Lock()
 		d, err := s.find(req.District)
@@ -212,6 +240,8 @@ func (s *Store) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingSer
 		}
 		select {
 		case <-committed:
+		case <-broken:
+			return errors.New("the wire was cut")
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}
