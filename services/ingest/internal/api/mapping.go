@@ -47,6 +47,9 @@ type mappings struct {
 // previewRows is how many rows of each file a preview reads.
 const previewRows = 100
 
+// maxPreview bounds the records of one entity in a preview, in bytes of JSON.
+const maxPreview = 1 << 20
+
 func (m *mappings) PreviewMapping(ctx context.Context, req *ingestv1.PreviewMappingRequest) (*ingestv1.PreviewMappingResponse, error) {
 	const scope = "rosters.read"
 	if !authn.FromContext(ctx).HasScope(scope) {
@@ -135,6 +138,7 @@ func previewed(ctx context.Context, bucket *blob.Bucket, f *ingestv1.LayerFile) 
 		return nil, nil
 	}
 	var out []*structpb.Struct
+	size := 0
 	for entry, err := range layer.Read(ctx, bucket, f.GetKey(), f.GetRecords()) {
 		if err != nil {
 			return nil, err
@@ -146,6 +150,9 @@ func previewed(ctx context.Context, bucket *blob.Bucket, f *ingestv1.LayerFile) 
 		text, err := record.JSON(&rec)
 		if err != nil {
 			return nil, err
+		}
+		if size += len(text); size > maxPreview {
+			break
 		}
 		shown := &structpb.Struct{}
 		if err := protojson.Unmarshal(text, shown); err != nil {

@@ -260,7 +260,9 @@ func (r *Reader) makeRow(cells []string) bool {
 		v, problem := m.Value(i, cells)
 		switch problem {
 		case mapping.Uncovered:
-			r.unknown(name, m.Column(i), m.Raw(i, cells))
+			if r.Unknown != nil {
+				r.Unknown(name, m.Column(i), m.Raw(i, cells))
+			}
 			r.report.Reject("value-unmapped", r.number, m.Column(i), id, "the mapping does not say what the value stands for in "+name+": add it to the values of the field, or say what others stand for")
 			return false
 		case mapping.BadDate:
@@ -273,9 +275,9 @@ func (r *Reader) makeRow(cells []string) bool {
 	return true
 }
 
-func (r *Reader) unknown(column, shown, value string) {
+func (r *Reader) unknown(column int, value string) {
 	if r.Unknown != nil {
-		r.Unknown(column, shown, value)
+		r.Unknown(r.t.kind.Columns()[column], r.t.names[column], value)
 	}
 }
 
@@ -358,7 +360,7 @@ func (r *Reader) boolean(column int) *bool {
 func (r *Reader) token(v vocabulary, column int) string {
 	t, known := v.token(r.get(column))
 	if !known {
-		r.unknown(r.t.kind.Columns()[column], r.t.names[column], t)
+		r.unknown(column, t)
 		r.notice("token-unknown", column, "the value is not in the standard's vocabulary; it was kept")
 	}
 	return t
@@ -378,7 +380,7 @@ func (r *Reader) rosterRole(column int, deleted bool) (string, bool) {
 	if deleted {
 		return "", true
 	}
-	r.unknown(r.t.kind.Columns()[column], r.t.names[column], s)
+	r.unknown(column, s)
 	r.report.Reject("role-unknown", r.number, r.t.names[column], r.id,
 		"the role is not one of OneRoster's: correct it at the source, or have it mapped to a role that is known")
 	return "", false
@@ -389,7 +391,7 @@ func (r *Reader) grades(column int) []string {
 	for i, g := range out {
 		normal, known := grade(g)
 		if !known {
-			r.unknown(r.t.kind.Columns()[column], r.t.names[column], g)
+			r.unknown(column, g)
 			r.notice("grade-unknown", column, "the grade is not one that is known; it was kept")
 		}
 		out[i] = normal
