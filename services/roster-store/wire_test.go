@@ -380,9 +380,27 @@ func planOf(p *rosterv1.Plan) store.Plan {
 		ID: store.PlanID(p.GetPlan()), Sync: store.SyncID(p.GetSync()), Base: store.Revision(p.GetBaseRevision()),
 		CreateTime: p.GetCreateTime().AsTime(), Counts: countsOf(p.GetCounts()), Schools: map[string]map[store.Entity]store.Counts{},
 		Revision: store.Revision(p.GetRevision()), LastUndo: store.Revision(p.GetLastUndo()),
+		Effect: effectOf(p.GetPopulations(), p.GetSignals()), SchoolEffects: map[string]store.Effect{}, Digest: p.GetDigest(),
 	}
 	for _, s := range p.GetSchools() {
 		out.Schools[s.GetSchoolId()] = countsOf(s.GetCounts())
+		out.SchoolEffects[s.GetSchoolId()] = effectOf(s.GetPopulations(), s.GetSignals())
+	}
+	return out
+}
+
+func effectOf(populations map[string]int32, s *rosterv1.PlanSignals) store.Effect {
+	out := store.Effect{
+		Active: map[store.Entity]int{}, Students: int(s.GetStudents()), Emails: int(s.GetEmails()),
+		Signals: store.Signals{
+			EmailsBlanked: int(s.GetEmailsBlanked()), UsersRekeyed: int(s.GetUsersRekeyed()), RolesFlipped: int(s.GetRolesFlipped()),
+			ManyGuardians: int(s.GetStudentsManyGuardians()), EmergencyTurned: int(s.GetEmergencyContactsTurned()),
+			SessionsEnded: int(s.GetSessionsEnded()), ClassesHalved: int(s.GetClassesHalved()), LosingEnrollments: int(s.GetStudentsLosingEnrollments()),
+		},
+	}
+	for name, n := range populations {
+		e, _ := record.ParseEntity(name)
+		out.Active[e] = int(n)
 	}
 	return out
 }

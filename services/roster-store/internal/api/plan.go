@@ -161,12 +161,33 @@ func (s *Server) planMessage(ctx context.Context, d store.DistrictID, p store.Pl
 	out := &rosterv1.Plan{
 		Plan: string(p.ID), Sync: string(p.Sync), BaseRevision: count(p.Base), Counts: counts(p.Counts),
 		CreateTime: timestamppb.New(p.CreateTime), Revision: count(p.Revision), LastUndo: count(p.LastUndo),
+		Populations: populations(p.Effect), Signals: planSignals(p.Effect), Digest: p.Digest,
 	}
 	for id, c := range p.Schools {
-		out.Schools = append(out.Schools, &rosterv1.SchoolPlan{SchoolId: id, Counts: counts(c)})
+		effect := p.SchoolEffects[id]
+		out.Schools = append(out.Schools, &rosterv1.SchoolPlan{
+			SchoolId: id, Counts: counts(c), Populations: populations(effect), Signals: planSignals(effect),
+		})
 	}
 	slices.SortFunc(out.Schools, func(a, b *rosterv1.SchoolPlan) int { return cmp.Compare(a.SchoolId, b.SchoolId) })
 	return out, s.nameSchools(ctx, d, p, out.Schools)
+}
+
+func populations(e store.Effect) map[string]int32 {
+	out := make(map[string]int32, len(e.Active))
+	for entity, n := range e.Active {
+		out[record.EntityName(entity)] = count(n)
+	}
+	return out
+}
+
+func planSignals(e store.Effect) *rosterv1.PlanSignals {
+	return &rosterv1.PlanSignals{
+		Students: count(e.Students), Emails: count(e.Emails), EmailsBlanked: count(e.EmailsBlanked),
+		UsersRekeyed: count(e.UsersRekeyed), RolesFlipped: count(e.RolesFlipped),
+		StudentsManyGuardians: count(e.ManyGuardians), EmergencyContactsTurned: count(e.EmergencyTurned),
+		SessionsEnded: count(e.SessionsEnded), ClassesHalved: count(e.ClassesHalved), StudentsLosingEnrollments: count(e.LosingEnrollments),
+	}
 }
 
 // nameSchools fills in the names that the plan brings, or else those of the head.

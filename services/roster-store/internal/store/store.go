@@ -196,6 +196,12 @@ type Plan struct {
 	// LastUndo is the newest revision up to Base that went back to an earlier
 	// one, 0 for none.
 	LastUndo Revision
+	// Effect is that on the district, SchoolEffects that on each of Schools.
+	Effect        Effect
+	SchoolEffects map[string]Effect
+	// Digest is the same for two plans that change the same records from the
+	// same to the same.
+	Digest []byte
 }
 
 // Changes is how many records the plan touches.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
+	"github.com/securly/sync/services/roster-store/internal/store/signals"
 )
 
 // staging compares a candidate with the head and stages the differences. Of
@@ -23,6 +24,8 @@ type staging struct {
 	undo     *store.Undo
 	plan     store.Plan
 	seen     int64 // newest entry of the log whose erasure is in what is staged
+	signals  *signals.Counter
+	crowded  map[string]bool // students of the first plan, see signals.Crowded
 
 	entity  store.Entity
 	counts  store.Counts

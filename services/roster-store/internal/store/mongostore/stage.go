@@ -15,6 +15,7 @@ import (
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
+	"github.com/securly/sync/services/roster-store/internal/store/signals"
 )
 
 // Import implements store.Plans.
@@ -61,10 +62,12 @@ func (c *call) stage(h store.PlanHeader, records iter.Seq2[store.ImportRecord, e
 		return nil, err
 	}
 	token := bson.NewObjectID().Hex()
+	now := c.s.now()
 	p := &staging{
 		c: c, token: token, owner: stagedOwner(c.key, token), complete: h.Complete, undo: h.Undo, seen: st.N,
+		signals: signals.New(now), crowded: map[string]bool{},
 		plan: store.Plan{
-			ID: h.Plan, Sync: h.Sync, Base: st.Rev, CreateTime: c.s.now(), LastUndo: base.LastUndo,
+			ID: h.Plan, Sync: h.Sync, Base: st.Rev, CreateTime: now, LastUndo: base.LastUndo,
 			Counts:  map[store.Entity]store.Counts{},
 			Schools: map[string]map[store.Entity]store.Counts{},
 		},
@@ -209,6 +212,9 @@ func (p *staging) staged(ch change, old version) (version, error) {
 	if p.plan.Base > 0 || !search.Derives(p.entity) {
 		schools = p.countSchools(kind, append(old.values(fieldPrefix(search.FieldSchool)), facts.Schools...))
 	}
+	if err := p.tell(ch, kind, old, facts, schools); err != nil {
+		return version{}, err
+	}
 	v := version{
 		ID: versionID(p.owner, 0, ch.id), Owner: p.owner, Record: ch.id, To: live,
 		Since: ch.base, Kind: kind, Tombstone: facts.Tombstone,
@@ -219,6 +225,28 @@ func (p *staging) staged(ch change, old version) (version, error) {
 			record.EntityName(p.entity), ch.id, v.size(), recordBytes, store.ErrInvalid)
 	}
 	return v, nil
+}
+
+// tell has a change counted for the signals of the plan.
+func (p *staging) tell(ch change, kind store.Kind, old version, now search.Facts, schools []string) error {
+	c := signals.Change{Entity: p.entity, ID: ch.id, Kind: kind, Is: now, IsHash: ch.hash, Schools: schools}
+	copy(c.WasHash[:], old.Hash)
+	if p.plan.Base == 0 {
+		p.signals.Digest(p.entity, ch.id, kind, c.WasHash, c.IsHash)
+		if signals.Crowded(now) {
+			p.crowded[ch.id] = true
+		}
+		return nil
+	}
+	if ch.base != 0 {
+		rec, err := old.decode(p.entity)
+		if err != nil {
+			return err
+		}
+		c.Was = search.FactsOf(rec)
+	}
+	p.signals.Add(c)
+	return nil
 }
 
 // after returns the record that a change leads to, with its encoding.
@@ -279,6 +307,9 @@ func (p *staging) finish() (*store.Plan, error) {
 	if err := p.catchUp(); err != nil {
 		return nil, err
 	}
+	if err := p.signals.Finish(p.c.ctx, baseOf{p.c, p.plan.Base}, &p.plan); err != nil {
+		return nil, err
+	}
 	text, err := json.Marshal(p.plan)
 	if err != nil {
 		return nil, err
@@ -317,7 +348,10 @@ func (p *staging) derive() error {
 				return err
 			}
 			if err := d.refresh(p.c.ctx, e, idsOf(batch), func(v version) {
-				p.countSchools(store.Created, v.values(fieldPrefix(search.FieldSchool)))
+				schools := p.countSchools(store.Created, v.values(fieldPrefix(search.FieldSchool)))
+				if e == users && p.crowded[v.Record] {
+					p.signals.Crowded(schools)
+				}
 			}); err != nil {
 				return err
 			}

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
+	"github.com/securly/sync/services/roster-store/internal/store/signals"
 )
 
 // bulk stages the first plan of an empty district: as the table files that the
@@ -37,6 +40,9 @@ type bulk struct {
 	hashes  *series
 	indexes map[store.Entity]*indexBuilder
 	links   links
+	schools populations
+	signals *signals.Counter
+	crowded []string // students, see signals.Crowded
 
 	// The indexes of entities that are complete are written meanwhile.
 	indexing errgroup.Group
@@ -72,7 +78,7 @@ const chunkBytes = 256 << 10
 func newBulk(d *district, dir string, plan planDoc) (*bulk, error) {
 	b := &bulk{
 		d: d, dir: dir, plan: plan,
-		indexes: map[store.Entity]*indexBuilder{},
+		indexes: map[store.Entity]*indexBuilder{}, schools: populations{}, signals: signals.New(plan.CreateTime),
 	}
 	b.links.init()
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
@@ -120,6 +126,10 @@ func (b *bulk) add(r bulkRecord) error {
 	b.counts.Received++
 	b.counts.Created++
 	b.summary.add(b.entity, r.facts, 1)
+	b.signals.Digest(b.entity, r.id, store.Created, record.Hash{}, r.hash)
+	if signals.Crowded(r.facts) {
+		b.crowded = append(b.crowded, r.id)
+	}
 	b.chunk.records = append(b.chunk.records, r)
 	if b.chunk.bytes += len(r.body); b.chunk.bytes < chunkBytes {
 		return nil
@@ -184,7 +194,11 @@ func (b *bulk) list(c *chunk) error {
 		for _, t := range r.facts.Terms {
 			x.term(n, t)
 		}
-		if !derives {
+		m := memberOf(b.entity, r.facts)
+		if derives {
+			x.members = append(x.members, m)
+		} else {
+			b.schools.add(b.entity, r.facts.Schools, m, 1)
 			for _, s := range r.facts.Schools {
 				x.term(n, search.Term{Field: search.FieldSchool, Value: s})
 			}
@@ -247,7 +261,14 @@ func (b *bulk) writeStaged() error {
 		}
 		b.index(e)
 	}
-	if err := b.indexing.Wait(); err != nil {
+	schools := &series{d: b.d, dir: b.dir, name: "schools"}
+	for _, school := range slices.Sorted(maps.Keys(b.schools)) {
+		v := b.schools[school].append(nil)
+		if err := schools.Set(populationKey(school), v, nil); err != nil {
+			return errors.Join(err, schools.close())
+		}
+	}
+	if err := errors.Join(schools.close(), b.indexing.Wait()); err != nil {
 		return err
 	}
 	return errors.Join(syncDir(b.dir), syncDir(filepath.Dir(b.dir)), syncDir(b.d.dir))
@@ -255,6 +276,12 @@ func (b *bulk) writeStaged() error {
 
 func (b *bulk) finish() (store.Plan, error) {
 	if err := b.writeStaged(); err != nil {
+		return store.Plan{}, err
+	}
+	for _, id := range b.crowded {
+		b.signals.Crowded(schoolsIn(b.links.derived(users, id)))
+	}
+	if err := b.signals.Finish(b.d.ctx, nil, &b.plan.Plan); err != nil {
 		return store.Plan{}, err
 	}
 	batch := b.d.db.NewBatch()
@@ -311,6 +338,7 @@ func (b *bulk) writeDerived(e store.Entity) error {
 		for _, t := range terms {
 			x.term(n, t)
 		}
+		b.schools.add(e, schoolsIn(terms), x.members[n], 1)
 		if err := out.Set(recordKey(spaceTerms, e, x.id(n)), appendTerms(nil, terms), nil); err != nil {
 			return errors.Join(err, out.close())
 		}

@@ -30,6 +30,8 @@ type change struct {
 	created  map[store.Position]bool           // of entities with derived terms
 	tallies  map[store.Position]map[string]int // what enrollments and classes give more or less
 	dirty    map[store.Position]bool           // records whose derived terms are worked out anew
+	members  map[store.Position][2]member      // what changed records of entities with derived terms count as, before and after
+	schools  populations                       // differences
 }
 
 const (
@@ -47,6 +49,7 @@ func newChange(d *district, base store.Revision, doc *planDoc) (*change, error) 
 		d: d, base: base, rev: base + 1, doc: doc, out: out, edits: listEdits{d: d, dir: dir},
 		users: map[string]search.Facts{}, incoming: map[string][]string{},
 		created: map[store.Position]bool{}, tallies: map[store.Position]map[string]int{}, dirty: map[store.Position]bool{},
+		members: map[store.Position][2]member{}, schools: populations{},
 	}, nil
 }
 
@@ -61,6 +64,9 @@ func (c *change) apply(ctx context.Context) error {
 		return err
 	}
 	if err := c.derive(ctx); err != nil {
+		return err
+	}
+	if err := c.schools.write(c.d.db, c.out); err != nil {
 		return err
 	}
 	return c.writeLists(ctx)
@@ -89,13 +95,20 @@ func (c *change) record(r *replacement) error {
 func (c *change) note(e store.Entity, id string, isNew bool, before, now search.Facts) error {
 	at := store.Position{Entity: e, ID: id}
 	was, is := before.Terms, now.Terms
+	wasMember, isMember := memberOf(e, before), memberOf(e, now)
+	if isNew {
+		wasMember = member{}
+	}
 	decisive := isNew || e == users && !search.SameRelations(before, now)
 	if search.Derives(e) {
-		if decisive {
+		c.members[at] = [2]member{wasMember, isMember}
+		if decisive || wasMember != isMember {
 			c.created[at] = isNew
 			c.dirty[at] = true
 		}
 	} else {
+		c.schools.add(e, before.Schools, wasMember, -1)
+		c.schools.add(e, now.Schools, isMember, 1)
 		was = append(was, schoolTerms(before.Schools)...)
 		is = append(is, schoolTerms(now.Schools)...)
 	}
@@ -295,9 +308,18 @@ func (c *change) derive(ctx context.Context) error {
 
 func (c *change) deriveOne(at store.Position) error {
 	isNew, known := c.created[at]
+	members, changed := c.members[at]
 	if !known {
-		if v, err := get(c.d.db, recordKey(spaceHash, at.Entity, at.ID)); v == nil {
+		v, err := get(c.d.db, recordKey(spaceHash, at.Entity, at.ID))
+		if v == nil {
 			return err
+		}
+		_, flags, _, err := revFlags(v)
+		if err != nil {
+			return err
+		}
+		if !changed {
+			members[0].active = flags&flagTombstone == 0
 		}
 	}
 	was, err := derivedTerms(c.d.db, at.Entity, at.ID)
@@ -305,8 +327,27 @@ func (c *change) deriveOne(at store.Position) error {
 		return err
 	}
 	is, err := c.terms(at)
-	if err != nil || slices.Equal(was, is) {
+	if err != nil {
 		return err
+	}
+	same := slices.Equal(was, is)
+	if !changed {
+		if !same && members[0].active && at.Entity == users {
+			f, _, err := c.facts(at.ID)
+			if err != nil {
+				return err
+			}
+			members[0].student = f.IsStudent()
+		}
+		members[1] = members[0]
+	}
+	if same && members[0] == members[1] {
+		return nil
+	}
+	c.schools.add(at.Entity, schoolsIn(was), members[0], -1)
+	c.schools.add(at.Entity, schoolsIn(is), members[1], 1)
+	if same {
+		return nil
 	}
 	if err := c.move(at.Entity, at.ID, was, is); err != nil {
 		return err

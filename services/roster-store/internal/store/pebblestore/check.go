@@ -18,6 +18,7 @@ import (
 
 // What Check looks for beyond what every engine does.
 const (
+	brokenSchool   = "counts of a school are not those of its records"
 	brokenLength   = "the length of an index list is wrong"
 	brokenPast     = "superseded index entries and their log differ"
 	brokenTime     = "a revision has no commit time"

@@ -17,14 +17,15 @@ import (
 // derived compares what was worked out anew, in tables, with what is stored.
 func (k *check) derived(dir string) error {
 	for _, part := range []struct {
-		name  string
-		space byte
-	}{{"terms-", spaceTerms}, {"enrol-", spaceEnrol}} {
+		name      string
+		space     byte
+		invariant string
+	}{{"terms-", spaceTerms, store.BrokenTerms}, {"enrol-", spaceEnrol, store.BrokenTerms}, {"schools-", spaceSchool, brokenSchool}} {
 		want, err := k.tables(dir, part.name)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(k.same(part.space, want), want.Close()); err != nil {
+		if err := errors.Join(k.same(part.space, want, part.invariant), want.Close()); err != nil {
 			return err
 		}
 	}
@@ -56,7 +57,7 @@ func (k *check) tables(dir, name string) (*pebble.Iterator, error) {
 }
 
 // same compares a key space of single values.
-func (k *check) same(space byte, want *pebble.Iterator) error {
+func (k *check) same(space byte, want *pebble.Iterator, invariant string) error {
 	have, err := k.snap.NewIter(span([]byte{space}))
 	if err != nil {
 		return err
@@ -73,7 +74,7 @@ func (k *check) same(space byte, want *pebble.Iterator) error {
 		switch c := compareOptional(was, is); {
 		case c < 0:
 			e, id := recordOf(was[1:])
-			err = k.report(store.BrokenTerms, whereRecord(e, id), k.delete(was))
+			err = k.report(invariant, whereRecord(e, id), k.delete(was))
 			more = have.Next()
 		default:
 			var a, b []byte
@@ -81,7 +82,7 @@ func (k *check) same(space byte, want *pebble.Iterator) error {
 				a, err = have.ValueAndErr()
 			}
 			if e, id := recordOf(is[1:]); err == nil && (c > 0 || !bytes.Equal(a, b)) {
-				err = k.report(store.BrokenTerms, whereRecord(e, id), k.set(is, b))
+				err = k.report(invariant, whereRecord(e, id), k.set(is, b))
 			}
 			wanted = want.Next()
 			if c == 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/securly/sync/services/platform/record"
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
+	"github.com/securly/sync/services/roster-store/internal/store/signals"
 )
 
 // comparing finds the differences from the live records: a merge of two
@@ -46,6 +47,7 @@ type difference struct {
 	id     string
 	from   store.Revision // of the live version, 0 if there is none
 	flags  byte           // of the live version
+	was    record.Hash    // of the live version
 	hash   record.Hash
 	body   []byte // nil if the record is gone
 }
@@ -59,7 +61,7 @@ const (
 func newComparing(d *district, snap *pebble.Snapshot, plan planDoc, complete []store.Entity) *comparing {
 	c := &comparing{
 		d: d, snap: snap, complete: complete, counts: map[store.Entity]store.Counts{}, to: make(chan []difference, 2),
-		stager: &stager{d: d, snap: snap, plan: plan, batch: d.db.NewBatch()},
+		stager: &stager{d: d, snap: snap, plan: plan, batch: d.db.NewBatch(), signals: signals.New(plan.CreateTime)},
 	}
 	c.staging, c.failed = errgroup.WithContext(d.ctx)
 	c.staging.Go(func() error {
@@ -114,33 +116,34 @@ func (c *comparing) put(r store.ImportRecord) error {
 		if err != nil {
 			return err
 		}
-		same := bytes.Equal(hash, r.Hash[:]) // before Next, which owns hash
+		f.from, f.flags, f.was = from, flags, hash
 		c.more = c.it.Next()
-		if same {
+		if f.was == f.hash {
 			n.Unchanged++
 			return nil
 		}
-		f.from, f.flags = from, flags
 	}
 	f.body = bytes.Clone(f.body)
 	return c.add(f)
 }
 
-func (c *comparing) live() (from store.Revision, flags byte, hash []byte, err error) {
+func (c *comparing) live() (from store.Revision, flags byte, hash record.Hash, err error) {
 	v, err := c.it.ValueAndErr()
 	if err != nil {
-		return 0, 0, nil, err
+		return 0, 0, hash, err
 	}
-	return revFlags(v)
+	from, flags, rest, err := revFlags(v)
+	copy(hash[:], rest) // a damaged one is not that of the candidate
+	return from, flags, hash, err
 }
 
 // absent finds that the record at the iterator is gone.
 func (c *comparing) absent() error {
-	from, flags, _, err := c.live()
+	from, flags, hash, err := c.live()
 	if err != nil || flags&flagTombstone != 0 {
 		return err
 	}
-	return c.add(difference{entity: c.entity, id: string(c.it.Key()[2:]), from: from, flags: flags})
+	return c.add(difference{entity: c.entity, id: string(c.it.Key()[2:]), from: from, flags: flags, was: hash})
 }
 
 func (c *comparing) add(f difference) error {
@@ -197,7 +200,7 @@ func (c *comparing) finish() (store.Plan, error) {
 		all.Unchanged += n.Unchanged
 		c.stager.plan.Counts[e] = all
 	}
-	if err := c.stager.finish(); err != nil {
+	if err := c.stager.finish(c.d.ctx); err != nil {
 		return store.Plan{}, err
 	}
 	c.finished = true
@@ -219,10 +222,11 @@ func (c *comparing) close() error {
 
 // stager makes a plan of differences.
 type stager struct {
-	d     *district
-	snap  *pebble.Snapshot
-	plan  planDoc
-	batch *pebble.Batch
+	d       *district
+	snap    *pebble.Snapshot
+	plan    planDoc
+	batch   *pebble.Batch
+	signals *signals.Counter
 }
 
 // stageBytes is when staged changes are written out.
@@ -261,6 +265,9 @@ func (s *stager) stage(f difference) error {
 		return err
 	}
 	s.count(f.entity, kind, schools)
+	s.signals.Add(signals.Change{
+		Entity: f.entity, ID: f.id, Kind: kind, Was: before, Is: now, WasHash: f.was, IsHash: f.hash, Schools: schools,
+	})
 	st := staged{kind: kind, base: f.from, flags: flagsOf(now), hash: f.hash, schools: schools, body: body}
 	if err := s.batch.Set(stagedKey(s.plan.ID, f.entity, f.id), st.append(nil), nil); err != nil || s.batch.Len() < stageBytes {
 		return err
@@ -289,12 +296,7 @@ func (s *stager) schools(e store.Entity, id string, before, now search.Facts) ([
 	if err != nil {
 		return nil, err
 	}
-	schools := slices.Concat(before.Schools, now.Schools)
-	for _, t := range derived {
-		if t.Field == search.FieldSchool {
-			schools = append(schools, t.Value)
-		}
-	}
+	schools := slices.Concat(before.Schools, now.Schools, schoolsIn(derived))
 	slices.Sort(schools)
 	return slices.Compact(schools), nil
 }
@@ -333,7 +335,10 @@ func (s *stager) before(e store.Entity, id string) ([]byte, error) {
 
 // finish writes the document, which makes the plan complete; syncing it syncs
 // all before it.
-func (s *stager) finish() error {
+func (s *stager) finish(ctx context.Context) error {
+	if err := s.signals.Finish(ctx, baseOf{s.d, s.snap}, &s.plan.Plan); err != nil {
+		return err
+	}
 	if err := setDoc(s.batch, planKey(spacePlan, s.plan.ID), s.plan); err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ const stagings = 1 << 30
 
 // formatVersion is of the keyspaces and of the terms that search extracts. A
 // folder of another version is refused.
-const formatVersion = 2
+const formatVersion = 3
 
 // Names in spaceMeta.
 const (

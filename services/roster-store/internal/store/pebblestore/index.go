@@ -30,6 +30,8 @@ type indexBuilder struct {
 	pairs pairs
 	ids   []byte
 	ends  []uint32
+	// members says of each record of an entity with derived terms what it counts as.
+	members []member
 
 	runs [][]string // table files of each run
 	// lengths of lists with more than one block.
@@ -173,7 +175,7 @@ func (x *indexBuilder) finish(ctx context.Context) error {
 		}
 	}
 	clear(x.terms[:])
-	x.names, x.pairs, x.ids, x.ends = nil, nil, nil, nil
+	x.names, x.pairs, x.ids, x.ends, x.members = nil, nil, nil, nil, nil
 	if err := x.merge(ctx); err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ const (
 	spaceTerms = 'D' // entity, id → terms that follow from other records
 	spaceEnrol = 'E' // entity, id → schools that enrollments give a user, classes a course, with counts
 
+	spaceSchool = 'A' // orgs, school → population
+
 	spaceOld      = 'V' // entity, id, from → to, flags, body: superseded versions
 	spaceChange   = 'C' // rev, entity, id → kind
 	spaceOldTerms = 'W' // entity, id, to → superseded terms of spaceTerms

@@ -63,8 +63,28 @@ type Facts struct {
 	// LinkUser is the user of an enrollment, LinkCourse the course of a class:
 	// they are in the scope of Schools while the record is active.
 	LinkUser, LinkCourse string
-	// Agents are the users a user is related to.
-	Agents []string
+	// Agents are the users a user is related to. Emergency are those of them who
+	// are its emergency contacts, Guardians those who are something else to it.
+	Agents, Emergency, Guardians []string
+	// Identifier and Username of a user.
+	Identifier, Username string
+	// End is the last day of an academic session.
+	End string
+}
+
+// Value returns the value of a term of a field, "" if there is none.
+func (f Facts) Value(field Field) string {
+	for _, t := range f.Terms {
+		if t.Field == field {
+			return t.Value
+		}
+	}
+	return ""
+}
+
+// EnrolsStudent tells whether an enrollment is that of a student and counts.
+func (f Facts) EnrolsStudent() bool {
+	return !f.Tombstone && slices.Contains(f.Terms, Term{FieldRole, string(record.FamilyStudent)})
 }
 
 // Decode reads a stored or imported body and checks that it is what it is said
@@ -94,6 +114,7 @@ func FactsOf(rec *typev1.Record) Facts {
 		f.add(FieldOrg, r.Org.GetParent().GetSourcedId())
 		f.words(r.Org.GetName())
 	case *typev1.Record_AcademicSession:
+		f.End = r.AcademicSession.GetEndDate()
 		f.words(r.AcademicSession.GetTitle())
 	case *typev1.Record_Course:
 		f.add(FieldOrg, r.Course.GetOrg().GetSourcedId())
@@ -129,11 +150,23 @@ func (f *Facts) user(u *typev1.User) {
 	}
 	slices.Sort(f.Families)
 	for _, a := range u.GetAgents() {
-		if id := a.GetSourcedId(); id != "" && !slices.Contains(f.Agents, id) {
+		id := a.GetSourcedId()
+		if id == "" {
+			continue
+		}
+		if !slices.Contains(f.Agents, id) {
 			f.Agents = append(f.Agents, id)
 			f.add(FieldUser, id)
 		}
+		as := &f.Guardians
+		if strings.EqualFold(a.GetContactType(), "emergency") {
+			as = &f.Emergency
+		}
+		if !slices.Contains(*as, id) {
+			*as = append(*as, id)
+		}
 	}
+	f.Identifier, f.Username = u.GetIdentifier(), u.GetUsername()
 	email := strings.ToLower(u.GetEmail())
 	f.add(FieldEmail, email)
 	f.words(u.GetGivenName())

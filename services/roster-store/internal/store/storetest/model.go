@@ -243,7 +243,11 @@ func (w world) records() []*typev1.Record {
 		}
 	}
 	some(worldSchools, 90, func(i int) *typev1.Record { return org(w.id("s", i), w.name()) })
-	some(2, 90, func(i int) *typev1.Record { return session(w.id("t", i), w.name()) })
+	some(2, 90, func(i int) *typev1.Record {
+		r := session(w.id("t", i), w.name())
+		r.GetAcademicSession().EndDate = [...]string{"", "2020-06-30", "2999-06-30", "2999-07-01"}[w.r.IntN(4)]
+		return r
+	})
 	some(worldCourses, 80, func(i int) *typev1.Record { return course(w.id("c", i), w.one("s", worldSchools), w.name()) })
 	some(worldClasses, 80, func(i int) *typev1.Record {
 		return class(w.id("k", i), w.one("s", worldSchools), w.one("c", worldCourses), w.name())
@@ -291,9 +295,15 @@ func (w world) user(i int) *typev1.Record {
 	if role == "parent" {
 		r = user(w.id("u", i), role, w.name(), w.name(), "")
 	}
-	for w.r.IntN(3) == 0 {
+	for w.r.IntN(3) == 0 || i%16 == 0 && w.r.IntN(9) > 0 {
 		r = agents(r, w.one("u", worldUsers))
+		if w.r.IntN(4) == 0 {
+			list := r.GetUser().GetAgents()
+			list[len(list)-1].ContactType = "Emergency"
+		}
 	}
+	r.GetUser().Identifier = [...]string{"", "1", "2", "3"}[w.r.IntN(4)]
+	r.GetUser().Username = [...]string{"", "Ann", "ann", "bo"}[w.r.IntN(4)]
 	return r
 }
 
@@ -351,6 +361,7 @@ func runModel(t *testing.T, s store.Store, w world, rounds int) {
 		}
 		require.Equal(t, len(changes), plan.Changes(), "changes of round %d", round)
 		compareSchools(t, s, plan)
+		compareEffects(t, plan, states[len(states)-1], next, changes)
 		require.Equal(t, store.Revision(len(states)-1), headOf(t, s))
 		commit(t, s, id)
 		if len(changes) > 0 {

@@ -38,6 +38,8 @@ func run(t *testing.T, open Opener, small bool, excused map[string]string) {
 		{"PlanCountsWhatChanges", planCounts},
 		{"PlanCountsPerSchool", planSchools},
 		{"SchoolsOfChangesAddUp", changeSchools},
+		{"PlanTellsItsEffect", planEffects},
+		{"EqualPlansHaveEqualDigests", digests},
 		{"UndoIsKeptAndCarriedOn", undo},
 		{"RemovedIsATombstoneAndIsRevived", tombstones},
 		{"DeltaRemovesNothing", deltas},

@@ -2277,10 +2277,9 @@ type Plan struct {
 	// The active records of base_revision, by entity name.
 	Populations map[string]int32 `protobuf:"bytes,9,rep,name=populations,proto3" json:"populations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	Signals     *PlanSignals     `protobuf:"bytes,10,opt,name=signals,proto3" json:"signals,omitempty"`
-	// SHA-256 over the changes in their order, each as its entity, sourcedId, kind
-	// and the hashes of the record before and after. Two plans with the same
-	// digest show and do the same, whatever their bases. It is not that of the
-	// schools, names or counts.
+	// A SHA-256 of all changes, each by its entity, sourcedId, kind and the hashes
+	// of the record before and after. Two plans with the same digest show and do
+	// the same, whatever their bases. It is not that of the schools, names or counts.
 	Digest        []byte `protobuf:"bytes,11,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2483,13 +2482,15 @@ type PlanSignals struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Students before.
 	Students int32 `protobuf:"varint,1,opt,name=students,proto3" json:"students,omitempty"`
-	// Users with an email before, 0 if that was not counted; users who had one
-	// before, and are active after and have none.
+	// Users with an email before, 0 if that was not counted because fewer than ten
+	// of the district are blanked; users who had one before, and are active after
+	// and have none.
 	Emails        int32 `protobuf:"varint,2,opt,name=emails,proto3" json:"emails,omitempty"`
 	EmailsBlanked int32 `protobuf:"varint,3,opt,name=emails_blanked,json=emailsBlanked,proto3" json:"emails_blanked,omitempty"`
 	// Users that are removed while another user is created who is the same person
 	// by a non-empty identifier, or else email, or else username (the last two
-	// without regard to case). A removed and a created one are counted once.
+	// without regard to case). A removed and a created one are counted once, for the
+	// schools of the removed one. Beyond 100,000 of either no more are looked at.
 	UsersRekeyed int32 `protobuf:"varint,4,opt,name=users_rekeyed,json=usersRekeyed,proto3" json:"users_rekeyed,omitempty"`
 	// Users before and after who have kept none of their role families.
 	RolesFlipped int32 `protobuf:"varint,5,opt,name=roles_flipped,json=rolesFlipped,proto3" json:"roles_flipped,omitempty"`
@@ -2507,7 +2508,7 @@ type PlanSignals struct {
 	ClassesHalved int32 `protobuf:"varint,9,opt,name=classes_halved,json=classesHalved,proto3" json:"classes_halved,omitempty"`
 	// Students who lose more enrollments as a student than they get, so that one
 	// who moves between classes is not counted. Those who are removed themselves
-	// are counted too.
+	// are counted too. In a SchoolPlan those of them who lose more of its own.
 	StudentsLosingEnrollments int32 `protobuf:"varint,10,opt,name=students_losing_enrollments,json=studentsLosingEnrollments,proto3" json:"students_losing_enrollments,omitempty"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
