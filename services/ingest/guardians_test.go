@@ -102,8 +102,10 @@ func TestAGuardianFile(t *testing.T) {
 	})
 	t.Run("files that cannot be taken leave it as it is", func(t *testing.T) {
 		for _, files := range []map[string]string{
-			{"guardianData.csv": "pupil,guardianSourcedId\nu1,g2\n"}, {"guardianData.csv": guardianHead},
-			{"guardianData.csv": "studentId,student_ID,email\n1,1,a@b.example\n"}, {"a.csv": guardianHead, "b.csv": guardianHead},
+			{"guardianData.csv": "pupil,guardianSourcedId\nu1,g2\n"},
+			{"guardianData.csv": guardianHead},
+			{"guardianData.csv": "studentId,student_ID,email\n1,1,a@b.example\n"},
+			{"a.csv": guardianHead, "b.csv": guardianHead},
 		} {
 			s := h.sync("family", files)
 			require.Equal(t, ingestv1.SyncState_FAILED, s.GetState())

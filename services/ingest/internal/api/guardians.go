@@ -157,7 +157,7 @@ func MatchAgain(ctx context.Context, d Deps) {
 
 func (d *Deps) matchAgain(ctx context.Context, doc docstore.Doc[*ingestv1.SourceDocument]) error {
 	district, source := doc.Value.GetDistrict(), doc.Value.GetSource()
-	if idle := schedule.Refuse(source, d.Now()) != nil; idle { // it is paused or stopped
+	if source.GetStopped() != nil || schedule.Paused(source, d.Now()) != nil {
 		return nil
 	}
 	last, err := d.lastMatched(ctx, district, source.GetSourceId())
