@@ -10,7 +10,9 @@ import (
 	"google.golang.org/grpc/codes"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/testkit"
 	readiness "github.com/securly/sync/services/readiness-engine"
 )
 
@@ -182,6 +184,11 @@ func TestOldReportsAreRemoved(t *testing.T) {
 	e.commit("d1", student("b", "b@district.example"))
 	e.await("d1", "rev-4")
 	blobs := len(e.keys())
+	noted := docstore.NewCollection[*readinessv1.ReportedDistrict](e.docs, "readiness-districts", nil)
+	require.Eventually(t, func() bool {
+		d, err := noted.Get(e.ctx, "d1")
+		return err == nil && d.Value.GetRevision() == 4
+	}, testkit.Wait, time.Millisecond, "or the report is queued once more when the engine starts again")
 	stop()
 
 	stop = e.run() // A round of retention begins with it.

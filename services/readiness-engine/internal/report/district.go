@@ -35,7 +35,7 @@ func (r *Reports) declared(ctx context.Context, district string) (*ingestv1.Dist
 }
 
 // domains returns the email domains that a district has declared. Without an
-// answer those of its last report are as good: if they are others by now, the
+// answer those of its newest report are as good: if they are others by now, the
 // sweep has another report made.
 func (r *Reports) domains(ctx context.Context, district string, log *slog.Logger) ([]string, error) {
 	d, err := r.declared(ctx, district)
@@ -46,39 +46,23 @@ func (r *Reports) domains(ctx context.Context, district string, log *slog.Logger
 		return nil, err
 	}
 	log.WarnContext(ctx, "readiness: going by the email domains of the last report", "district", district, "error", err)
-	known, err := r.districts.Get(ctx, district)
-	return known.Value.GetEmailDomains(), gone(err)
+	newest, err := r.Newest(ctx, district)
+	return newest.GetEmailDomains(), err
 }
 
-// wentBy remembers by which email domains the newest report was made.
-func (r *Reports) wentBy(ctx context.Context, district string, domains []string) error {
-	known, err := r.districts.Get(ctx, district)
-	if err != nil || slices.Equal(known.Value.GetEmailDomains(), domains) {
-		return gone(err)
-	}
-	_, err = r.districts.Modify(ctx, district, func(d *readinessv1.ReportedDistrict) error {
-		d.EmailDomains = domains
-		return nil
-	})
-	return gone(err)
-}
-
-// redeclared queues another report over the head of a district that has
-// declared other email domains since the last one. Its id comes from the
+// redeclared queues another report over the newest reported revision of a
+// district that has declared other email domains since. Its id comes from the
 // declaration, so that doing it twice is doing it once.
 func (c *Commits) redeclared(ctx context.Context, district string) error {
 	d, err := c.reports.declared(ctx, district)
 	if err != nil {
 		return err
 	}
-	known, err := c.reports.districts.Get(ctx, district)
-	if err != nil {
-		return gone(err)
+	newest, err := c.reports.Newest(ctx, district)
+	if err != nil || newest == nil || slices.Equal(d.GetEmailDomains(), newest.GetEmailDomains()) {
+		return err
 	}
-	revision := known.Value.GetRevision()
-	if revision == 0 || slices.Equal(d.GetEmailDomains(), known.Value.GetEmailDomains()) {
-		return nil
-	}
+	revision := newest.GetReport().GetRevision()
 	return c.queue(ctx, &readinessv1.QueuedReport{
 		District: district, ReportId: fmt.Sprintf("%s-%s", OfRevision(revision), d.GetEtag()),
 		CreateTime: timestamppb.New(c.now()), Revision: revision, Automatic: true,

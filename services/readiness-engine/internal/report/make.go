@@ -129,9 +129,6 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if err != nil {
 		return err
 	}
-	if err := r.reports.wentBy(ctx, q.GetDistrict(), domains); err != nil {
-		return err
-	}
 	return r.outdated(ctx, q, edition, made.findings)
 }
 

@@ -643,9 +643,7 @@ type ReportedDistrict struct {
 	Revision int32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Grows when something is taken out of finished findings. A report that was
 	// being made meanwhile is made again.
-	Edition int32 `protobuf:"varint,3,opt,name=edition,proto3" json:"edition,omitempty"`
-	// What the newest report went by.
-	EmailDomains  []string `protobuf:"bytes,4,rep,name=email_domains,json=emailDomains,proto3" json:"email_domains,omitempty"`
+	Edition       int32 `protobuf:"varint,3,opt,name=edition,proto3" json:"edition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -699,13 +697,6 @@ func (x *ReportedDistrict) GetEdition() int32 {
 		return x.Edition
 	}
 	return 0
-}
-
-func (x *ReportedDistrict) GetEmailDomains() []string {
-	if x != nil {
-		return x.EmailDomains
-	}
-	return nil
 }
 
 // ExportFrame is a roster.v1.ExportResponse.
@@ -1008,12 +999,11 @@ const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\treport_id\x18\x02 \x01(\tR\breportId\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x89\x01\n" +
+	"expireTime\"d\n" +
 	"\x10ReportedDistrict\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x05R\brevision\x12\x18\n" +
-	"\aedition\x18\x03 \x01(\x05R\aedition\x12#\n" +
-	"\remail_domains\x18\x04 \x03(\tR\femailDomains\"A\n" +
+	"\aedition\x18\x03 \x01(\x05R\aedition\"A\n" +
 	"\vExportFrame\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12\x16\n" +
 	"\x06resume\x18\x02 \x01(\fR\x06resume\"\x96\x02\n" +
