@@ -1432,8 +1432,8 @@ export interface components {
             row?: number;
             column?: string;
             /**
-             * @description Of rejected: the finding's code. Of waiting: created, updated or removed. Of
-             *     not-shared: the rule.
+             * @description Of rejected: the finding's code. Of waiting and sync-running: created,
+             *     updated or removed. Of not-shared: the rule.
              */
             code?: string;
         };
@@ -2426,8 +2426,8 @@ export interface components {
              */
             schools?: string[];
             /**
-             * @description Students in other grades are left out, and classes of which no student is
-             *     left.
+             * @description Students in other grades or in none are left out, and classes of which no
+             *     student is left.
              */
             grades?: string[];
             /**

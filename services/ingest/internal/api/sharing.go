@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/schedule"
 	"github.com/securly/sync/services/ingest/internal/sharing"
@@ -29,6 +30,14 @@ func checkSharing(field string, s *ingestv1.Sharing) (*ingestv1.Sharing, error) 
 		return nil, invalid(field+"."+part, "%w", err)
 	}
 	return normal, nil
+}
+
+// checkShared refuses sharing settings of a source whose records nobody delivers.
+func checkShared(field string, s *ingestv1.Source) error {
+	if s.GetSharing() != nil && catalogue.Manual(s.GetConnector()) {
+		return invalid(field, "what is entered by hand is shared as a whole: set it for the sources that deliver records")
+	}
+	return nil
 }
 
 func (s *sharings) PreviewSharing(ctx context.Context, req *ingestv1.PreviewSharingRequest) (*ingestv1.PreviewSharingResponse, error) {

@@ -150,6 +150,9 @@ func (s *sources) CreateSource(ctx context.Context, req *ingestv1.CreateSourceRe
 		return nil, err
 	}
 	shared, err := checkSharing("source.sharing", req.GetSource().GetSharing())
+	if err == nil {
+		err = checkShared("source.sharing", req.GetSource())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -332,6 +335,9 @@ func (s *sources) UpdateSource(ctx context.Context, req *ingestv1.UpdateSourceRe
 		}
 		if changes("stale_after_hours", next.GetStaleAfterHours() != 0) {
 			v.StaleAfterHours, d.ScheduledFrom = next.GetStaleAfterHours(), v.GetUpdateTime()
+		}
+		if err := checkShared("sharing", v); err != nil {
+			return err
 		}
 		return checkGuardians("guardians", v)
 	})

@@ -32,8 +32,8 @@ type Sharing struct {
 	// Users are of the schools of their roles, guardians of those of their
 	// children.
 	Schools []string `protobuf:"bytes,1,rep,name=schools,proto3" json:"schools,omitempty"`
-	// Students in other grades are left out, and classes of which no student is
-	// left.
+	// Students in other grades or in none are left out, and classes of which no
+	// student is left.
 	Grades []string `protobuf:"bytes,2,rep,name=grades,proto3" json:"grades,omitempty"`
 	// Classes are left out that are neither one of these nor of one of the types,
 	// homeroom for example.
