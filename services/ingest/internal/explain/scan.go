@@ -18,8 +18,10 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
+	"github.com/securly/sync/services/ingest/internal/mapping"
 	"github.com/securly/sync/services/ingest/internal/normalise"
 	"github.com/securly/sync/services/ingest/internal/pipeline"
+	"github.com/securly/sync/services/platform/record"
 )
 
 const (
@@ -36,6 +38,7 @@ type scan struct {
 	id         string
 	references bool // look also at rows of others, if there is no own one
 	hide       bool // tell no values
+	mapped     *mapping.Mapping
 }
 
 // of reads a package, a copy of it on the local disk, into out.
@@ -49,6 +52,14 @@ func (s scan) of(ctx context.Context, file *os.File, out *ingestv1.PackageEviden
 		return fmt.Errorf("read a package: %w", err)
 	}
 	z.RegisterDecompressor(zip.Deflate, func(in io.Reader) io.ReadCloser { return flate.NewReader(in) })
+	for _, f := range z.File {
+		if err := s.mappedFile(ctx, f, out); err != nil {
+			return err
+		}
+	}
+	if len(out.GetRows()) > 0 {
+		return nil
+	}
 	var others []*zip.File
 	for _, f := range z.File {
 		kind, name := kindOf(f.Name)
@@ -56,7 +67,7 @@ func (s scan) of(ctx context.Context, file *os.File, out *ingestv1.PackageEviden
 		case kind != nil && pipeline.EntityOf(*kind) != s.entity:
 			others = append(others, f)
 		case strings.EqualFold(path.Ext(name), ".csv") && !strings.EqualFold(name, "manifest.csv"):
-			if err := s.file(ctx, f, name, s.column(kind), &out.Rows); err != nil {
+			if err := s.file(ctx, f, name, s.column(kind), nil, &out.Rows); err != nil {
 				return err
 			}
 		}
@@ -66,7 +77,24 @@ func (s scan) of(ctx context.Context, file *os.File, out *ingestv1.PackageEviden
 	}
 	for _, f := range others {
 		_, name := kindOf(f.Name)
-		if err := s.file(ctx, f, name, "", &out.References); err != nil {
+		if err := s.file(ctx, f, name, "", nil, &out.References); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mappedFile adds the rows that a mapping makes the id of.
+func (s scan) mappedFile(ctx context.Context, f *zip.File, out *ingestv1.PackageEvidence) error {
+	if s.mapped == nil {
+		return nil
+	}
+	_, name := kindOf(f.Name)
+	for _, r := range s.mapped.Of(record.EntityName(s.entity)) {
+		if !strings.EqualFold(r.File, name) {
+			continue
+		}
+		if err := s.file(ctx, f, name, "", r, &out.Rows); err != nil {
 			return err
 		}
 	}
@@ -97,9 +125,9 @@ func (s scan) column(kind *normalise.Kind) string {
 }
 
 // file adds the rows of one file that have the id, where that is in a known
-// column, or else anywhere, alone or in a list. What cannot be read is passed over:
+// column or made by a mapping, or else anywhere, alone or in a list. What cannot be read is passed over:
 // the findings of its sync say so.
-func (s scan) file(ctx context.Context, f *zip.File, name, column string, out *[]*ingestv1.RowEvidence) error {
+func (s scan) file(ctx context.Context, f *zip.File, name, column string, by *mapping.Records, out *[]*ingestv1.RowEvidence) error {
 	in, err := f.Open()
 	if err != nil {
 		return nil //nolint:nilerr // see above
@@ -120,6 +148,21 @@ func (s scan) file(ctx context.Context, f *zip.File, name, column string, out *[
 		at = slices.IndexFunc(header, func(h string) bool { return csvtext.Fold(h) == column })
 	}
 	parser, plain := csvtext.NewParser(comma), s.plain()
+	has := func(fields []string) bool { return s.has(fields, at, len(header)) }
+	if by != nil {
+		made, missing := by.Bind(header)
+		if len(missing) > 0 {
+			return nil // as above
+		}
+		key := slices.Index(made.Header(), "sourcedId")
+		plain, has = nil, func(fields []string) bool {
+			if key < 0 || len(fields) < made.Width() || !made.Wants(fields) {
+				return false
+			}
+			id, _ := made.Value(key, fields)
+			return id == s.id
+		}
+	}
 	var batch csvtext.Batch
 	for len(*out) < maxRows {
 		if err := context.Cause(ctx); err != nil {
@@ -134,7 +177,7 @@ func (s scan) file(ctx context.Context, f *zip.File, name, column string, out *[
 				continue
 			}
 			fields, _, err := parser.Fields(row, line)
-			if err != nil || !s.has(fields, at, len(header)) {
+			if err != nil || !has(fields) {
 				continue
 			}
 			*out = append(*out, &ingestv1.RowEvidence{File: name, Row: int32(row.Number), Values: s.values(header, fields)})

@@ -10,8 +10,10 @@ import (
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/finding"
 	"github.com/securly/sync/services/ingest/internal/layer"
+	"github.com/securly/sync/services/ingest/internal/mapping"
 	"github.com/securly/sync/services/ingest/internal/merge"
 	"github.com/securly/sync/services/ingest/internal/sharing"
 	"github.com/securly/sync/services/ingest/internal/state"
@@ -39,6 +41,7 @@ type asked struct {
 	layer   *ingestv1.LayerDocument
 	syncs   []*ingestv1.SyncDocument // its own, oldest first
 	uploads map[string]*ingestv1.UploadDocument
+	mapped  *mapping.Mapping
 	newest  string       // upload
 	base    *layer.Entry // that its records have; nil for none
 }
@@ -50,6 +53,9 @@ func (q *question) source(ctx context.Context, source *ingestv1.Source) error {
 		uploads:        map[string]*ingestv1.UploadDocument{},
 	}
 	var err error
+	if a.mapped, err = onerostercsv.MappingOf(source); err != nil {
+		return err
+	}
 	if a.layer, err = q.Store.Layer(ctx, q.district, a.GetSource()); err != nil {
 		return err
 	}
@@ -202,7 +208,8 @@ func (q *question) pending(ctx context.Context, a *asked, s *ingestv1.SyncDocume
 	if rows := p.GetRows(); len(rows) > 0 {
 		r.File, r.Row = rows[0].GetFile(), rows[0].GetRow()
 	}
-	if sync.GetState() == ingestv1.SyncState_ON_HOLD {
+	switch sync.GetState() {
+	case ingestv1.SyncState_PLANNING, ingestv1.SyncState_ON_HOLD, ingestv1.SyncState_COMMITTING:
 		next, err := q.find(ctx, state.Made(s).In(q.name))
 		if err != nil {
 			return err
@@ -221,9 +228,11 @@ func (q *question) pending(ctx context.Context, a *asked, s *ingestv1.SyncDocume
 		default:
 			return nil
 		}
-		r.Type = waiting
-		r.Message = fmt.Sprintf("a sync of source %s, begun %s, waits for a person: in it, it is %s", source, q.on(sync.GetCreateTime().AsTime()), r.GetCode())
-		r.NextStep = "look at the sync, and approve or discard it"
+		begun := fmt.Sprintf("a sync of source %s, begun %s, ", source, q.on(sync.GetCreateTime().AsTime()))
+		r.Type, r.Message, r.NextStep = waiting, begun+"waits for a person: in it, it is "+r.GetCode(), "look at the sync, and approve or discard it"
+		if sync.GetState() != ingestv1.SyncState_ON_HOLD {
+			r.Type, r.Message, r.NextStep = syncRunning, begun+"has not ended yet: in it, it is "+r.GetCode(), "wait until it has ended"
+		}
 		q.reason(r)
 		return nil
 	}
@@ -305,7 +314,7 @@ func (q *question) read(ctx context.Context, a *asked, upload string, s *ingestv
 		return p, nil
 	}
 	p.Unread = ""
-	if err := q.look(ctx, scan{entity: q.entity, id: q.id, references: references, hide: q.erased != nil}, kept, p); err != nil {
+	if err := q.look(ctx, scan{entity: q.entity, id: q.id, references: references, hide: q.erased != nil, mapped: a.mapped}, kept, p); err != nil {
 		return nil, err
 	}
 	return p, q.findings(ctx, s, p)
