@@ -268,8 +268,11 @@ func (h *Hub) Run(ctx context.Context) error {
 	return lifecycle.Run(inside, components...)
 }
 
-// URL is where browsers find the hub.
+// URL is where browsers find the hub; empty if it is opened for a command alone.
 func (h *Hub) URL() string {
+	if h.httpDoor == nil {
+		return ""
+	}
 	return "http://" + reachable(h.httpDoor.Addr())
 }
 
