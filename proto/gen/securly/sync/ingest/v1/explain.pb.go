@@ -537,8 +537,8 @@ type ExplainReason struct {
 	// Counted from 1, the header is row 1.
 	Row    int32  `protobuf:"varint,10,opt,name=row,proto3" json:"row,omitempty"`
 	Column string `protobuf:"bytes,11,opt,name=column,proto3" json:"column,omitempty"`
-	// Of rejected: the finding's code. Of waiting: created, updated or removed. Of
-	// not-shared: the rule.
+	// Of rejected: the finding's code. Of waiting and sync-running: created,
+	// updated or removed. Of not-shared: the rule.
 	Code          string `protobuf:"bytes,12,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
