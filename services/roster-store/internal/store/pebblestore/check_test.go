@@ -129,6 +129,15 @@ func TestCheckNamesAndRepairs(t *testing.T) {
 		"a length is wrong": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Set(append([]byte{spaceCount}, family[1:]...), binary.AppendUvarint(nil, 300), nil)
 		}, []store.Problem{repaired(brokenLength, "users")}},
+		"the counts of a school are gone": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
+			return b.Delete(populationKey("s1"), nil)
+		}, []store.Problem{repaired(brokenSchool, `orgs "s1"`)}},
+		"the counts of a school are wrong": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
+			return b.Set(populationKey("s1"), population{students: 9}.append(nil), nil)
+		}, []store.Problem{repaired(brokenSchool, `orgs "s1"`)}},
+		"the counts of a school are of nobody": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
+			return b.Set(populationKey("nowhere"), []byte{}, nil)
+		}, []store.Problem{repaired(brokenSchool, `orgs "nowhere"`)}},
 		"superseded terms are not in the log": {func(_ *testing.T, _ *district, b *pebble.Batch) error {
 			return b.Delete(logKey(spaceTermsLog, 2, users, "p"), nil)
 		}, []store.Problem{repaired(brokenPast, `users "p"`)}},
