@@ -116,6 +116,23 @@ func TestAGuardianFile(t *testing.T) {
 	})
 }
 
+func TestASourceOfGuardiansGoes(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	h.guardianSource("d", &ingestv1.GuardianFile{})
+	h.completed(h.family("u1,g1,Ann,Lee,,,,,\n"))
+	require.Empty(t, h.doctor())
+	s := h.wait(h.end("family", "remove").GetSyncId())
+	require.Equal(t, ingestv1.SyncState_ON_HOLD, s.GetState(), s.GetError())
+	h.completed(h.sync("sis", pupils(1)))
+	require.Len(t, h.syncsOf("family"), 2, "a source that goes is not matched again")
+	h.approve(s.GetSyncId())
+	h.completed(h.wait(s.GetSyncId(), ingestv1.SyncState_COMPLETED))
+	require.Empty(t, agents(h.user("u1")))
+	require.Nil(t, h.user("g1"))
+	require.Eventually(t, func() bool { return len(h.stored("layers/d/family")) == 0 }, testkit.Wait, 5*time.Millisecond)
+}
+
 func TestAGuardianFileThatMatchesLittleWaits(t *testing.T) {
 	h := newHub(t)
 	h.completed(h.sync("sis", pupils(4)))

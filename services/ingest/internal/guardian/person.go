@@ -99,7 +99,7 @@ func (m *matching) guardians(ctx context.Context) error {
 		}
 		switch {
 		case total > maxLinks:
-			g.reject("guardian-rows", fmt.Sprintf("more than %d rows name the same guardian: the value stands for no single one", maxLinks))
+			g.rejectAll()
 			return nil
 		case known && g.known == nil:
 			g.reject("guardian-deleted", "another source says that this guardian is deleted")
@@ -116,7 +116,7 @@ func (m *matching) guardians(ctx context.Context) error {
 			continue
 		}
 		if total++; total > maxLinks {
-			(&person{m: m, id: string(id), rows: []*row{{number: it.Row}}}).reject("guardian-rows", fmt.Sprintf("more than %d rows name the same guardian: the value stands for no single one", maxLinks))
+			(&person{m: m, id: string(id), rows: []*row{{number: it.Row}}}).rejectAll()
 			continue
 		}
 		r := &row{number: it.Row, said: &typev1.User{}}
@@ -140,6 +140,10 @@ func (g *person) reject(code, message string) {
 	for _, r := range g.rows {
 		g.m.Report.Reject(code, r.number, g.m.Columns.name(Guardian), g.id, message)
 	}
+}
+
+func (g *person) rejectAll() {
+	g.reject("guardian-rows", fmt.Sprintf("more than %d rows name the same guardian: the value stands for no single one", maxLinks))
 }
 
 // value is that of a field, or of several that belong together.
