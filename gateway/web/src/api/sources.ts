@@ -61,6 +61,7 @@ export interface SourceInput {
   schedule?: Schema['Schedule'] | null;
   staleAfterHours?: number;
   holdPolicy?: Schema['HoldPolicy'];
+  sharing?: Schema['Sharing'];
   etag?: string;
 }
 

@@ -24,6 +24,7 @@ import {
 } from '../../lib/format';
 import { syncState } from '../../lib/states';
 import { downloads, screens } from '../../lib/urls';
+import { SharingPreview } from '../sources/SharingPreview';
 import { useRunSync } from '../sources/useRunSync';
 import { CancelSync, DecisionForm, Withheld } from './Decision';
 import { Applied, HoldReasons } from './HoldReasons';
@@ -78,6 +79,12 @@ export function SyncScreen() {
           <Withheld sync={sync.data} />
           <Facts sync={sync.data} />
           <Counts counts={sync.data.counts ?? {}} />
+          {Object.keys(sync.data.shared ?? {}).length > 0 && (
+            <section aria-labelledby="shared">
+              <h2 id="shared">What was shared</h2>
+              <SharingPreview counts={sync.data.shared ?? {}} />
+            </section>
+          )}
           <Changes sync={sync.data} />
           <section aria-labelledby="findings">
             <h2 id="findings">Faults in the data</h2>

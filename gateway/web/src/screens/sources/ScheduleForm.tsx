@@ -3,6 +3,7 @@ import { type FormEvent, useState } from 'react';
 import type { Schema } from '../../api/client';
 import { useMay } from '../../api/queries';
 import { useUpdateSource } from '../../api/sources';
+import { Removable } from '../../components/Removable';
 import { ErrorState } from '../../components/States';
 import { useDistrict } from '../../lib/district';
 import { formatDate, formatDateTime } from '../../lib/format';
@@ -198,35 +199,6 @@ function Times({ schedule, onChange }: TimesProps) {
         </>
       )}
     </>
-  );
-}
-
-interface RemovableProps<T> {
-  items: readonly T[];
-  words: (item: T) => string;
-  onChange: (items: T[]) => void;
-}
-
-function Removable<T>({ items, words, onChange }: RemovableProps<T>) {
-  if (items.length === 0) return null;
-  return (
-    <ul className="exceptions">
-      {items.map((item) => (
-        <li key={JSON.stringify(item)}>
-          <span>{words(item)}</span>
-          <Button
-            variant="default"
-            size="compact-xs"
-            onClick={() => {
-              onChange(items.filter((other) => other !== item));
-            }}
-          >
-            Remove
-            <span className="visually-hidden"> {words(item)}</span>
-          </Button>
-        </li>
-      ))}
-    </ul>
   );
 }
 

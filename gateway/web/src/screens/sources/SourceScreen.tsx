@@ -14,6 +14,7 @@ import { HoldPolicyForm } from './HoldPolicyForm';
 import { Packages } from './Packages';
 import { Removal } from './Removal';
 import { ScheduleForm } from './ScheduleForm';
+import { SharingForm } from './SharingForm';
 import { SourceForm } from './SourceForm';
 import { Standing } from './Standing';
 
@@ -26,6 +27,7 @@ export interface SourceProps {
 const parts = [
   { id: '', label: 'Status' },
   { id: 'schedule', label: 'Schedule' },
+  { id: 'sharing', label: 'What is shared' },
   { id: 'packages', label: 'Packages' },
   { id: 'holds', label: 'What waits' },
   { id: 'settings', label: 'Settings' },
@@ -101,6 +103,7 @@ function Source({ source, connector }: SourceProps) {
       {part === 'schedule' && (
         <ScheduleForm key={source.etag} source={source} connector={connector} />
       )}
+      {part === 'sharing' && <SharingForm key={source.etag} source={source} />}
       {part === 'packages' && <Packages source={source} />}
       {part === 'holds' && <HoldPolicyForm key={source.etag} source={source} />}
       {part === 'settings' && <Settings source={source} connector={connector} />}
