@@ -179,3 +179,38 @@ func TestWhatIsShownIsWhatIsApplied(t *testing.T) {
 		require.Contains(t, types, "emails-blanked")
 	})
 }
+
+// The rollover windows of a district's readiness raise the thresholds of its plans.
+func TestRolloverWindowOfPlans(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, h hub) {
+		h.newDistrict(t, "rollover")
+		p := pupils{"a": {}}
+		for i := range 200 {
+			p["a"][i] = [2]int{}
+		}
+		h.sync(t, "rollover", p.files(t)...)
+		lose := func(n int) {
+			for i := range p["a"] {
+				if n--; n < 0 {
+					return
+				}
+				delete(p["a"], i)
+			}
+		}
+		window := func(from, to time.Time) {
+			require.NoError(t, h.Call(t.Context(), http.MethodPatch, "/v1/districts/rollover/readinessSettings", map[string]any{"rolloverWindows": []any{
+				map[string]any{"startDate": from.Format(time.DateOnly), "endDate": to.Format(time.DateOnly)},
+			}}, nil))
+		}
+		day := 24 * time.Hour
+		window(time.Now().Add(-2*day), time.Now().Add(2*day))
+		lose(50)
+		h.sync(t, "rollover", p.files(t)...)
+		window(time.Now().Add(-9*day), time.Now().Add(-3*day)) // as if it had ended
+		lose(30)
+		s, err := h.UploadAndSync(within(t, 2*time.Minute), "rollover", p.files(t)...)
+		require.NoError(t, err)
+		require.Equal(t, "ON_HOLD", s.State, s.Error)
+	})
+}
