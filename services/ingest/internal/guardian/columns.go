@@ -126,6 +126,9 @@ func CheckSettings(g *ingestv1.GuardianFile) (field string, err error) {
 	return "", nil
 }
 
+// maxColumns bounds what is said of the columns of a file.
+const maxColumns = 500
+
 // Columns says which column is where.
 type Columns struct {
 	// Header are the names of all columns.
@@ -141,6 +144,10 @@ func Bind(file string, header []string, g *ingestv1.GuardianFile, report *findin
 	var faults []*normalise.Fault
 	fault := func(code, column, format string, args ...any) {
 		faults = append(faults, &normalise.Fault{File: file, Column: column, Code: code, Message: fmt.Sprintf(format, args...)})
+	}
+	if len(header) > maxColumns {
+		fault("header-too-long", "", "the file has %d columns, more than the %d that any guardian file has: check its delimiter and quotes", len(header), maxColumns)
+		return c, faults
 	}
 	places := map[string][]int{} // by folded name
 	for i, name := range header {
