@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -186,8 +188,13 @@ func TestSharingOfTwoSources(t *testing.T) {
 	both := []*hub{one, other}
 	r := rand.New(rand.NewPCG(9, 10))
 	settings := []*ingestv1.Sharing{
-		nil, {Schools: []string{"s"}}, {Schools: []string{"s2"}}, {Grades: []string{"06"}}, {ClassTypes: []string{"homeroom"}},
-		{MergeSchools: []*ingestv1.SchoolMerge{{From: "s2", Into: "s"}}}, {ContactTypes: []string{"guardian"}, PrimarySchoolOnly: true},
+		nil,
+		{Schools: []string{"s"}},
+		{Schools: []string{"s2"}},
+		{Grades: []string{"06"}},
+		{ClassTypes: []string{"homeroom"}},
+		{MergeSchools: []*ingestv1.SchoolMerge{{From: "s2", Into: "s"}}},
+		{ContactTypes: []string{"guardian"}, PrimarySchoolOnly: true},
 	}
 	for _, h := range both {
 		h.newSource("second", nil)
@@ -211,7 +218,7 @@ func TestSharingOfTwoSources(t *testing.T) {
 		}
 		delivered = delivered || source == "second"
 		if diff := cmp.Diff(syncs[1], syncs[0], protocmp.Transform(),
-			protocmp.IgnoreFields(&ingestv1.Sync{}, "name", "sync_id", "upload_id", "create_time", "end_time", "steps", "waiting_for", "rows_expected"),
+			protocmp.IgnoreFields(&ingestv1.Sync{}, "name", "sync_id", "upload_id", "create_time", "end_time", "steps", "waiting_for", "rows_read", "rows_expected"),
 		); diff != "" {
 			t.Fatalf("sync %d of %s (-complete +difference):\n%s", step, source, diff)
 		}
@@ -321,6 +328,30 @@ func TestSharingAnewWaits(t *testing.T) {
 	}, testkit.Wait, 5*time.Millisecond)
 	h.completed(h.wait(last))
 	require.Len(t, h.active("users", ""), 42)
+}
+
+func TestDamagedSharedFilesAreMadeAnew(t *testing.T) {
+	for name, heal := range map[string]func(*hub) *ingestv1.Sync{
+		"by the same package": func(h *hub) *ingestv1.Sync { return h.wait(h.startSync("sis").GetSyncId()) },
+		"by other settings": func(h *hub) *ingestv1.Sync {
+			return h.share("sis", &ingestv1.Sharing{Schools: []string{"s"}, PrimarySchoolOnly: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHub(t)
+			h.completed(h.sync("sis", twoSchools(20)))
+			shared := h.through(h.share("sis", &ingestv1.Sharing{Schools: []string{"s"}}))
+			h.healthy()
+			path := filepath.Join(h.files, "layers/d/sis", shared.GetSyncId(), "shared/users")
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			text[len(text)/2] ^= 0x10
+			require.NoError(t, os.WriteFile(path, text, 0o600))
+			h.completed(heal(h))
+			require.Len(t, h.active("users", ""), 42)
+			h.healthy()
+		})
+	}
 }
 
 func TestAnErasedPersonIsNotShared(t *testing.T) {

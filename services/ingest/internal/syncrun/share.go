@@ -71,7 +71,10 @@ func (r *Runner) share(ctx context.Context, s *ingestv1.SyncDocument, files map[
 	}
 	same := func(a, b *ingestv1.LayerFile) bool { return a.GetKey() == b.GetKey() }
 	if was := previous.GetShared(); was.GetSettings() == print && maps.EqualFunc(files, previous.GetFiles(), same) && !previous.GetInPart() && len(s.GetRebuild()) == 0 {
-		return was, nil
+		// They may not be read for long, so that this is where damage is found.
+		if sound, err := r.sound(ctx, was.GetFiles()); err != nil || sound {
+			return was, err
+		}
 	}
 	work, stop := r.follow(ctx, s, nil)
 	defer stop()
@@ -84,6 +87,15 @@ func (r *Runner) share(ctx context.Context, s *ingestv1.SyncDocument, files map[
 	}
 	out.Settings = print
 	return out, nil
+}
+
+func (r *Runner) sound(ctx context.Context, files map[string]*ingestv1.LayerFile) (bool, error) {
+	for _, f := range files {
+		if sound, err := layer.Sound(ctx, r.deps.Blobs, f.GetKey(), f.GetChecksum()); err != nil || !sound && f.GetChecksum() != 0 {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func (r *Runner) shareAll(ctx context.Context, s *ingestv1.SyncDocument, settings *ingestv1.Sharing, files map[string]*ingestv1.LayerFile, before state.Files) (*ingestv1.Shared, error) {
