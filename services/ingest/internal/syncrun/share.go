@@ -89,6 +89,7 @@ func (r *Runner) share(ctx context.Context, s *ingestv1.SyncDocument, files map[
 	return out, nil
 }
 
+// sound tells whether files are as they were written.
 func (r *Runner) sound(ctx context.Context, files map[string]*ingestv1.LayerFile) (bool, error) {
 	for _, f := range files {
 		if sound, err := layer.Sound(ctx, r.deps.Blobs, f.GetKey(), f.GetChecksum()); err != nil || !sound && f.GetChecksum() != 0 {
@@ -156,7 +157,7 @@ func (r *Runner) shareFile(ctx context.Context, s *ingestv1.SyncDocument, e type
 	return out, nil
 }
 
-// Records yields what layer files of a source have.
+// Records yields what a source has in layer files, by entity.
 func Records(ctx context.Context, bucket *blob.Bucket, source string, files map[string]*ingestv1.LayerFile) sharing.Records {
 	return func(e typev1.Entity) iter.Seq2[layer.Entry, error] {
 		return readLayer(ctx, bucket, source, files[record.EntityName(e)], e)
