@@ -105,7 +105,9 @@ func (r *Runner) inRollover(ctx context.Context, district string) (bool, error) 
 	if err != nil {
 		return false, fmt.Errorf("time zone of %s: %w", district, err)
 	}
-	settings, err := r.deps.Readiness.GetReadinessSettings(ctx, &readinessv1.GetReadinessSettingsRequest{District: district})
+	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	settings, err := r.deps.Readiness.GetReadinessSettings(asking, &readinessv1.GetReadinessSettingsRequest{District: district})
 	if err != nil {
 		r.deps.Log.WarnContext(ctx, "rollover windows are not known, plans are held as usual", "district", district, "error", err)
 		return false, nil
