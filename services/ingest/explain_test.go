@@ -267,6 +267,27 @@ func TestWhyIsItNotShared(t *testing.T) {
 	require.Equal(t, "not-shared", h.why("enrollments", "en-0001").GetVerdict())
 }
 
+// A guardian file delivers guardians, and only names students.
+func TestWhatAGuardianFileSays(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", pupils(5)))
+	h.guardianSource("d", &ingestv1.GuardianFile{})
+	h.completed(h.family("u1,g1,Ann,Lee,ann@home.example,1 Elm St,Town,true,false\nu7,g7,Bob,Low,,,,,\n" +
+		"u10,g2,A,B,,,,,\nu11,g3,A,B,,,,,\nu12,g4,A,B,,,,,\nu13,g5,A,B,,,,,\nu14,g6,A,B,,,,,\n"))
+	g := h.why("users", "g1")
+	require.Equal(t, "present", g.GetVerdict(), g)
+	require.Contains(t, g.GetMessage(), "source family delivers it in guardianData.csv, row 2")
+	from := map[string]string{}
+	for _, f := range h.why("users", "u1").GetStored().GetFields() {
+		from[f.GetField()] = f.GetSource()
+	}
+	require.Equal(t, "sis", from["givenName"])
+	require.Equal(t, "family", from["agents.g1"], from)
+	missing := h.why("users", "u7")
+	require.Equal(t, "never-delivered", missing.GetVerdict(), missing)
+	require.Contains(t, missing.GetMessage(), "rows that refer to it: 1")
+}
+
 // A record that is about to go is there, and it is said that it is about to go.
 func TestWhatIsAboutToChange(t *testing.T) {
 	h := newHub(t)

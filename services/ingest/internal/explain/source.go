@@ -10,6 +10,7 @@ import (
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/finding"
 	"github.com/securly/sync/services/ingest/internal/layer"
@@ -42,6 +43,7 @@ type asked struct {
 	syncs   []*ingestv1.SyncDocument // its own, oldest first
 	uploads map[string]*ingestv1.UploadDocument
 	mapped  *mapping.Mapping
+	matched bool         // its rows are matched with records of others
 	newest  string       // upload
 	base    *layer.Entry // that its records have; nil for none
 }
@@ -50,7 +52,7 @@ type asked struct {
 func (q *question) source(ctx context.Context, source *ingestv1.Source) error {
 	a := &asked{
 		SourceEvidence: &ingestv1.SourceEvidence{Source: source.GetSourceId(), DisplayName: source.GetDisplayName(), Rules: rules(source)},
-		uploads:        map[string]*ingestv1.UploadDocument{},
+		uploads:        map[string]*ingestv1.UploadDocument{}, matched: source.GetGuardians() != nil,
 	}
 	var err error
 	if a.mapped, err = onerostercsv.MappingOf(source); err != nil {
@@ -91,6 +93,9 @@ func rules(s *ingestv1.Source) []string {
 	var out []string
 	if s.GetStopped().GetFrozen() {
 		out = append(out, "the source is stopped, and its records stay as they are")
+	}
+	if catalogue.Manual(s.GetConnector()) {
+		out = append(out, "its records are entered by hand")
 	}
 	if n := len(s.GetMapping().GetRecords()); n > 0 {
 		out = append(out, "its columns are read by the mapping of the source")
@@ -316,6 +321,9 @@ func (q *question) read(ctx context.Context, a *asked, upload string, s *ingestv
 	p.Unread = ""
 	if err := q.look(ctx, scan{entity: q.entity, id: q.id, references: references, hide: q.erased != nil, mapped: a.mapped}, kept, p); err != nil {
 		return nil, err
+	}
+	if a.matched && !a.Has { // the rows say something of a record that others deliver
+		p.References, p.Rows = append(p.References, p.GetRows()...), nil
 	}
 	return p, q.findings(ctx, s, p)
 }
