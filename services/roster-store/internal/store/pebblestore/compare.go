@@ -66,10 +66,8 @@ func newComparing(d *district, snap *pebble.Snapshot, plan planDoc, complete []s
 	c.staging, c.failed = errgroup.WithContext(d.ctx)
 	c.staging.Go(func() error {
 		for found := range c.to {
-			for _, f := range found {
-				if err := c.stager.stage(f); err != nil {
-					return err
-				}
+			if err := c.stager.stage(found); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -232,47 +230,60 @@ type stager struct {
 // stageBytes is when staged changes are written out.
 const stageBytes = 1 << 20
 
-func (s *stager) stage(f difference) error {
-	var before search.Facts
-	body := f.body
+// stage works differences out side by side and stages them in their order.
+func (s *stager) stage(found []difference) error {
+	changes := make([]signals.Change, len(found))
+	if err := sideBySide(len(found), func(i int) (err error) {
+		changes[i], err = s.change(&found[i])
+		return err
+	}); err != nil {
+		return err
+	}
+	for i, f := range found {
+		ch := changes[i]
+		s.count(ch.Entity, ch.Kind, ch.Schools)
+		s.signals.Add(ch)
+		st := staged{kind: ch.Kind, base: f.from, flags: flagsOf(ch.Is), hash: f.hash, schools: ch.Schools, body: f.body}
+		if err := s.batch.Set(stagedKey(s.plan.ID, ch.Entity, ch.ID), st.append(nil), nil); err != nil {
+			return err
+		}
+	}
+	if s.batch.Len() < stageBytes {
+		return nil
+	}
+	return s.flush(pebble.NoSync)
+}
+
+// change works out what a difference changes. A record that is gone gets the
+// version that says so.
+func (s *stager) change(f *difference) (ch signals.Change, err error) {
+	ch = signals.Change{Entity: f.entity, ID: f.id, Kind: store.Updated, WasHash: f.was}
 	if f.from != 0 {
 		old, err := s.before(f.entity, f.id)
 		if err != nil {
-			return err
+			return ch, err
 		}
-		if before, err = search.Read(f.entity, f.id, old); err != nil {
-			return err
+		if ch.Was, err = search.Read(f.entity, f.id, old); err != nil {
+			return ch, err
 		}
-		if body == nil {
-			if body, f.hash, err = removed(f.entity, f.id, old); err != nil {
-				return err
+		if f.body == nil {
+			if f.body, f.hash, err = removed(f.entity, f.id, old); err != nil {
+				return ch, err
 			}
 		}
 	}
-	now, err := search.Read(f.entity, f.id, body)
-	if err != nil {
-		return err
+	if ch.Is, err = search.Read(f.entity, f.id, f.body); err != nil {
+		return ch, err
 	}
-	kind := store.Updated
 	switch was := f.flags&flagTombstone != 0; {
-	case f.from == 0, was && !now.Tombstone:
-		kind = store.Created
-	case !was && now.Tombstone:
-		kind = store.Removed
+	case f.from == 0, was && !ch.Is.Tombstone:
+		ch.Kind = store.Created
+	case !was && ch.Is.Tombstone:
+		ch.Kind = store.Removed
 	}
-	schools, err := s.schools(f.entity, f.id, before, now)
-	if err != nil {
-		return err
-	}
-	s.count(f.entity, kind, schools)
-	s.signals.Add(signals.Change{
-		Entity: f.entity, ID: f.id, Kind: kind, Was: before, Is: now, WasHash: f.was, IsHash: f.hash, Schools: schools,
-	})
-	st := staged{kind: kind, base: f.from, flags: flagsOf(now), hash: f.hash, schools: schools, body: body}
-	if err := s.batch.Set(stagedKey(s.plan.ID, f.entity, f.id), st.append(nil), nil); err != nil || s.batch.Len() < stageBytes {
-		return err
-	}
-	return s.flush(pebble.NoSync)
+	ch.IsHash = f.hash
+	ch.Schools, err = s.schools(f.entity, f.id, ch.Was, ch.Is)
+	return ch, err
 }
 
 // removed returns the version that says that a record is gone.

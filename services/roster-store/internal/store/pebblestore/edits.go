@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"runtime"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/securly/sync/services/roster-store/internal/store"
 	"github.com/securly/sync/services/roster-store/internal/store/search"
@@ -151,17 +149,10 @@ func (c *change) writeLists(ctx context.Context) error {
 			return err
 		}
 		edited := make([]editedList, len(lists))
-		var g errgroup.Group
-		share := (len(lists) + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0)
-		for start := 0; start < len(lists); start += share {
-			g.Go(func() (err error) {
-				for i := start; i < min(start+share, len(lists)) && err == nil; i++ {
-					edited[i], err = c.editedList(lists[i])
-				}
-				return err
-			})
-		}
-		if err := g.Wait(); err != nil {
+		if err := sideBySide(len(lists), func(i int) (err error) {
+			edited[i], err = c.editedList(lists[i])
+			return err
+		}); err != nil {
 			return err
 		}
 		lists, n = lists[:0], 0

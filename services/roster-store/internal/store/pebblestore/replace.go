@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
@@ -55,26 +56,29 @@ func (c *change) read(ctx context.Context, to chan<- []replacement) error {
 	if err != nil {
 		return err
 	}
-	chunk := make([]replacement, 0, replacementsAtOnce)
+	var keys, values [][]byte
 	handOn := func() error {
+		chunk := make([]replacement, len(keys))
+		if err := sideBySide(len(keys), func(i int) (err error) {
+			e, id := recordOf(keys[i])
+			chunk[i], err = c.replacement(e, string(id), values[i])
+			return err
+		}); err != nil {
+			return err
+		}
+		keys, values = keys[:0], values[:0]
 		select {
 		case to <- chunk:
 		case <-ctx.Done():
 		}
-		chunk = make([]replacement, 0, replacementsAtOnce)
 		return c.d.check(ctx)
 	}
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		var v []byte
-		if v, err = it.ValueAndErr(); err != nil {
-			break
+		if v, err = it.ValueAndErr(); err == nil {
+			keys, values = append(keys, bytes.Clone(it.Key()[len(prefix):])), append(values, bytes.Clone(v))
 		}
-		e, id := recordOf(it.Key()[len(prefix):])
-		var r replacement
-		if r, err = c.replacement(e, string(id), bytes.Clone(v)); err != nil {
-			break
-		}
-		if chunk = append(chunk, r); len(chunk) == replacementsAtOnce {
+		if err == nil && len(keys) == replacementsAtOnce {
 			err = handOn()
 		}
 	}
@@ -110,4 +114,22 @@ func (c *change) replacement(e store.Entity, id string, value []byte) (r replace
 	}
 	r.now, err = search.Read(e, id, r.staged.body)
 	return r, err
+}
+
+// sideBySide calls do for the numbers below n, from as many goroutines as there
+// are processors.
+func sideBySide(n int, do func(i int) error) error {
+	var g errgroup.Group
+	share := max(1, (n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	for start := 0; start < n; start += share {
+		g.Go(func() error {
+			for i := start; i < min(start+share, n); i++ {
+				if err := do(i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
