@@ -91,7 +91,7 @@ func (d *Deps) syncDropped(ctx context.Context, doc docstore.Doc[*ingestv1.DropD
 		return err
 	}
 	if schedule.Refuse(owner.Value.GetSource(), d.Now()) != nil {
-		return nil // what comes meanwhile waits
+		return nil //nolint:nilerr // what comes meanwhile waits
 	}
 	mapped, err := onerostercsv.MappingOf(owner.Value.GetSource())
 	if err != nil {

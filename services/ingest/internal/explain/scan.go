@@ -125,22 +125,22 @@ func (s scan) column(kind *normalise.Kind) string {
 }
 
 // file adds the rows of one file that have the id, where that is in a known
-// column or made by a mapping, or else anywhere, alone or in a list. What cannot be read is passed over:
-// the findings of its sync say so.
+// column or made by a mapping, or else anywhere, alone or in a list. What cannot
+// be read is passed over: the findings of its sync say so.
 func (s scan) file(ctx context.Context, f *zip.File, name, column string, by *mapping.Records, out *[]*ingestv1.RowEvidence) error {
 	in, err := f.Open()
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil // see above
 	}
 	defer func() { _ = in.Close() }()
 	text, _, err := csvtext.Decode(in)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil // see above
 	}
 	rows := csvtext.NewReader(text)
 	header, comma, err := rows.Header()
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil // see above
 	}
 	rows.Expect(len(header))
 	at := -1
@@ -169,7 +169,7 @@ func (s scan) file(ctx context.Context, f *zip.File, name, column string, by *ma
 			return err
 		}
 		if err := rows.ReadBatch(&batch); err != nil {
-			return nil //nolint:nilerr // the end, or see above
+			return nil // the end, or see above
 		}
 		for i := range batch.Len() {
 			row, line := batch.Row(i)
