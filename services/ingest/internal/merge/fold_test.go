@@ -225,7 +225,7 @@ func TestRandomLayersAreMergedByTheRules(t *testing.T) {
 // A change of some layers makes the candidate what merging all of it again makes.
 func TestChangesAreThoseOfTheWholeMerge(t *testing.T) {
 	r := world{rand.New(rand.NewPCG(3, 4))}
-	for range 500 {
+	for range 300 {
 		before := r.contributions()
 		after := slices.Clone(before)
 		all := streams(t, after)

@@ -393,7 +393,7 @@ func refs(rec *typev1.Record) map[typev1.Entity][]string {
 
 func TestRandomRostersAreShared(t *testing.T) {
 	r := world{rand.New(rand.NewPCG(5, 6))}
-	for range 700 {
+	for range 400 {
 		all, s := r.roster(), r.settings(t)
 		some, _ := all.shared(t, s)
 		for e, recs := range some {
