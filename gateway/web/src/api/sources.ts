@@ -62,6 +62,8 @@ export interface SourceInput {
   staleAfterHours?: number;
   holdPolicy?: Schema['HoldPolicy'];
   sharing?: Schema['Sharing'];
+  guardians?: Schema['GuardianFile'];
+  mapping?: Schema['Mapping'];
   etag?: string;
 }
 

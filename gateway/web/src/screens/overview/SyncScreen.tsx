@@ -24,6 +24,7 @@ import {
 } from '../../lib/format';
 import { syncState } from '../../lib/states';
 import { downloads, screens } from '../../lib/urls';
+import { GuardianReport } from '../sources/GuardianReport';
 import { SharingPreview } from '../sources/SharingPreview';
 import { useRunSync } from '../sources/useRunSync';
 import { CancelSync, DecisionForm, Withheld } from './Decision';
@@ -79,6 +80,14 @@ export function SyncScreen() {
           <Withheld sync={sync.data} />
           <Facts sync={sync.data} />
           <Counts counts={sync.data.counts ?? {}} />
+          {sync.data.guardians && (
+            <section aria-labelledby="guardians">
+              <h2 id="guardians">What came of the guardian file</h2>
+              <div className="card panel">
+                <GuardianReport report={sync.data.guardians} />
+              </div>
+            </section>
+          )}
           {Object.keys(sync.data.shared ?? {}).length > 0 && (
             <section aria-labelledby="shared">
               <h2 id="shared">What was shared</h2>

@@ -1,6 +1,8 @@
+import { useState } from 'react';
 import { Link, useNavigate, useSearchParams } from 'react-router';
 import type { Schema } from '../../api/client';
 import { useConnectors, useCreateSource, useSources } from '../../api/sources';
+import { Choice } from '../../components/Choice';
 import { Page } from '../../components/Page';
 import { EmptyState, ErrorState, Loading } from '../../components/States';
 import { useDistrict } from '../../lib/district';
@@ -85,6 +87,22 @@ function Choose({ catalogue }: { catalogue: Catalogue }) {
   );
 }
 
+type Contents = 'oneroster' | 'mapping' | 'guardians';
+
+const kindsOfFiles: readonly { id: Contents; label: string; note: string }[] = [
+  { id: 'oneroster', label: 'OneRoster files', note: 'users.csv, classes.csv, enrollments.csv …' },
+  {
+    id: 'mapping',
+    label: 'Other CSV files',
+    note: 'With names and columns of their own; you say next what they are.',
+  },
+  {
+    id: 'guardians',
+    label: 'A guardian file',
+    note: 'One row for each student and guardian. The students come from another source.',
+  },
+];
+
 interface SettingsProps {
   connector: Schema['Connector'];
   vendor: Schema['Vendor'] | undefined;
@@ -96,6 +114,7 @@ function Settings({ connector, vendor }: SettingsProps) {
   const sources = useSources(district);
   const create = useCreateSource(district);
   const name = vendor?.displayName ?? connector.displayName ?? '';
+  const [contents, setContents] = useState<Contents>(vendor?.mapped ? 'mapping' : 'oneroster');
   const instructions = vendor?.instructions ?? [];
 
   if (sources.isPending) return <Loading label="Loading your sources" />;
@@ -116,7 +135,15 @@ function Settings({ connector, vendor }: SettingsProps) {
             const taken = sources.data.map((source) => source.sourceId ?? '');
             const sourceId = sourceIdFor(input.displayName, taken);
             create.mutate(
-              { sourceId, source: { ...input, connector: connector.connectorId } },
+              {
+                sourceId,
+                source: {
+                  ...input,
+                  connector: connector.connectorId,
+                  // Empty, they say what the files are; the rest is set where a package is seen.
+                  ...(contents !== 'oneroster' && { [contents]: {} }),
+                },
+              },
               {
                 onSuccess: () => {
                   void navigate(screens.source(district, sourceId));
@@ -126,6 +153,24 @@ function Settings({ connector, vendor }: SettingsProps) {
           }}
         />
         <div className="stack-wide">
+          <section className="card panel">
+            <fieldset className="choices">
+              <legend>What are the files?</legend>
+              {kindsOfFiles.map(({ id, label, note }) => (
+                <Choice
+                  key={id}
+                  name="contents"
+                  label={label}
+                  chosen={contents === id}
+                  onChoose={() => {
+                    setContents(id);
+                  }}
+                >
+                  {note}
+                </Choice>
+              ))}
+            </fieldset>
+          </section>
           {instructions.length > 0 && (
             <section className="card panel" aria-labelledby="instructions">
               <h2 id="instructions">How to set up the export</h2>
@@ -136,7 +181,7 @@ function Settings({ connector, vendor }: SettingsProps) {
               </ol>
             </section>
           )}
-          <Needs connector={connector} />
+          {contents === 'oneroster' && <Needs connector={connector} />}
         </div>
       </div>
     </Page>

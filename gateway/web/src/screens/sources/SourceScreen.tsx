@@ -10,6 +10,7 @@ import { valuesFrom } from '../../lib/schema';
 import { sourceStatus } from '../../lib/sources';
 import { screens } from '../../lib/urls';
 import { NotFoundScreen } from '../Fallbacks';
+import { GuardianForm } from './GuardianForm';
 import { HoldPolicyForm } from './HoldPolicyForm';
 import { Packages } from './Packages';
 import { Removal } from './Removal';
@@ -24,9 +25,10 @@ export interface SourceProps {
 }
 
 /** What a source has pages for; the first is where its links lead. */
-const parts = [
+const allParts = [
   { id: '', label: 'Status' },
   { id: 'schedule', label: 'Schedule' },
+  { id: 'guardians', label: 'Guardian file' },
   { id: 'sharing', label: 'What is shared' },
   { id: 'packages', label: 'Packages' },
   { id: 'holds', label: 'What waits' },
@@ -77,6 +79,10 @@ function Source({ source, connector }: SourceProps) {
   const id = source.sourceId ?? '';
   const name = source.displayName || id;
   const { part = '' } = useParams();
+  // A guardian file has no schools and classes of its own to choose from.
+  const parts = allParts.filter(
+    ({ id: of }) => of !== (source.guardians ? 'sharing' : 'guardians'),
+  );
   const shown = parts.find((candidate) => candidate.id === part);
   const lastSync = useSync(district, source.lastSync ?? '').data;
   if (!shown) return <NotFoundScreen />;
@@ -103,6 +109,7 @@ function Source({ source, connector }: SourceProps) {
       {part === 'schedule' && (
         <ScheduleForm key={source.etag} source={source} connector={connector} />
       )}
+      {part === 'guardians' && <GuardianForm key={source.etag} source={source} />}
       {part === 'sharing' && <SharingForm key={source.etag} source={source} />}
       {part === 'packages' && <Packages source={source} />}
       {part === 'holds' && <HoldPolicyForm key={source.etag} source={source} />}
