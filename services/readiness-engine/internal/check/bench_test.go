@@ -137,7 +137,7 @@ func BenchmarkAfterOnePercent(b *testing.B) {
 			changes[i], err = proto.Marshal(rec)
 			require.NoError(b, err)
 		}
-		revision := store.Commit(changes)
+		revision := store.Commit("yardstick", changes)
 		b.StartTimer()
 		require.NoError(b, r.CatchUp(ctx, roster, "yardstick", revision))
 		start := time.Now()

@@ -17,8 +17,9 @@ import (
 	"github.com/securly/sync/services/platform/record"
 )
 
-// Big serves one large district for benchmarks, under every name. Its records are
-// outside of the heap, so that what is measured there is the engine's own.
+// Big serves one district for benchmarks, under every name; what is committed
+// later is each name's own. Its first records are outside of the heap, so that
+// what is measured there is the engine's own.
 type Big struct {
 	rosterv1.UnimplementedRosterServiceServer
 
@@ -27,8 +28,8 @@ type Big struct {
 	ends   []uint32 // of each body
 
 	mu        sync.Mutex
-	changes   [][][]byte    // of the second revision and those after
-	committed chan struct{} // closed by the next commit
+	changes   map[string][][][]byte // of the second revision and those after, by district
+	committed chan struct{}         // closed by the next commit
 }
 
 // NewBig returns a store whose revision 1 holds the records.
@@ -38,7 +39,7 @@ func NewBig(records iter.Seq[*typev1.Record]) (*Big, error) {
 		id       string
 		from, to uint32
 	}
-	b := &Big{total: map[string]int32{}, committed: make(chan struct{})}
+	b := &Big{total: map[string]int32{}, changes: map[string][][][]byte{}, committed: make(chan struct{})}
 	var all []byte
 	var order []body
 	for r := range records {
@@ -84,28 +85,29 @@ func (b *Big) Body(i int) []byte {
 	return b.bodies[from:b.ends[i]]
 }
 
-// Commit makes the next revision.
-func (b *Big) Commit(changes [][]byte) int32 {
+// Commit makes the next revision of a district.
+func (b *Big) Commit(district string, changes [][]byte) int32 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.changes = append(b.changes, changes)
+	b.changes[district] = append(b.changes[district], changes)
 	close(b.committed)
 	b.committed = make(chan struct{})
-	return int32(len(b.changes)) + 1
+	return int32(len(b.changes[district])) + 1
 }
 
 // GetSummary answers with the head and the number of records.
-func (b *Big) GetSummary(context.Context, *rosterv1.GetSummaryRequest) (*rosterv1.Summary, error) {
+func (b *Big) GetSummary(_ context.Context, req *rosterv1.GetSummaryRequest) (*rosterv1.Summary, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &rosterv1.Summary{Revision: int32(len(b.changes)) + 1, Total: b.total}, nil
+	return &rosterv1.Summary{Revision: int32(len(b.changes[req.GetDistrict()])) + 1, Total: b.total}, nil
 }
 
 // after returns the changes of the revisions after one, up to another.
-func (b *Big) after(revision, last int32) [][][]byte {
+func (b *Big) after(district string, revision, last int32) [][][]byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.changes[revision-1 : min(int(last)-1, len(b.changes))]
+	of := b.changes[district]
+	return of[revision-1 : min(int(last)-1, len(of))]
 }
 
 // Export sends a revision: the first one, and what has changed since.
@@ -126,7 +128,7 @@ func (b *Big) Export(req *rosterv1.ExportRequest, stream grpc.ServerStreamingSer
 	if err := send(b.Len(), b.Body); err != nil {
 		return err
 	}
-	for _, changes := range b.after(1, req.Revision) {
+	for _, changes := range b.after(req.District, 1, req.Revision) {
 		if err := send(len(changes), func(i int) []byte { return changes[i] }); err != nil {
 			return err
 		}
@@ -140,7 +142,7 @@ func (b *Big) Watch(req *rosterv1.WatchRequest, stream grpc.ServerStreamingServe
 		b.mu.Lock()
 		committed := b.committed
 		b.mu.Unlock()
-		for _, changes := range b.after(after, math.MaxInt32) {
+		for _, changes := range b.after(req.District, after, math.MaxInt32) {
 			after++
 			for _, m := range revision(after, changes) {
 				if err := stream.Send(m); err != nil {
