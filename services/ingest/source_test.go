@@ -254,6 +254,6 @@ func TestCatalogue(t *testing.T) {
 	for _, c := range list.GetConnectors() {
 		ids[c.GetConnectorId()] = true
 	}
-	require.Equal(t, map[string]bool{"oneroster-csv": true, "sftp-drop": true, "sftp-pull": true}, ids)
+	require.Equal(t, map[string]bool{"manual": true, "oneroster-csv": true, "sftp-drop": true, "sftp-pull": true}, ids)
 	require.NotEmpty(t, list.GetVendors())
 }
