@@ -1,9 +1,11 @@
 package edge
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
@@ -14,6 +16,9 @@ import (
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/errs"
 )
+
+// recentReports are those that the last one of the newest revision is found among.
+const recentReports = 10
 
 // overview joins what three services know about a district. What there is not yet, or what the
 // caller may not see, is absent.
@@ -45,11 +50,15 @@ func (a *API) overview(w http.ResponseWriter, r *http.Request, params map[string
 		return err
 	})
 	calls.Go(func() error {
-		reports, err := a.readiness.ListReadinessReports(ctx, &readinessv1.ListReadinessReportsRequest{District: district, PageSize: 1})
+		reports, err := a.readiness.ListReadinessReports(ctx, &readinessv1.ListReadinessReportsRequest{District: district, PageSize: recentReports})
 		if err != nil || len(reports.GetReadinessReports()) == 0 {
 			return unlessHidden(err)
 		}
-		answer.LastReport, err = jsonOf(reports.GetReadinessReports()[0])
+		// Somebody may have asked for an older revision, or compared with it.
+		newest := slices.MaxFunc(reports.GetReadinessReports(), func(a, b *readinessv1.ReadinessReport) int {
+			return cmp.Compare(a.GetRevision(), b.GetRevision())
+		})
+		answer.LastReport, err = jsonOf(newest)
 		return err
 	})
 	if err := calls.Wait(); err != nil {
