@@ -255,6 +255,7 @@ func TestWhyIsItNotShared(t *testing.T) {
 	_, err := h.update("sis", &ingestv1.Source{Sharing: &ingestv1.Sharing{Grades: []string{"08"}}})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return len(h.roster.Active("d", users)) == 2 }, testkit.Wait, 5*time.Millisecond)
+	h.completed(h.wait(h.source("sis").GetLastSync()))
 	out := h.why("users", "st-0001")
 	require.Equal(t, []string{"not-shared", "no-longer-delivered"}, reasonsOf(out), out)
 	require.Equal(t, "grades", out.GetReasons()[0].GetCode())
