@@ -210,8 +210,8 @@ export function Requirements({
     <>
       <h3>{title}</h3>
       <ul className="steps">
-        {list.map((need) => (
-          <li key={`${need.file ?? ''} ${need.column ?? ''}`}>
+        {list.map((need, index) => (
+          <li key={index}>
             <code>{need.file}</code>
             {need.column && (
               <>

@@ -243,7 +243,7 @@ function Columns({ columns, said, onChange }: ColumnsProps) {
   return (
     <section aria-labelledby="columns">
       <h2 id="columns">Columns of the file</h2>
-      <TableScroll label="Columns of the file">
+      <TableScroll label="Table of columns">
         <table className="table columns-table">
           <thead>
             <tr>
