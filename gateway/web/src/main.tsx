@@ -14,6 +14,7 @@ import './styles/readiness.css';
 import './styles/screens.css';
 import './styles/changes.css';
 import './styles/sources.css';
+import './styles/settings.css';
 import { MantineProvider } from '@mantine/core';
 import { QueryClientProvider } from '@tanstack/react-query';
 import { StrictMode } from 'react';

@@ -3,6 +3,7 @@ import { useLimited } from './api/queries';
 import { Shell } from './components/Shell';
 import { CrashScreen, NotFoundScreen } from './screens/Fallbacks';
 import { HomeScreen } from './screens/Home';
+import { EntryScreen } from './screens/entries/EntryScreen';
 import { CompareScreen } from './screens/history/CompareScreen';
 import { HistoryScreen } from './screens/history/HistoryScreen';
 import { RevisionScreen } from './screens/history/RevisionScreen';
@@ -15,6 +16,7 @@ import { SchoolsScreen } from './screens/schools/SchoolsScreen';
 import { ConnectScreen } from './screens/sources/ConnectScreen';
 import { SourceScreen } from './screens/sources/SourceScreen';
 import { SourcesScreen } from './screens/sources/SourcesScreen';
+import { DistrictScreen } from './screens/settings/DistrictScreen';
 import { RecordScreen } from './screens/viewer/RecordScreen';
 import { ViewerScreen } from './screens/viewer/ViewerScreen';
 import { screens } from './lib/urls';
@@ -42,7 +44,9 @@ export const router = createBrowserRouter([
           { path: 'overview', element: <OverviewScreen /> },
           { path: 'syncs/:sync', element: <SyncScreen /> },
           { path: 'sources', element: <SourcesScreen /> },
+          { path: 'sources/:source/entry', element: <EntryScreen /> },
           { path: 'sources/:source/:part?', element: <SourceScreen /> },
+          { path: 'settings/:part?', element: <DistrictScreen /> },
           { path: 'schools', element: <SchoolsScreen /> },
           { path: 'connect', element: <ConnectScreen /> },
           { path: 'history', element: <HistoryScreen /> },

@@ -81,6 +81,7 @@ function Navigation({ district }: { district: string }) {
         <>
           <NavLink to={screens.sources(district)}>Sources</NavLink>
           <NavLink to={screens.history(district)}>History</NavLink>
+          <NavLink to={screens.settings(district)}>Settings</NavLink>
         </>
       )}
     </nav>

@@ -19,6 +19,8 @@ export const screens = {
   readiness: (district: string, report?: string) =>
     `${districtPath(district)}/readiness${queryString({ report })}`,
   readinessSettings: (district: string) => `${districtPath(district)}/readiness/settings`,
+  settings: (district: string, part = '') =>
+    `${districtPath(district)}/settings${part && `/${part}`}`,
   overview: (district: string) => `${districtPath(district)}/overview`,
   viewer: (district: string) => `${districtPath(district)}/data`,
   records: (district: string, entity: Entity, search: Search = {}) =>
@@ -30,6 +32,9 @@ export const screens = {
   connect: (district: string) => `${districtPath(district)}/connect`,
   source: (district: string, source: string, part = '') =>
     `${districtPath(district)}/sources/${encodeURIComponent(source)}${part && `/${part}`}`,
+  /** An entry by hand: a new one (add), or that of a record. */
+  entry: (district: string, source: string, of: { add?: string; entity?: Entity; id?: string }) =>
+    `${districtPath(district)}/sources/${encodeURIComponent(source)}/entry${queryString(of)}`,
   history: (district: string) => `${districtPath(district)}/history`,
   revision: (district: string, revision: number) =>
     `${districtPath(district)}/history/${String(revision)}`,
