@@ -98,6 +98,17 @@ func TestComparisonWithARevisionThatHasNoReport(t *testing.T) {
 	schools, err := e.client.ListSchoolStatuses(e.ctx, &readinessv1.ListSchoolStatusesRequest{District: "d1"})
 	require.NoError(t, err)
 	require.EqualValues(t, 3, schools.Revision, "reports of earlier revisions that are made later are not the newest")
+
+	// Nor is one of them, made last, what the next report is compared with.
+	_, err = e.client.CreateReadinessReport(e.ctx, &readinessv1.CreateReadinessReportRequest{District: "d1", Revision: 1})
+	require.NoError(t, err)
+	e.commit("d1", student("d", "d@district.example"))
+	e.await("d1", "rev-4")
+	before, err := e.client.CompareReadinessReports(e.ctx, &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-4"})
+	require.NoError(t, err)
+	require.Equal(t, "rev-3", before.Base.ReportId)
+	_, err = e.client.CompareReadinessReports(e.ctx, &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-1"})
+	require.Equal(t, "REPORT_BASE_NOT_FOUND", reason(err), "no revision is before the first")
 }
 
 func TestFailedReportsCanBeRetried(t *testing.T) {

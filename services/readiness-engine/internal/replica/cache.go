@@ -33,7 +33,7 @@ type entry struct {
 	bytes    int // as counted in Cache.bytes
 	users    int // callers of Use with this entry; it stays as long as there are any
 
-	stop func() // closes the watch that follows the replica; nil if there is none
+	follower *follower // the watch that follows the replica; nil if there is none
 
 	// turn holds one token; who takes it may use replica and used.
 	turn    chan struct{}
@@ -92,7 +92,7 @@ func (c *Cache) Use(ctx context.Context, district string, revision int32, f func
 	err := f(r) // Should it panic, the replica is not kept.
 	e.replica, e.used = r, revision
 	c.keep(e, r.Size())
-	c.follow(e, revision)
+	c.follow(e, r)
 	if err != nil {
 		return fmt.Errorf("use replica of %s at revision %d: %w", district, revision, err)
 	}
@@ -153,9 +153,7 @@ func (c *Cache) evict() {
 		place = place.Prev()
 		if e.users == 0 && (c.bytes > c.limit || e.bytes == 0) {
 			c.bytes -= e.bytes
-			if e.stop != nil {
-				e.stop()
-			}
+			c.unfollow(e)
 			c.recent.Remove(e.place)
 			delete(c.entries, e.district)
 		}

@@ -25,46 +25,61 @@ func (c *Cache) Run(ctx context.Context) error {
 	return nil
 }
 
+// follower is a watch of one replica. Another replica of the district, one that
+// was loaded since, may be at quite another revision.
+type follower struct {
+	replica *Replica
+	stop    func()
+}
+
 // follow opens a watch for a replica that was used, unless it has one. If too
 // many are open, the one that was used longest ago is closed.
-func (c *Cache) follow(e *entry, after int32) {
+func (c *Cache) follow(e *entry, r *Replica) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.running == nil || e.stop != nil {
+	if c.running == nil || e.follower != nil && e.follower.replica == r {
 		return
 	}
-	if c.watches >= c.maxWatches {
-		for place := c.recent.Back(); place != nil; place = place.Prev() {
-			if last := place.Value.(*entry); last.stop != nil {
-				last.stop()
-				break
-			}
-		}
+	c.unfollow(e)
+	for place := c.recent.Back(); place != nil && c.watches >= c.maxWatches; place = place.Prev() {
+		c.unfollow(place.Value.(*entry))
 	}
 	ctx, stop := context.WithCancel(c.running)
-	e.stop = stop
+	f := &follower{r, stop}
+	e.follower = f
 	c.watches++
+	after := r.Revision
 	c.followers.Go(func() {
-		err := c.following(ctx, e, after)
+		err := c.following(ctx, e, r, after)
 		if err != nil && ctx.Err() == nil {
 			c.log.InfoContext(ctx, "readiness: replica is not followed until it is used again", "district", e.district, "error", err)
 		}
-		stop()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		e.stop = nil
-		c.watches--
+		stop()
+		if e.follower == f {
+			c.unfollow(e)
+		}
 	})
+}
+
+// unfollow closes the watch of an entry, if it has one.
+func (c *Cache) unfollow(e *entry) {
+	if e.follower != nil {
+		e.follower.stop()
+		e.follower = nil
+		c.watches--
+	}
 }
 
 // following takes over revisions until the watch ends, or the next one is one
 // too many.
-func (c *Cache) following(ctx context.Context, e *entry, after int32) error {
+func (c *Cache) following(ctx context.Context, e *entry, r *Replica, after int32) error {
 	w, err := open(ctx, c.roster, e.district, after)
 	for more := true; err == nil && more; {
 		var frame *readinessv1.WatchFrame
 		if frame, err = w.next(); err == nil && frame.GetBegin() != nil {
-			more, err = c.takeOver(ctx, e, w, frame)
+			more, err = c.takeOver(ctx, e, r, w, frame.GetBegin().GetRevision())
 		}
 	}
 	if err != nil {
@@ -76,7 +91,7 @@ func (c *Cache) following(ctx context.Context, e *entry, after int32) error {
 // takeOver takes a revision over that has begun. A replica goes no more than one
 // revision beyond the one that was used last: somebody may be about to use it,
 // and there is no way back.
-func (c *Cache) takeOver(ctx context.Context, e *entry, w watch, begin *readinessv1.WatchFrame) (more bool, err error) {
+func (c *Cache) takeOver(ctx context.Context, e *entry, r *Replica, w watch, revision int32) (more bool, err error) {
 	if !c.hold(e) {
 		return false, nil
 	}
@@ -87,12 +102,11 @@ func (c *Cache) takeOver(ctx context.Context, e *entry, w watch, begin *readines
 		return false, context.Cause(ctx)
 	}
 	defer func() { e.turn <- struct{}{} }()
-	r := e.replica
-	if r == nil || r.Revision != e.used || r.Worn() {
+	if ctx.Err() != nil || e.replica != r || r.Revision != e.used || r.Worn() {
 		return false, nil
 	}
-	if begin.GetBegin().GetRevision() <= r.Revision { // It was used before it came here.
-		return true, w.skip()
+	if revision <= r.Revision { // It was used before it came here: the rest is passed over.
+		return true, nil
 	}
 	e.replica = nil // It comes back only whole.
 	for r.Revision == e.used && err == nil {
@@ -108,15 +122,6 @@ func (c *Cache) takeOver(ctx context.Context, e *entry, w watch, begin *readines
 	e.replica = r
 	c.keep(e, r.Size())
 	return true, nil
-}
-
-// skip reads the rest of a revision.
-func (w watch) skip() error {
-	for {
-		if frame, err := w.next(); err != nil || frame.GetEnd() != nil {
-			return err
-		}
-	}
 }
 
 // hold keeps an entry from being evicted, if it is still there.

@@ -2,10 +2,13 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
@@ -20,7 +23,61 @@ type followed struct {
 	t     *testing.T
 	ctx   context.Context
 	store *rostertest.Store
+	lines chan *line // of watches, once script was called
 	*Cache
+}
+
+// line is a watch of which the test decides when it says what.
+type line struct {
+	grpc.ServerStreamingClient[rosterv1.WatchResponse]
+	ctx    context.Context
+	frames chan *rosterv1.WatchResponse // a closed one has broken
+}
+
+func (l *line) RecvMsg(into any) error {
+	select {
+	case frame, open := <-l.frames:
+		if !open {
+			return errors.New("the wire was cut")
+		}
+		body, err := proto.Marshal(frame)
+		if err != nil {
+			return err
+		}
+		return proto.Unmarshal(body, into.(proto.Message))
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+}
+
+// scripted is a roster whose watches are lines.
+type scripted struct {
+	Roster
+	lines chan *line
+}
+
+func (s scripted) Watch(ctx context.Context, _ *rosterv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[rosterv1.WatchResponse], error) {
+	l := &line{ctx: ctx, frames: make(chan *rosterv1.WatchResponse)}
+	s.lines <- l
+	return l, nil
+}
+
+// script has the test hold the other end of each watch from now on.
+func (f *followed) script() {
+	f.lines = make(chan *line, 10)
+	f.roster = scripted{f.roster, f.lines}
+}
+
+func begin(revision int32) *rosterv1.WatchResponse {
+	return &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Begin{Begin: &rosterv1.RevisionBegin{Revision: revision}}}
+}
+
+func changes(records ...*typev1.Record) *rosterv1.WatchResponse {
+	return &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_Changes{Changes: &rosterv1.Changes{Records: records}}}
+}
+
+func ended(revision int32) *rosterv1.WatchResponse {
+	return &rosterv1.WatchResponse{Event: &rosterv1.WatchResponse_End{End: &rosterv1.RevisionEnd{Revision: revision}}}
 }
 
 func newFollowed(t *testing.T, maxWatches int) *followed {
@@ -42,9 +99,11 @@ func newFollowed(t *testing.T, maxWatches int) *followed {
 	return f
 }
 
-func (f *followed) commit(district string) int32 {
-	return f.store.Commit(district, &typev1.Record{Record: &typev1.Record_Org{Org: &typev1.Org{SourcedId: "s", Status: "active", Name: "S", Type: "school"}}})
+func school(id string) *typev1.Record {
+	return &typev1.Record{Record: &typev1.Record_Org{Org: &typev1.Org{SourcedId: id, Status: "active", Name: "S", Type: "school"}}}
 }
+
+func (f *followed) commit(district string) int32 { return f.store.Commit(district, school("s")) }
 
 func (f *followed) use(district string, revision int32) {
 	f.t.Helper()
@@ -122,4 +181,91 @@ func TestFollowFew(t *testing.T) {
 	f.use("b", 2)
 	f.watches("a", 0)
 	require.Equal(t, 3, f.store.Exports())
+}
+
+// A watch that lags behind brings what is known already.
+func TestFollowBehind(t *testing.T) {
+	f := newFollowed(t, 10)
+	f.script()
+	f.use("d", f.commit("d"))
+	slow := <-f.lines
+	f.commit("d")
+	go func() {
+		catchUp := <-f.lines
+		for _, frame := range []*rosterv1.WatchResponse{begin(2), changes(school("s")), ended(2)} {
+			catchUp.frames <- frame
+		}
+	}()
+	f.use("d", 2)
+	for _, frame := range []*rosterv1.WatchResponse{begin(2), changes(school("no such school")), ended(2), begin(3), changes(school("s3")), ended(3)} {
+		slow.frames <- frame
+	}
+	f.commit("d")
+	f.at("d", 3)
+	require.NoError(t, f.Use(f.ctx, "d", 3, func(r *Replica) error {
+		require.Zero(t, r.Orgs.Find("no such school"), "a revision is taken over once")
+		require.NotZero(t, r.Orgs.Find("s3"))
+		return nil
+	}))
+	require.Equal(t, 1, f.store.Exports())
+}
+
+// A watch that breaks in the middle of a revision takes the replica with it.
+func TestFollowBroken(t *testing.T) {
+	f := newFollowed(t, 10)
+	f.script()
+	f.use("d", f.commit("d"))
+	torn := <-f.lines
+	f.store.Commit("d", school("s2"), school("s3"))
+	torn.frames <- begin(2)
+	torn.frames <- changes(school("s2"))
+
+	// Whoever needs it meanwhile waits, no longer than is asked of them.
+	ctx, cancel := context.WithCancel(f.ctx)
+	cancel()
+	require.ErrorIs(t, f.Use(ctx, "d", 2, func(*Replica) error { return nil }), context.Canceled)
+
+	close(torn.frames)
+	require.NoError(t, f.Use(f.ctx, "d", 2, func(r *Replica) error {
+		require.NotZero(t, r.Orgs.Find("s3"))
+		return nil
+	}))
+	require.Equal(t, 2, f.store.Exports())
+	again := <-f.lines
+	require.NoError(t, again.ctx.Err())
+	require.Error(t, torn.ctx.Err())
+}
+
+// A watch belongs to one replica. While somebody waits for the district, which
+// keeps its entry, the replica is forgotten and one of an older revision loaded.
+func TestFollowForgotten(t *testing.T) {
+	f := newFollowed(t, 10)
+	f.script()
+	f.use("d", f.store.Commit("d", school("s1")))
+	f.store.Commit("d", school("s2"))
+	f.store.Commit("d", school("s3"))
+	first := <-f.lines
+	for _, frame := range []*rosterv1.WatchResponse{begin(2), changes(school("s2")), ended(2)} {
+		first.frames <- frame
+	}
+	f.at("d", 2)
+	waits := f.enter("d")
+	defer f.leave(waits)
+	require.NoError(t, f.Forget(f.ctx, "d"))
+	f.use("d", 1)
+	<-f.lines
+	require.Error(t, first.ctx.Err(), "it knows of another replica")
+	f.at("d", 1)
+	require.Equal(t, 1, f.Cache.watches)
+}
+
+// A replica that leaves takes its watch along, and nothing is followed beyond
+// the bound on memory.
+func TestFollowWithinBounds(t *testing.T) {
+	f := newFollowed(t, 10)
+	f.limit = 1
+	f.use("a", f.commit("a"))
+	f.watches("a", 0)
+	require.Empty(t, f.entries)
+	require.Zero(t, f.Cache.watches)
 }

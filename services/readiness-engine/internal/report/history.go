@@ -43,22 +43,41 @@ func (r *Reports) Trend(ctx context.Context, district string, lens Lens, after s
 var ErrNoBase = errs.New(codes.NotFound, "REPORT_BASE_NOT_FOUND", "there is no completed report to compare with")
 
 // Base finds the earlier report of a comparison: the newest one of a revision, or
-// the one before.
-func (r *Reports) Base(ctx context.Context, of *readinessv1.StoredReport, revision int32) (*readinessv1.StoredReport, error) {
+// that of the revision before.
+func (r *Reports) Base(ctx context.Context, of *readinessv1.StoredReport, revision int32) (base *readinessv1.StoredReport, err error) {
+	highest := of.GetReport().GetRevision() - 1
+	if revision != 0 {
+		highest = revision
+	}
 	for s, err := range r.newest(ctx, of.GetDistrict()) {
 		if err != nil {
 			return nil, err
 		}
-		other := s.GetReport()
-		if other.GetState() != readinessv1.ReportState_COMPLETED || other.GetReportId() == of.GetReport().GetReportId() {
-			continue
-		}
-		before := !other.GetCreateTime().AsTime().After(of.GetReport().GetCreateTime().AsTime())
-		if revision != 0 && other.GetRevision() == revision || revision == 0 && before {
+		switch other := s.GetReport(); {
+		case other.GetState() != readinessv1.ReportState_COMPLETED || other.GetReportId() == of.GetReport().GetReportId():
+		case other.GetRevision() == highest:
 			return s, nil
+		case revision == 0 && other.GetRevision() < highest:
+			base = later(base, s)
+			// Somebody may have asked for an older revision since; those that are
+			// made by themselves come in order.
+			if other.GetAutomatic() {
+				return base, nil
+			}
 		}
 	}
-	return nil, ErrNoBase
+	if base == nil {
+		err = ErrNoBase
+	}
+	return base, err
+}
+
+// later returns the report of the later revision, a if it is one for both.
+func later(a, b *readinessv1.StoredReport) *readinessv1.StoredReport {
+	if a == nil || a.GetReport().GetRevision() < b.GetReport().GetRevision() {
+		return b
+	}
+	return a
 }
 
 // Compare says how each check went from one report to another, what got worse

@@ -132,11 +132,12 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	return r.outdated(ctx, q, edition, made.findings)
 }
 
-// earlier finds the completed report to compare with: the newest of an earlier
-// revision. If this engine has completed one of the same revision and by the same
+// earlier finds the completed report to compare with: that of the revision
+// before. If this engine has completed one of the same revision and by the same
 // email domains today, the work is done: same.
 func (r *Runner) earlier(ctx context.Context, report *readinessv1.ReadinessReport, district string, domains []string) (before *readinessv1.ReadinessReport, same *readinessv1.StoredReport, err error) {
 	day := r.now().UTC().Format(time.DateOnly)
+	var base *readinessv1.StoredReport
 	for s, err := range r.reports.newest(ctx, district) {
 		if err != nil {
 			return nil, nil, err
@@ -150,10 +151,12 @@ func (r *Runner) earlier(ctx context.Context, report *readinessv1.ReadinessRepor
 			slices.Equal(s.GetEmailDomains(), domains):
 			return nil, s, nil
 		case other.GetRevision() < report.GetRevision():
-			return other, nil, nil
+			if base = later(base, s); other.GetAutomatic() { // See Base.
+				return base.GetReport(), nil, nil
+			}
 		}
 	}
-	return nil, nil, nil
+	return base.GetReport(), nil, nil
 }
 
 // copy takes over what another report of the same revision says.

@@ -19,9 +19,7 @@ func (r *Reports) Newest(ctx context.Context, district string) (*readinessv1.Sto
 		if s.GetReport().GetState() != readinessv1.ReportState_COMPLETED {
 			continue
 		}
-		if best == nil || s.GetReport().GetRevision() > best.GetReport().GetRevision() {
-			best = s
-		}
+		best = later(best, s)
 		if s.GetReport().GetAutomatic() {
 			break
 		}
