@@ -101,6 +101,9 @@ func TestDroppedFilesAreSynced(t *testing.T) {
 	c := h.newDrop("d", "nightly", nil)
 	h.drop(c, local(t, sound())...)
 	require.Contains(t, h.listed(c, "/incoming"), "users.csv")
+	drop := h.source("nightly").GetDrop()
+	require.Len(t, drop.GetIncoming(), len(sound()))
+	require.EqualValues(t, h.sftpPort, drop.GetPort())
 	require.Empty(t, h.syncsOf("nightly"), "files may still come")
 	h.ahead(6 * time.Minute)
 	s := h.nextSync("nightly", 1)
@@ -108,6 +111,7 @@ func TestDroppedFilesAreSynced(t *testing.T) {
 	require.False(t, s.GetUnchangedInput())
 
 	require.Empty(t, h.listed(c, "/incoming"), "what was taken is in processed")
+	require.Empty(t, h.source("nightly").GetDrop().GetIncoming())
 	kept := h.listed(c, "/processed")
 	require.Len(t, kept, 1)
 	require.Empty(t, h.stored("drops"))

@@ -192,6 +192,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	s.door, s.api.HostKey = deps.SFTP, ssh.FingerprintSHA256(key.PublicKey())
+	if addr, ok := deps.SFTP.Addr().(*net.TCPAddr); ok {
+		s.api.SFTPPort = int32(addr.Port)
+	}
 	s.drops = sftpserver.New(
 		sftpserver.Config{HostKey: key, TempDir: cfg.TempDir, MaxBytes: cfg.MaxUpload, Check: cfg.Sweep},
 		sftpserver.Deps{Store: store, Blobs: deps.Blobs, Log: deps.Log, Now: deps.Now})

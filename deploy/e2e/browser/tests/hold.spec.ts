@@ -85,7 +85,7 @@ test('a policy says what waits; reasons name their schools', async ({ page, dist
   expect(held.state).toBe('ON_HOLD');
   await page.goto(`${district.path}/syncs/${held.syncId}`);
   await expect(page.getByText('A part of this sync was applied at once')).toBeVisible();
-  await expect(page.getByText('68 of 81 users would be removed, more than 20 %.')).toBeVisible();
+  await expect(page.getByText('34 of 41 users at North School would be removed')).toBeVisible();
   await expectSound(page, 'hold-part');
 
   await page.goto(`${district.path}/sources/sis/holds`);

@@ -135,7 +135,10 @@ test('files are dropped with the account of the source', async ({ page, district
     await expect(page.getByText('Set; it is not shown again')).toBeVisible();
     await expect(page.getByText('shown this once')).toHaveCount(0);
 
-    client.put({ ...roster(4), 'done.txt': '' });
+    client.put(roster(4));
+    await expect(page.getByRole('listitem').filter({ hasText: 'users.csv' })).toBeVisible();
+    await expectSound(page, 'source-drop-waiting');
+    client.put({ 'done.txt': '' });
     await expect(page.getByRole('table')).toContainText('Completed', { timeout: 40_000 });
     await expect(page.getByText('Connected', { exact: true })).toBeVisible();
   } finally {

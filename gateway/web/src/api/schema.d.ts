@@ -1332,6 +1332,13 @@ export interface components {
             hostKey?: string;
             /** @description Whether there is a password; keys are in the settings. */
             passwordSet?: boolean;
+            /**
+             * Format: int32
+             * @description The port of the server, which has the name or address that the hub has.
+             */
+            port?: number;
+            /** @description What is in incoming, by name; only where one source is shown. */
+            incoming?: components["schemas"]["IncomingFile"][];
         };
         /** @description Enrollment puts a user into a class with a role. */
         Enrollment: {
@@ -1459,6 +1466,19 @@ export interface components {
             field?: string;
             before?: string;
             after?: string;
+        };
+        /**
+         * @description FieldSplit is a part of a value: of "Oak, Ann", at ",", part 1 is "Oak", and
+         *     parts 2 and -1 are "Ann".
+         */
+        FieldSplit: {
+            /** @description What stands between the parts. A blank is any number of blanks. */
+            at?: string;
+            /**
+             * Format: int32
+             * @description Counted from 1, or from the end if negative. A part that is not there is blank.
+             */
+            part?: number;
         };
         GetRecordHistoryResponse: {
             versions?: components["schemas"]["RecordVersion"][];
@@ -1707,6 +1727,18 @@ export interface components {
              */
             off?: boolean;
         };
+        /** @description IncomingFile is a file that was dropped and that no sync has taken yet. */
+        IncomingFile: {
+            /** @description Ends in .filepart as long as it is being written, and when it was cut off. */
+            name?: string;
+            /**
+             * Format: double
+             * @description In bytes. A double, so that it is a number in JSON.
+             */
+            size?: number;
+            /** Format: date-time */
+            modifyTime?: string;
+        };
         ListClientsResponse: {
             clients?: components["schemas"]["Client"][];
             nextPageToken?: string;
@@ -1851,6 +1883,7 @@ export interface components {
              *     month before the day.
              */
             dateFormat?: string;
+            split?: components["schemas"]["FieldSplit"];
         };
         /** @description MappedRecords makes records of one entity, one of each row of a file. */
         MappedRecords: {
@@ -1859,7 +1892,12 @@ export interface components {
              *     demographics.
              */
             entity?: string;
-            /** @description The delivered file, students.csv for example, in upper or lower case. */
+            /**
+             * @description The delivered file, students.csv for example, in upper or lower case. A *
+             *     stands for any characters: students_*.csv. A package must have just one that
+             *     it fits. Where files are fetched or dropped, of those whose names differ only
+             *     in a date the one that was written last is taken.
+             */
             file?: string;
             /** @description By the names of the columns of the entity's OneRoster file, or metadata.NAME. */
             fields?: {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector"
@@ -29,8 +30,20 @@ func (d *Deps) drop(source *ingestv1.SourceDocument) *ingestv1.Drop {
 		return nil
 	}
 	return &ingestv1.Drop{
-		User: sftpserver.User(source.GetDistrict(), source.GetSource().GetSourceId()), HostKey: d.HostKey, PasswordSet: len(source.GetDropPassword()) > 0,
+		User: sftpserver.User(source.GetDistrict(), source.GetSource().GetSourceId()), HostKey: d.HostKey, Port: d.SFTPPort, PasswordSet: len(source.GetDropPassword()) > 0,
 	}
+}
+
+// incoming adds what was dropped and waits.
+func (d *Deps) incoming(ctx context.Context, district string, source *ingestv1.Source) error {
+	if source.GetDrop() == nil {
+		return nil
+	}
+	files, err := d.inbox(district, source.GetSourceId()).List(ctx)
+	for _, f := range files {
+		source.Drop.Incoming = append(source.Drop.Incoming, &ingestv1.IncomingFile{Name: f.Name, Size: float64(f.Size), ModifyTime: timestamppb.New(f.Time)})
+	}
+	return err
 }
 
 func (d *Deps) inbox(district, source string) *dropbox.Box {

@@ -46,7 +46,8 @@ func (s *sources) show(ctx context.Context, doc *ingestv1.SourceDocument) (*inge
 	if err != nil {
 		return nil, err
 	}
-	return s.shown(owner.Value, doc), nil
+	source := s.shown(owner.Value, doc)
+	return source, s.incoming(ctx, doc.GetDistrict(), source)
 }
 
 // Starter starts the syncs of schedules.

@@ -51,8 +51,10 @@ type Deps struct {
 	TempDir string
 	// MaxUpload bounds an upload in bytes.
 	MaxUpload int64
-	// HostKey is the fingerprint of the SFTP server's key; empty if there is none.
-	HostKey string
+	// HostKey is the fingerprint of the SFTP server's key, SFTPPort where it
+	// listens; empty if there is none.
+	HostKey  string
+	SFTPPort int32
 	// Mail is where notifications go through; nil if there is no mail server.
 	Mail *notify.Server
 }

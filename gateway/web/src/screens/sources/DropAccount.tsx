@@ -4,6 +4,7 @@ import { useMay } from '../../api/queries';
 import { useResetDropPassword } from '../../api/sources';
 import { ErrorState } from '../../components/States';
 import { useDistrict } from '../../lib/district';
+import { formatBytes, formatDateTime } from '../../lib/format';
 
 interface DropAccountProps {
   source: Schema['Source'];
@@ -37,6 +38,10 @@ export function DropAccount({ source, drop }: DropAccountProps) {
         <dd>
           <code>{window.location.hostname}</code>
         </dd>
+        <dt>Port</dt>
+        <dd>
+          <code>{drop.port}</code>
+        </dd>
         <dt>User name</dt>
         <dd>
           <code>{drop.user}</code>
@@ -48,6 +53,7 @@ export function DropAccount({ source, drop }: DropAccountProps) {
         <dt>Password</dt>
         <dd>{drop.passwordSet ? 'Set; it is not shown again' : 'None yet'}</dd>
       </dl>
+      <Incoming files={drop.incoming ?? []} />
       {reset.isError && <ErrorState error={reset.error} />}
       {reset.isSuccess && (
         <div className="notice notice-warning" role="status">
@@ -72,5 +78,28 @@ export function DropAccount({ source, drop }: DropAccountProps) {
         </Button>
       )}
     </section>
+  );
+}
+
+/** What has arrived and waits until it is complete. */
+function Incoming({ files }: { files: Schema['IncomingFile'][] }) {
+  const { timeZone } = useDistrict();
+  return (
+    <>
+      <h3>Files that wait</h3>
+      {files.length === 0 ? (
+        <p className="soft">None.</p>
+      ) : (
+        <ul className="steps">
+          {files.map((file) => (
+            <li key={file.name}>
+              <code>{file.name}</code>, {formatBytes(file.size ?? 0)},{' '}
+              {formatDateTime(file.modifyTime, timeZone)}
+              {file.name?.endsWith('.filepart') && ': not complete'}
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
   );
 }

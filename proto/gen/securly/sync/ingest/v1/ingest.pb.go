@@ -2030,7 +2030,11 @@ type Drop struct {
 	// SFTP server.
 	HostKey string `protobuf:"bytes,2,opt,name=host_key,json=hostKey,proto3" json:"host_key,omitempty"`
 	// Whether there is a password; keys are in the settings.
-	PasswordSet   bool `protobuf:"varint,3,opt,name=password_set,json=passwordSet,proto3" json:"password_set,omitempty"`
+	PasswordSet bool `protobuf:"varint,3,opt,name=password_set,json=passwordSet,proto3" json:"password_set,omitempty"`
+	// The port of the server, which has the name or address that the hub has.
+	Port int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	// What is in incoming, by name; only where one source is shown.
+	Incoming      []*IncomingFile `protobuf:"bytes,5,rep,name=incoming,proto3" json:"incoming,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2086,6 +2090,83 @@ func (x *Drop) GetPasswordSet() bool {
 	return false
 }
 
+func (x *Drop) GetPort() int32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Drop) GetIncoming() []*IncomingFile {
+	if x != nil {
+		return x.Incoming
+	}
+	return nil
+}
+
+// IncomingFile is a file that was dropped and that no sync has taken yet.
+type IncomingFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ends in .filepart as long as it is being written, and when it was cut off.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// In bytes. A double, so that it is a number in JSON.
+	Size          float64                `protobuf:"fixed64,2,opt,name=size,proto3" json:"size,omitempty"`
+	ModifyTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=modify_time,json=modifyTime,proto3" json:"modify_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IncomingFile) Reset() {
+	*x = IncomingFile{}
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IncomingFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IncomingFile) ProtoMessage() {}
+
+func (x *IncomingFile) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IncomingFile.ProtoReflect.Descriptor instead.
+func (*IncomingFile) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *IncomingFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IncomingFile) GetSize() float64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *IncomingFile) GetModifyTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ModifyTime
+	}
+	return nil
+}
+
 type ResetDropPasswordRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	District      string                 `protobuf:"bytes,1,opt,name=district,proto3" json:"district,omitempty"`
@@ -2096,7 +2177,7 @@ type ResetDropPasswordRequest struct {
 
 func (x *ResetDropPasswordRequest) Reset() {
 	*x = ResetDropPasswordRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2189,7 @@ func (x *ResetDropPasswordRequest) String() string {
 func (*ResetDropPasswordRequest) ProtoMessage() {}
 
 func (x *ResetDropPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[26]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2202,7 @@ func (x *ResetDropPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetDropPasswordRequest.ProtoReflect.Descriptor instead.
 func (*ResetDropPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{26}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResetDropPasswordRequest) GetDistrict() string {
@@ -2149,7 +2230,7 @@ type ResetDropPasswordResponse struct {
 
 func (x *ResetDropPasswordResponse) Reset() {
 	*x = ResetDropPasswordResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2242,7 @@ func (x *ResetDropPasswordResponse) String() string {
 func (*ResetDropPasswordResponse) ProtoMessage() {}
 
 func (x *ResetDropPasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[27]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2255,7 @@ func (x *ResetDropPasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetDropPasswordResponse.ProtoReflect.Descriptor instead.
 func (*ResetDropPasswordResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{27}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ResetDropPasswordResponse) GetDrop() *Drop {
@@ -2202,7 +2283,7 @@ type CreateSourceRequest struct {
 
 func (x *CreateSourceRequest) Reset() {
 	*x = CreateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2295,7 @@ func (x *CreateSourceRequest) String() string {
 func (*CreateSourceRequest) ProtoMessage() {}
 
 func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[28]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2308,7 @@ func (x *CreateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSourceRequest.ProtoReflect.Descriptor instead.
 func (*CreateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{28}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateSourceRequest) GetDistrict() string {
@@ -2263,7 +2344,7 @@ type ListSourcesRequest struct {
 
 func (x *ListSourcesRequest) Reset() {
 	*x = ListSourcesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2356,7 @@ func (x *ListSourcesRequest) String() string {
 func (*ListSourcesRequest) ProtoMessage() {}
 
 func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[29]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2369,7 @@ func (x *ListSourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListSourcesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{29}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListSourcesRequest) GetDistrict() string {
@@ -2322,7 +2403,7 @@ type ListSourcesResponse struct {
 
 func (x *ListSourcesResponse) Reset() {
 	*x = ListSourcesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2415,7 @@ func (x *ListSourcesResponse) String() string {
 func (*ListSourcesResponse) ProtoMessage() {}
 
 func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[30]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2428,7 @@ func (x *ListSourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListSourcesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{30}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListSourcesResponse) GetSources() []*Source {
@@ -2374,7 +2455,7 @@ type GetSourceRequest struct {
 
 func (x *GetSourceRequest) Reset() {
 	*x = GetSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2467,7 @@ func (x *GetSourceRequest) String() string {
 func (*GetSourceRequest) ProtoMessage() {}
 
 func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[31]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2480,7 @@ func (x *GetSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSourceRequest.ProtoReflect.Descriptor instead.
 func (*GetSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{31}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetSourceRequest) GetDistrict() string {
@@ -2429,7 +2510,7 @@ type UpdateSourceRequest struct {
 
 func (x *UpdateSourceRequest) Reset() {
 	*x = UpdateSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2522,7 @@ func (x *UpdateSourceRequest) String() string {
 func (*UpdateSourceRequest) ProtoMessage() {}
 
 func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[32]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2535,7 @@ func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSourceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{32}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UpdateSourceRequest) GetDistrict() string {
@@ -2499,7 +2580,7 @@ type DeleteSourceRequest struct {
 
 func (x *DeleteSourceRequest) Reset() {
 	*x = DeleteSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2511,7 +2592,7 @@ func (x *DeleteSourceRequest) String() string {
 func (*DeleteSourceRequest) ProtoMessage() {}
 
 func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[33]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2524,7 +2605,7 @@ func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{33}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteSourceRequest) GetDistrict() string {
@@ -2559,7 +2640,7 @@ type DeleteSourceResponse struct {
 
 func (x *DeleteSourceResponse) Reset() {
 	*x = DeleteSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2652,7 @@ func (x *DeleteSourceResponse) String() string {
 func (*DeleteSourceResponse) ProtoMessage() {}
 
 func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[34]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2665,7 @@ func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{34}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DeleteSourceResponse) GetSync() *Sync {
@@ -2606,7 +2687,7 @@ type TestSourceRequest struct {
 
 func (x *TestSourceRequest) Reset() {
 	*x = TestSourceRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2699,7 @@ func (x *TestSourceRequest) String() string {
 func (*TestSourceRequest) ProtoMessage() {}
 
 func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[35]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2712,7 @@ func (x *TestSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSourceRequest.ProtoReflect.Descriptor instead.
 func (*TestSourceRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{35}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TestSourceRequest) GetDistrict() string {
@@ -2676,7 +2757,7 @@ type TestSourceResponse struct {
 
 func (x *TestSourceResponse) Reset() {
 	*x = TestSourceResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2688,7 +2769,7 @@ func (x *TestSourceResponse) String() string {
 func (*TestSourceResponse) ProtoMessage() {}
 
 func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[36]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2701,7 +2782,7 @@ func (x *TestSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestSourceResponse.ProtoReflect.Descriptor instead.
 func (*TestSourceResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{36}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TestSourceResponse) GetOk() bool {
@@ -2762,7 +2843,7 @@ type TestMessage struct {
 
 func (x *TestMessage) Reset() {
 	*x = TestMessage{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2774,7 +2855,7 @@ func (x *TestMessage) String() string {
 func (*TestMessage) ProtoMessage() {}
 
 func (x *TestMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[37]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2787,7 +2868,7 @@ func (x *TestMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestMessage.ProtoReflect.Descriptor instead.
 func (*TestMessage) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{37}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TestMessage) GetLevel() string {
@@ -2840,7 +2921,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +2933,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[38]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +2946,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{38}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UploadRequest) GetMessage() isUploadRequest_Message {
@@ -2952,7 +3033,7 @@ type UploadHeader struct {
 
 func (x *UploadHeader) Reset() {
 	*x = UploadHeader{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3045,7 @@ func (x *UploadHeader) String() string {
 func (*UploadHeader) ProtoMessage() {}
 
 func (x *UploadHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[39]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3058,7 @@ func (x *UploadHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadHeader.ProtoReflect.Descriptor instead.
 func (*UploadHeader) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{39}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UploadHeader) GetDistrict() string {
@@ -3004,7 +3085,7 @@ type UploadFile struct {
 
 func (x *UploadFile) Reset() {
 	*x = UploadFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3097,7 @@ func (x *UploadFile) String() string {
 func (*UploadFile) ProtoMessage() {}
 
 func (x *UploadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[40]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3110,7 @@ func (x *UploadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadFile.ProtoReflect.Descriptor instead.
 func (*UploadFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{40}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UploadFile) GetFilename() string {
@@ -3047,7 +3128,7 @@ type UploadEnd struct {
 
 func (x *UploadEnd) Reset() {
 	*x = UploadEnd{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +3140,7 @@ func (x *UploadEnd) String() string {
 func (*UploadEnd) ProtoMessage() {}
 
 func (x *UploadEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[41]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3153,7 @@ func (x *UploadEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadEnd.ProtoReflect.Descriptor instead.
 func (*UploadEnd) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{41}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
 }
 
 type UploadResponse struct {
@@ -3085,7 +3166,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +3178,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[42]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +3191,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{42}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UploadResponse) GetUploadId() string {
@@ -3139,7 +3220,7 @@ type UploadedFile struct {
 
 func (x *UploadedFile) Reset() {
 	*x = UploadedFile{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3151,7 +3232,7 @@ func (x *UploadedFile) String() string {
 func (*UploadedFile) ProtoMessage() {}
 
 func (x *UploadedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[43]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3164,7 +3245,7 @@ func (x *UploadedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadedFile.ProtoReflect.Descriptor instead.
 func (*UploadedFile) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{43}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *UploadedFile) GetName() string {
@@ -3241,7 +3322,7 @@ type Sync struct {
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3334,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[44]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3347,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{44}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Sync) GetName() string {
@@ -3487,7 +3568,7 @@ type AppliedPart struct {
 
 func (x *AppliedPart) Reset() {
 	*x = AppliedPart{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3580,7 @@ func (x *AppliedPart) String() string {
 func (*AppliedPart) ProtoMessage() {}
 
 func (x *AppliedPart) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[45]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3593,7 @@ func (x *AppliedPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliedPart.ProtoReflect.Descriptor instead.
 func (*AppliedPart) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{45}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AppliedPart) GetMode() HoldMode {
@@ -3547,7 +3628,7 @@ type SyncStep struct {
 
 func (x *SyncStep) Reset() {
 	*x = SyncStep{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3559,7 +3640,7 @@ func (x *SyncStep) String() string {
 func (*SyncStep) ProtoMessage() {}
 
 func (x *SyncStep) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[46]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3572,7 +3653,7 @@ func (x *SyncStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncStep.ProtoReflect.Descriptor instead.
 func (*SyncStep) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{46}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SyncStep) GetState() SyncState {
@@ -3615,7 +3696,7 @@ type EntityCounts struct {
 
 func (x *EntityCounts) Reset() {
 	*x = EntityCounts{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3627,7 +3708,7 @@ func (x *EntityCounts) String() string {
 func (*EntityCounts) ProtoMessage() {}
 
 func (x *EntityCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[47]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3640,7 +3721,7 @@ func (x *EntityCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntityCounts.ProtoReflect.Descriptor instead.
 func (*EntityCounts) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{47}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *EntityCounts) GetReceived() int32 {
@@ -3715,7 +3796,7 @@ type HoldReason struct {
 
 func (x *HoldReason) Reset() {
 	*x = HoldReason{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3727,7 +3808,7 @@ func (x *HoldReason) String() string {
 func (*HoldReason) ProtoMessage() {}
 
 func (x *HoldReason) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[48]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3740,7 +3821,7 @@ func (x *HoldReason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldReason.ProtoReflect.Descriptor instead.
 func (*HoldReason) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{48}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *HoldReason) GetType() string {
@@ -3819,7 +3900,7 @@ type SchoolChanges struct {
 
 func (x *SchoolChanges) Reset() {
 	*x = SchoolChanges{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3831,7 +3912,7 @@ func (x *SchoolChanges) String() string {
 func (*SchoolChanges) ProtoMessage() {}
 
 func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[49]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3844,7 +3925,7 @@ func (x *SchoolChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchoolChanges.ProtoReflect.Descriptor instead.
 func (*SchoolChanges) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{49}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SchoolChanges) GetSchoolId() string {
@@ -3898,7 +3979,7 @@ type StartSyncRequest struct {
 
 func (x *StartSyncRequest) Reset() {
 	*x = StartSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3910,7 +3991,7 @@ func (x *StartSyncRequest) String() string {
 func (*StartSyncRequest) ProtoMessage() {}
 
 func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[50]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3923,7 +4004,7 @@ func (x *StartSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartSyncRequest.ProtoReflect.Descriptor instead.
 func (*StartSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{50}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *StartSyncRequest) GetDistrict() string {
@@ -3975,7 +4056,7 @@ type ListSyncsRequest struct {
 
 func (x *ListSyncsRequest) Reset() {
 	*x = ListSyncsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +4068,7 @@ func (x *ListSyncsRequest) String() string {
 func (*ListSyncsRequest) ProtoMessage() {}
 
 func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[51]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +4081,7 @@ func (x *ListSyncsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{51}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListSyncsRequest) GetDistrict() string {
@@ -4041,7 +4122,7 @@ type ListSyncsResponse struct {
 
 func (x *ListSyncsResponse) Reset() {
 	*x = ListSyncsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4053,7 +4134,7 @@ func (x *ListSyncsResponse) String() string {
 func (*ListSyncsResponse) ProtoMessage() {}
 
 func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[52]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4066,7 +4147,7 @@ func (x *ListSyncsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{52}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListSyncsResponse) GetSyncs() []*Sync {
@@ -4093,7 +4174,7 @@ type GetSyncRequest struct {
 
 func (x *GetSyncRequest) Reset() {
 	*x = GetSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4105,7 +4186,7 @@ func (x *GetSyncRequest) String() string {
 func (*GetSyncRequest) ProtoMessage() {}
 
 func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[53]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4118,7 +4199,7 @@ func (x *GetSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSyncRequest.ProtoReflect.Descriptor instead.
 func (*GetSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{53}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetSyncRequest) GetDistrict() string {
@@ -4151,7 +4232,7 @@ type ListSyncChangesRequest struct {
 
 func (x *ListSyncChangesRequest) Reset() {
 	*x = ListSyncChangesRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4163,7 +4244,7 @@ func (x *ListSyncChangesRequest) String() string {
 func (*ListSyncChangesRequest) ProtoMessage() {}
 
 func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[54]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4176,7 +4257,7 @@ func (x *ListSyncChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{54}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListSyncChangesRequest) GetDistrict() string {
@@ -4232,7 +4313,7 @@ type ListSyncChangesResponse struct {
 
 func (x *ListSyncChangesResponse) Reset() {
 	*x = ListSyncChangesResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4244,7 +4325,7 @@ func (x *ListSyncChangesResponse) String() string {
 func (*ListSyncChangesResponse) ProtoMessage() {}
 
 func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[55]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4257,7 +4338,7 @@ func (x *ListSyncChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncChangesResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncChangesResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{55}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListSyncChangesResponse) GetChanges() []*SyncChange {
@@ -4293,7 +4374,7 @@ type SyncChange struct {
 
 func (x *SyncChange) Reset() {
 	*x = SyncChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4305,7 +4386,7 @@ func (x *SyncChange) String() string {
 func (*SyncChange) ProtoMessage() {}
 
 func (x *SyncChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[56]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4318,7 +4399,7 @@ func (x *SyncChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncChange.ProtoReflect.Descriptor instead.
 func (*SyncChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{56}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SyncChange) GetEntity() string {
@@ -4361,7 +4442,7 @@ type SyncFieldChange struct {
 
 func (x *SyncFieldChange) Reset() {
 	*x = SyncFieldChange{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4373,7 +4454,7 @@ func (x *SyncFieldChange) String() string {
 func (*SyncFieldChange) ProtoMessage() {}
 
 func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[57]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4386,7 +4467,7 @@ func (x *SyncFieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFieldChange.ProtoReflect.Descriptor instead.
 func (*SyncFieldChange) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{57}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SyncFieldChange) GetField() string {
@@ -4423,7 +4504,7 @@ type ListSyncFindingsRequest struct {
 
 func (x *ListSyncFindingsRequest) Reset() {
 	*x = ListSyncFindingsRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4435,7 +4516,7 @@ func (x *ListSyncFindingsRequest) String() string {
 func (*ListSyncFindingsRequest) ProtoMessage() {}
 
 func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[58]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4448,7 +4529,7 @@ func (x *ListSyncFindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{58}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListSyncFindingsRequest) GetDistrict() string {
@@ -4490,7 +4571,7 @@ type ListSyncFindingsResponse struct {
 
 func (x *ListSyncFindingsResponse) Reset() {
 	*x = ListSyncFindingsResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4502,7 +4583,7 @@ func (x *ListSyncFindingsResponse) String() string {
 func (*ListSyncFindingsResponse) ProtoMessage() {}
 
 func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[59]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4515,7 +4596,7 @@ func (x *ListSyncFindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSyncFindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListSyncFindingsResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{59}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListSyncFindingsResponse) GetFindings() []*SyncFinding {
@@ -4559,7 +4640,7 @@ type SyncFinding struct {
 
 func (x *SyncFinding) Reset() {
 	*x = SyncFinding{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4571,7 +4652,7 @@ func (x *SyncFinding) String() string {
 func (*SyncFinding) ProtoMessage() {}
 
 func (x *SyncFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[60]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4584,7 +4665,7 @@ func (x *SyncFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncFinding.ProtoReflect.Descriptor instead.
 func (*SyncFinding) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{60}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SyncFinding) GetLevel() string {
@@ -4652,7 +4733,7 @@ type ApproveSyncRequest struct {
 
 func (x *ApproveSyncRequest) Reset() {
 	*x = ApproveSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4664,7 +4745,7 @@ func (x *ApproveSyncRequest) String() string {
 func (*ApproveSyncRequest) ProtoMessage() {}
 
 func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[61]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4677,7 +4758,7 @@ func (x *ApproveSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveSyncRequest.ProtoReflect.Descriptor instead.
 func (*ApproveSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{61}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ApproveSyncRequest) GetDistrict() string {
@@ -4726,7 +4807,7 @@ type RestoreRevisionRequest struct {
 
 func (x *RestoreRevisionRequest) Reset() {
 	*x = RestoreRevisionRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[62]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4738,7 +4819,7 @@ func (x *RestoreRevisionRequest) String() string {
 func (*RestoreRevisionRequest) ProtoMessage() {}
 
 func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[62]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4751,7 +4832,7 @@ func (x *RestoreRevisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRevisionRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRevisionRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{62}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RestoreRevisionRequest) GetDistrict() string {
@@ -4796,7 +4877,7 @@ type RestoreRevisionResponse struct {
 
 func (x *RestoreRevisionResponse) Reset() {
 	*x = RestoreRevisionResponse{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[63]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4808,7 +4889,7 @@ func (x *RestoreRevisionResponse) String() string {
 func (*RestoreRevisionResponse) ProtoMessage() {}
 
 func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[63]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4821,7 +4902,7 @@ func (x *RestoreRevisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRevisionResponse.ProtoReflect.Descriptor instead.
 func (*RestoreRevisionResponse) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{63}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RestoreRevisionResponse) GetRevision() int32 {
@@ -4855,7 +4936,7 @@ type DiscardSyncRequest struct {
 
 func (x *DiscardSyncRequest) Reset() {
 	*x = DiscardSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[64]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4867,7 +4948,7 @@ func (x *DiscardSyncRequest) String() string {
 func (*DiscardSyncRequest) ProtoMessage() {}
 
 func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[64]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4880,7 +4961,7 @@ func (x *DiscardSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardSyncRequest.ProtoReflect.Descriptor instead.
 func (*DiscardSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{64}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DiscardSyncRequest) GetDistrict() string {
@@ -4907,7 +4988,7 @@ type CancelSyncRequest struct {
 
 func (x *CancelSyncRequest) Reset() {
 	*x = CancelSyncRequest{}
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[65]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4919,7 +5000,7 @@ func (x *CancelSyncRequest) String() string {
 func (*CancelSyncRequest) ProtoMessage() {}
 
 func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[65]
+	mi := &file_securly_sync_ingest_v1_ingest_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4932,7 +5013,7 @@ func (x *CancelSyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelSyncRequest.ProtoReflect.Descriptor instead.
 func (*CancelSyncRequest) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{65}
+	return file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *CancelSyncRequest) GetDistrict() string {
@@ -5111,11 +5192,18 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\"I\n" +
 	"\x13ResumeSourceRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
-	"\x06source\x18\x02 \x01(\tR\x06source\"X\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\"\xae\x01\n" +
 	"\x04Drop\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x19\n" +
 	"\bhost_key\x18\x02 \x01(\tR\ahostKey\x12!\n" +
-	"\fpassword_set\x18\x03 \x01(\bR\vpasswordSet\"N\n" +
+	"\fpassword_set\x18\x03 \x01(\bR\vpasswordSet\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\x05R\x04port\x12@\n" +
+	"\bincoming\x18\x05 \x03(\v2$.securly.sync.ingest.v1.IncomingFileR\bincoming\"s\n" +
+	"\fIncomingFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x01R\x04size\x12;\n" +
+	"\vmodify_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"modifyTime\"N\n" +
 	"\x18ResetDropPasswordRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\"n\n" +
@@ -5433,7 +5521,7 @@ func file_securly_sync_ingest_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_securly_sync_ingest_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
+var file_securly_sync_ingest_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
 var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
 	(HoldMode)(0),                     // 0: securly.sync.ingest.v1.HoldMode
 	(Weekday)(0),                      // 1: securly.sync.ingest.v1.Weekday
@@ -5464,204 +5552,207 @@ var file_securly_sync_ingest_v1_ingest_proto_goTypes = []any{
 	(*PauseSourceRequest)(nil),        // 26: securly.sync.ingest.v1.PauseSourceRequest
 	(*ResumeSourceRequest)(nil),       // 27: securly.sync.ingest.v1.ResumeSourceRequest
 	(*Drop)(nil),                      // 28: securly.sync.ingest.v1.Drop
-	(*ResetDropPasswordRequest)(nil),  // 29: securly.sync.ingest.v1.ResetDropPasswordRequest
-	(*ResetDropPasswordResponse)(nil), // 30: securly.sync.ingest.v1.ResetDropPasswordResponse
-	(*CreateSourceRequest)(nil),       // 31: securly.sync.ingest.v1.CreateSourceRequest
-	(*ListSourcesRequest)(nil),        // 32: securly.sync.ingest.v1.ListSourcesRequest
-	(*ListSourcesResponse)(nil),       // 33: securly.sync.ingest.v1.ListSourcesResponse
-	(*GetSourceRequest)(nil),          // 34: securly.sync.ingest.v1.GetSourceRequest
-	(*UpdateSourceRequest)(nil),       // 35: securly.sync.ingest.v1.UpdateSourceRequest
-	(*DeleteSourceRequest)(nil),       // 36: securly.sync.ingest.v1.DeleteSourceRequest
-	(*DeleteSourceResponse)(nil),      // 37: securly.sync.ingest.v1.DeleteSourceResponse
-	(*TestSourceRequest)(nil),         // 38: securly.sync.ingest.v1.TestSourceRequest
-	(*TestSourceResponse)(nil),        // 39: securly.sync.ingest.v1.TestSourceResponse
-	(*TestMessage)(nil),               // 40: securly.sync.ingest.v1.TestMessage
-	(*UploadRequest)(nil),             // 41: securly.sync.ingest.v1.UploadRequest
-	(*UploadHeader)(nil),              // 42: securly.sync.ingest.v1.UploadHeader
-	(*UploadFile)(nil),                // 43: securly.sync.ingest.v1.UploadFile
-	(*UploadEnd)(nil),                 // 44: securly.sync.ingest.v1.UploadEnd
-	(*UploadResponse)(nil),            // 45: securly.sync.ingest.v1.UploadResponse
-	(*UploadedFile)(nil),              // 46: securly.sync.ingest.v1.UploadedFile
-	(*Sync)(nil),                      // 47: securly.sync.ingest.v1.Sync
-	(*AppliedPart)(nil),               // 48: securly.sync.ingest.v1.AppliedPart
-	(*SyncStep)(nil),                  // 49: securly.sync.ingest.v1.SyncStep
-	(*EntityCounts)(nil),              // 50: securly.sync.ingest.v1.EntityCounts
-	(*HoldReason)(nil),                // 51: securly.sync.ingest.v1.HoldReason
-	(*SchoolChanges)(nil),             // 52: securly.sync.ingest.v1.SchoolChanges
-	(*StartSyncRequest)(nil),          // 53: securly.sync.ingest.v1.StartSyncRequest
-	(*ListSyncsRequest)(nil),          // 54: securly.sync.ingest.v1.ListSyncsRequest
-	(*ListSyncsResponse)(nil),         // 55: securly.sync.ingest.v1.ListSyncsResponse
-	(*GetSyncRequest)(nil),            // 56: securly.sync.ingest.v1.GetSyncRequest
-	(*ListSyncChangesRequest)(nil),    // 57: securly.sync.ingest.v1.ListSyncChangesRequest
-	(*ListSyncChangesResponse)(nil),   // 58: securly.sync.ingest.v1.ListSyncChangesResponse
-	(*SyncChange)(nil),                // 59: securly.sync.ingest.v1.SyncChange
-	(*SyncFieldChange)(nil),           // 60: securly.sync.ingest.v1.SyncFieldChange
-	(*ListSyncFindingsRequest)(nil),   // 61: securly.sync.ingest.v1.ListSyncFindingsRequest
-	(*ListSyncFindingsResponse)(nil),  // 62: securly.sync.ingest.v1.ListSyncFindingsResponse
-	(*SyncFinding)(nil),               // 63: securly.sync.ingest.v1.SyncFinding
-	(*ApproveSyncRequest)(nil),        // 64: securly.sync.ingest.v1.ApproveSyncRequest
-	(*RestoreRevisionRequest)(nil),    // 65: securly.sync.ingest.v1.RestoreRevisionRequest
-	(*RestoreRevisionResponse)(nil),   // 66: securly.sync.ingest.v1.RestoreRevisionResponse
-	(*DiscardSyncRequest)(nil),        // 67: securly.sync.ingest.v1.DiscardSyncRequest
-	(*CancelSyncRequest)(nil),         // 68: securly.sync.ingest.v1.CancelSyncRequest
-	nil,                               // 69: securly.sync.ingest.v1.Source.SecretsEntry
-	nil,                               // 70: securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry
-	nil,                               // 71: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
-	nil,                               // 72: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	nil,                               // 73: securly.sync.ingest.v1.Sync.CountsEntry
-	nil,                               // 74: securly.sync.ingest.v1.Sync.SharedEntry
-	nil,                               // 75: securly.sync.ingest.v1.AppliedPart.CountsEntry
-	nil,                               // 76: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	(*timestamppb.Timestamp)(nil),     // 77: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),     // 78: google.protobuf.FieldMask
-	(*structpb.Struct)(nil),           // 79: google.protobuf.Struct
-	(*Sharing)(nil),                   // 80: securly.sync.ingest.v1.Sharing
-	(*GuardianFile)(nil),              // 81: securly.sync.ingest.v1.GuardianFile
-	(*Mapping)(nil),                   // 82: securly.sync.ingest.v1.Mapping
-	(*GuardianReport)(nil),            // 83: securly.sync.ingest.v1.GuardianReport
-	(*SharingCounts)(nil),             // 84: securly.sync.ingest.v1.SharingCounts
-	(*httpbody.HttpBody)(nil),         // 85: google.api.HttpBody
+	(*IncomingFile)(nil),              // 29: securly.sync.ingest.v1.IncomingFile
+	(*ResetDropPasswordRequest)(nil),  // 30: securly.sync.ingest.v1.ResetDropPasswordRequest
+	(*ResetDropPasswordResponse)(nil), // 31: securly.sync.ingest.v1.ResetDropPasswordResponse
+	(*CreateSourceRequest)(nil),       // 32: securly.sync.ingest.v1.CreateSourceRequest
+	(*ListSourcesRequest)(nil),        // 33: securly.sync.ingest.v1.ListSourcesRequest
+	(*ListSourcesResponse)(nil),       // 34: securly.sync.ingest.v1.ListSourcesResponse
+	(*GetSourceRequest)(nil),          // 35: securly.sync.ingest.v1.GetSourceRequest
+	(*UpdateSourceRequest)(nil),       // 36: securly.sync.ingest.v1.UpdateSourceRequest
+	(*DeleteSourceRequest)(nil),       // 37: securly.sync.ingest.v1.DeleteSourceRequest
+	(*DeleteSourceResponse)(nil),      // 38: securly.sync.ingest.v1.DeleteSourceResponse
+	(*TestSourceRequest)(nil),         // 39: securly.sync.ingest.v1.TestSourceRequest
+	(*TestSourceResponse)(nil),        // 40: securly.sync.ingest.v1.TestSourceResponse
+	(*TestMessage)(nil),               // 41: securly.sync.ingest.v1.TestMessage
+	(*UploadRequest)(nil),             // 42: securly.sync.ingest.v1.UploadRequest
+	(*UploadHeader)(nil),              // 43: securly.sync.ingest.v1.UploadHeader
+	(*UploadFile)(nil),                // 44: securly.sync.ingest.v1.UploadFile
+	(*UploadEnd)(nil),                 // 45: securly.sync.ingest.v1.UploadEnd
+	(*UploadResponse)(nil),            // 46: securly.sync.ingest.v1.UploadResponse
+	(*UploadedFile)(nil),              // 47: securly.sync.ingest.v1.UploadedFile
+	(*Sync)(nil),                      // 48: securly.sync.ingest.v1.Sync
+	(*AppliedPart)(nil),               // 49: securly.sync.ingest.v1.AppliedPart
+	(*SyncStep)(nil),                  // 50: securly.sync.ingest.v1.SyncStep
+	(*EntityCounts)(nil),              // 51: securly.sync.ingest.v1.EntityCounts
+	(*HoldReason)(nil),                // 52: securly.sync.ingest.v1.HoldReason
+	(*SchoolChanges)(nil),             // 53: securly.sync.ingest.v1.SchoolChanges
+	(*StartSyncRequest)(nil),          // 54: securly.sync.ingest.v1.StartSyncRequest
+	(*ListSyncsRequest)(nil),          // 55: securly.sync.ingest.v1.ListSyncsRequest
+	(*ListSyncsResponse)(nil),         // 56: securly.sync.ingest.v1.ListSyncsResponse
+	(*GetSyncRequest)(nil),            // 57: securly.sync.ingest.v1.GetSyncRequest
+	(*ListSyncChangesRequest)(nil),    // 58: securly.sync.ingest.v1.ListSyncChangesRequest
+	(*ListSyncChangesResponse)(nil),   // 59: securly.sync.ingest.v1.ListSyncChangesResponse
+	(*SyncChange)(nil),                // 60: securly.sync.ingest.v1.SyncChange
+	(*SyncFieldChange)(nil),           // 61: securly.sync.ingest.v1.SyncFieldChange
+	(*ListSyncFindingsRequest)(nil),   // 62: securly.sync.ingest.v1.ListSyncFindingsRequest
+	(*ListSyncFindingsResponse)(nil),  // 63: securly.sync.ingest.v1.ListSyncFindingsResponse
+	(*SyncFinding)(nil),               // 64: securly.sync.ingest.v1.SyncFinding
+	(*ApproveSyncRequest)(nil),        // 65: securly.sync.ingest.v1.ApproveSyncRequest
+	(*RestoreRevisionRequest)(nil),    // 66: securly.sync.ingest.v1.RestoreRevisionRequest
+	(*RestoreRevisionResponse)(nil),   // 67: securly.sync.ingest.v1.RestoreRevisionResponse
+	(*DiscardSyncRequest)(nil),        // 68: securly.sync.ingest.v1.DiscardSyncRequest
+	(*CancelSyncRequest)(nil),         // 69: securly.sync.ingest.v1.CancelSyncRequest
+	nil,                               // 70: securly.sync.ingest.v1.Source.SecretsEntry
+	nil,                               // 71: securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry
+	nil,                               // 72: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
+	nil,                               // 73: securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	nil,                               // 74: securly.sync.ingest.v1.Sync.CountsEntry
+	nil,                               // 75: securly.sync.ingest.v1.Sync.SharedEntry
+	nil,                               // 76: securly.sync.ingest.v1.AppliedPart.CountsEntry
+	nil,                               // 77: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	(*timestamppb.Timestamp)(nil),     // 78: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),     // 79: google.protobuf.FieldMask
+	(*structpb.Struct)(nil),           // 80: google.protobuf.Struct
+	(*Sharing)(nil),                   // 81: securly.sync.ingest.v1.Sharing
+	(*GuardianFile)(nil),              // 82: securly.sync.ingest.v1.GuardianFile
+	(*Mapping)(nil),                   // 83: securly.sync.ingest.v1.Mapping
+	(*GuardianReport)(nil),            // 84: securly.sync.ingest.v1.GuardianReport
+	(*SharingCounts)(nil),             // 85: securly.sync.ingest.v1.SharingCounts
+	(*httpbody.HttpBody)(nil),         // 86: google.api.HttpBody
 }
 var file_securly_sync_ingest_v1_ingest_proto_depIdxs = []int32{
-	77,  // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
-	77,  // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
+	78,  // 0: securly.sync.ingest.v1.District.create_time:type_name -> google.protobuf.Timestamp
+	78,  // 1: securly.sync.ingest.v1.District.update_time:type_name -> google.protobuf.Timestamp
 	3,   // 2: securly.sync.ingest.v1.CreateDistrictRequest.district:type_name -> securly.sync.ingest.v1.District
 	3,   // 3: securly.sync.ingest.v1.ListDistrictsResponse.districts:type_name -> securly.sync.ingest.v1.District
 	3,   // 4: securly.sync.ingest.v1.UpdateDistrictRequest.settings:type_name -> securly.sync.ingest.v1.District
-	78,  // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
+	79,  // 5: securly.sync.ingest.v1.UpdateDistrictRequest.update_mask:type_name -> google.protobuf.FieldMask
 	14,  // 6: securly.sync.ingest.v1.ListConnectorsResponse.connectors:type_name -> securly.sync.ingest.v1.Connector
 	13,  // 7: securly.sync.ingest.v1.ListConnectorsResponse.vendors:type_name -> securly.sync.ingest.v1.Vendor
-	79,  // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
-	79,  // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
+	80,  // 8: securly.sync.ingest.v1.Vendor.default_settings:type_name -> google.protobuf.Struct
+	80,  // 9: securly.sync.ingest.v1.Connector.settings_schema:type_name -> google.protobuf.Struct
 	16,  // 10: securly.sync.ingest.v1.Connector.required:type_name -> securly.sync.ingest.v1.DataRequirement
 	16,  // 11: securly.sync.ingest.v1.Connector.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
 	15,  // 12: securly.sync.ingest.v1.Connector.secrets:type_name -> securly.sync.ingest.v1.SecretField
-	79,  // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
-	77,  // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
-	77,  // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
-	69,  // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
+	80,  // 13: securly.sync.ingest.v1.Source.settings:type_name -> google.protobuf.Struct
+	78,  // 14: securly.sync.ingest.v1.Source.create_time:type_name -> google.protobuf.Timestamp
+	78,  // 15: securly.sync.ingest.v1.Source.update_time:type_name -> google.protobuf.Timestamp
+	70,  // 16: securly.sync.ingest.v1.Source.secrets:type_name -> securly.sync.ingest.v1.Source.SecretsEntry
 	28,  // 17: securly.sync.ingest.v1.Source.drop:type_name -> securly.sync.ingest.v1.Drop
 	20,  // 18: securly.sync.ingest.v1.Source.schedule:type_name -> securly.sync.ingest.v1.Schedule
 	23,  // 19: securly.sync.ingest.v1.Source.pause:type_name -> securly.sync.ingest.v1.Pause
-	77,  // 20: securly.sync.ingest.v1.Source.next_run_time:type_name -> google.protobuf.Timestamp
+	78,  // 20: securly.sync.ingest.v1.Source.next_run_time:type_name -> google.protobuf.Timestamp
 	25,  // 21: securly.sync.ingest.v1.Source.last_scheduled_run:type_name -> securly.sync.ingest.v1.ScheduledRun
-	77,  // 22: securly.sync.ingest.v1.Source.last_input_time:type_name -> google.protobuf.Timestamp
-	77,  // 23: securly.sync.ingest.v1.Source.stale_since:type_name -> google.protobuf.Timestamp
+	78,  // 22: securly.sync.ingest.v1.Source.last_input_time:type_name -> google.protobuf.Timestamp
+	78,  // 23: securly.sync.ingest.v1.Source.stale_since:type_name -> google.protobuf.Timestamp
 	24,  // 24: securly.sync.ingest.v1.Source.stopped:type_name -> securly.sync.ingest.v1.Stop
 	18,  // 25: securly.sync.ingest.v1.Source.hold_policy:type_name -> securly.sync.ingest.v1.HoldPolicy
-	80,  // 26: securly.sync.ingest.v1.Source.sharing:type_name -> securly.sync.ingest.v1.Sharing
-	81,  // 27: securly.sync.ingest.v1.Source.guardians:type_name -> securly.sync.ingest.v1.GuardianFile
-	82,  // 28: securly.sync.ingest.v1.Source.mapping:type_name -> securly.sync.ingest.v1.Mapping
+	81,  // 26: securly.sync.ingest.v1.Source.sharing:type_name -> securly.sync.ingest.v1.Sharing
+	82,  // 27: securly.sync.ingest.v1.Source.guardians:type_name -> securly.sync.ingest.v1.GuardianFile
+	83,  // 28: securly.sync.ingest.v1.Source.mapping:type_name -> securly.sync.ingest.v1.Mapping
 	0,   // 29: securly.sync.ingest.v1.HoldPolicy.mode:type_name -> securly.sync.ingest.v1.HoldMode
-	70,  // 30: securly.sync.ingest.v1.HoldPolicy.thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry
-	71,  // 31: securly.sync.ingest.v1.HoldPolicy.rollover_thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
+	71,  // 30: securly.sync.ingest.v1.HoldPolicy.thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry
+	72,  // 31: securly.sync.ingest.v1.HoldPolicy.rollover_thresholds:type_name -> securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry
 	1,   // 32: securly.sync.ingest.v1.Schedule.weekdays:type_name -> securly.sync.ingest.v1.Weekday
 	21,  // 33: securly.sync.ingest.v1.Schedule.blackout_dates:type_name -> securly.sync.ingest.v1.BlackoutDates
 	22,  // 34: securly.sync.ingest.v1.Schedule.blackout_hours:type_name -> securly.sync.ingest.v1.BlackoutHours
 	1,   // 35: securly.sync.ingest.v1.BlackoutHours.weekdays:type_name -> securly.sync.ingest.v1.Weekday
-	77,  // 36: securly.sync.ingest.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
-	77,  // 37: securly.sync.ingest.v1.Pause.until:type_name -> google.protobuf.Timestamp
-	77,  // 38: securly.sync.ingest.v1.Stop.time:type_name -> google.protobuf.Timestamp
-	77,  // 39: securly.sync.ingest.v1.ScheduledRun.time:type_name -> google.protobuf.Timestamp
-	77,  // 40: securly.sync.ingest.v1.PauseSourceRequest.until:type_name -> google.protobuf.Timestamp
-	28,  // 41: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
-	17,  // 42: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
-	17,  // 43: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
-	17,  // 44: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
-	78,  // 45: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
-	47,  // 46: securly.sync.ingest.v1.DeleteSourceResponse.sync:type_name -> securly.sync.ingest.v1.Sync
-	16,  // 47: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
-	16,  // 48: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
-	72,  // 49: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
-	40,  // 50: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
-	79,  // 51: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
-	42,  // 52: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
-	43,  // 53: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
-	44,  // 54: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
-	46,  // 55: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
-	2,   // 56: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
-	77,  // 57: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
-	77,  // 58: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
-	49,  // 59: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
-	73,  // 60: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
-	51,  // 61: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
-	52,  // 62: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
-	74,  // 63: securly.sync.ingest.v1.Sync.shared:type_name -> securly.sync.ingest.v1.Sync.SharedEntry
-	48,  // 64: securly.sync.ingest.v1.Sync.applied_part:type_name -> securly.sync.ingest.v1.AppliedPart
-	83,  // 65: securly.sync.ingest.v1.Sync.guardians:type_name -> securly.sync.ingest.v1.GuardianReport
-	0,   // 66: securly.sync.ingest.v1.AppliedPart.mode:type_name -> securly.sync.ingest.v1.HoldMode
-	75,  // 67: securly.sync.ingest.v1.AppliedPart.counts:type_name -> securly.sync.ingest.v1.AppliedPart.CountsEntry
-	2,   // 68: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
-	77,  // 69: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
-	77,  // 70: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
-	47,  // 71: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
-	59,  // 72: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
-	60,  // 73: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
-	63,  // 74: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
-	76,  // 75: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
-	19,  // 76: securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
-	19,  // 77: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
-	50,  // 78: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	84,  // 79: securly.sync.ingest.v1.Sync.SharedEntry.value:type_name -> securly.sync.ingest.v1.SharingCounts
-	50,  // 80: securly.sync.ingest.v1.AppliedPart.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	50,  // 81: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
-	4,   // 82: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
-	5,   // 83: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
-	7,   // 84: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
-	8,   // 85: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
-	9,   // 86: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
-	11,  // 87: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
-	31,  // 88: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
-	32,  // 89: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
-	34,  // 90: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
-	35,  // 91: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
-	36,  // 92: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
-	38,  // 93: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
-	29,  // 94: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
-	26,  // 95: securly.sync.ingest.v1.SourceService.PauseSource:input_type -> securly.sync.ingest.v1.PauseSourceRequest
-	27,  // 96: securly.sync.ingest.v1.SourceService.ResumeSource:input_type -> securly.sync.ingest.v1.ResumeSourceRequest
-	41,  // 97: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
-	53,  // 98: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
-	54,  // 99: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
-	56,  // 100: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
-	57,  // 101: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	57,  // 102: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
-	61,  // 103: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
-	64,  // 104: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
-	65,  // 105: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
-	67,  // 106: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
-	68,  // 107: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
-	3,   // 108: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
-	6,   // 109: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
-	3,   // 110: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
-	3,   // 111: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
-	10,  // 112: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
-	12,  // 113: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
-	17,  // 114: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
-	33,  // 115: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
-	17,  // 116: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
-	17,  // 117: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
-	37,  // 118: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
-	39,  // 119: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
-	30,  // 120: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
-	17,  // 121: securly.sync.ingest.v1.SourceService.PauseSource:output_type -> securly.sync.ingest.v1.Source
-	17,  // 122: securly.sync.ingest.v1.SourceService.ResumeSource:output_type -> securly.sync.ingest.v1.Source
-	45,  // 123: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
-	47,  // 124: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
-	55,  // 125: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
-	47,  // 126: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
-	58,  // 127: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
-	85,  // 128: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
-	62,  // 129: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
-	47,  // 130: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
-	66,  // 131: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
-	47,  // 132: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
-	47,  // 133: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
-	108, // [108:134] is the sub-list for method output_type
-	82,  // [82:108] is the sub-list for method input_type
-	82,  // [82:82] is the sub-list for extension type_name
-	82,  // [82:82] is the sub-list for extension extendee
-	0,   // [0:82] is the sub-list for field type_name
+	78,  // 36: securly.sync.ingest.v1.Pause.start_time:type_name -> google.protobuf.Timestamp
+	78,  // 37: securly.sync.ingest.v1.Pause.until:type_name -> google.protobuf.Timestamp
+	78,  // 38: securly.sync.ingest.v1.Stop.time:type_name -> google.protobuf.Timestamp
+	78,  // 39: securly.sync.ingest.v1.ScheduledRun.time:type_name -> google.protobuf.Timestamp
+	78,  // 40: securly.sync.ingest.v1.PauseSourceRequest.until:type_name -> google.protobuf.Timestamp
+	29,  // 41: securly.sync.ingest.v1.Drop.incoming:type_name -> securly.sync.ingest.v1.IncomingFile
+	78,  // 42: securly.sync.ingest.v1.IncomingFile.modify_time:type_name -> google.protobuf.Timestamp
+	28,  // 43: securly.sync.ingest.v1.ResetDropPasswordResponse.drop:type_name -> securly.sync.ingest.v1.Drop
+	17,  // 44: securly.sync.ingest.v1.CreateSourceRequest.source:type_name -> securly.sync.ingest.v1.Source
+	17,  // 45: securly.sync.ingest.v1.ListSourcesResponse.sources:type_name -> securly.sync.ingest.v1.Source
+	17,  // 46: securly.sync.ingest.v1.UpdateSourceRequest.settings:type_name -> securly.sync.ingest.v1.Source
+	79,  // 47: securly.sync.ingest.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	48,  // 48: securly.sync.ingest.v1.DeleteSourceResponse.sync:type_name -> securly.sync.ingest.v1.Sync
+	16,  // 49: securly.sync.ingest.v1.TestSourceResponse.required:type_name -> securly.sync.ingest.v1.DataRequirement
+	16,  // 50: securly.sync.ingest.v1.TestSourceResponse.recommended:type_name -> securly.sync.ingest.v1.DataRequirement
+	73,  // 51: securly.sync.ingest.v1.TestSourceResponse.counts:type_name -> securly.sync.ingest.v1.TestSourceResponse.CountsEntry
+	41,  // 52: securly.sync.ingest.v1.TestSourceResponse.messages:type_name -> securly.sync.ingest.v1.TestMessage
+	80,  // 53: securly.sync.ingest.v1.TestSourceResponse.confirm:type_name -> google.protobuf.Struct
+	43,  // 54: securly.sync.ingest.v1.UploadRequest.header:type_name -> securly.sync.ingest.v1.UploadHeader
+	44,  // 55: securly.sync.ingest.v1.UploadRequest.file:type_name -> securly.sync.ingest.v1.UploadFile
+	45,  // 56: securly.sync.ingest.v1.UploadRequest.end:type_name -> securly.sync.ingest.v1.UploadEnd
+	47,  // 57: securly.sync.ingest.v1.UploadResponse.files:type_name -> securly.sync.ingest.v1.UploadedFile
+	2,   // 58: securly.sync.ingest.v1.Sync.state:type_name -> securly.sync.ingest.v1.SyncState
+	78,  // 59: securly.sync.ingest.v1.Sync.create_time:type_name -> google.protobuf.Timestamp
+	78,  // 60: securly.sync.ingest.v1.Sync.end_time:type_name -> google.protobuf.Timestamp
+	50,  // 61: securly.sync.ingest.v1.Sync.steps:type_name -> securly.sync.ingest.v1.SyncStep
+	74,  // 62: securly.sync.ingest.v1.Sync.counts:type_name -> securly.sync.ingest.v1.Sync.CountsEntry
+	52,  // 63: securly.sync.ingest.v1.Sync.hold_reasons:type_name -> securly.sync.ingest.v1.HoldReason
+	53,  // 64: securly.sync.ingest.v1.Sync.schools:type_name -> securly.sync.ingest.v1.SchoolChanges
+	75,  // 65: securly.sync.ingest.v1.Sync.shared:type_name -> securly.sync.ingest.v1.Sync.SharedEntry
+	49,  // 66: securly.sync.ingest.v1.Sync.applied_part:type_name -> securly.sync.ingest.v1.AppliedPart
+	84,  // 67: securly.sync.ingest.v1.Sync.guardians:type_name -> securly.sync.ingest.v1.GuardianReport
+	0,   // 68: securly.sync.ingest.v1.AppliedPart.mode:type_name -> securly.sync.ingest.v1.HoldMode
+	76,  // 69: securly.sync.ingest.v1.AppliedPart.counts:type_name -> securly.sync.ingest.v1.AppliedPart.CountsEntry
+	2,   // 70: securly.sync.ingest.v1.SyncStep.state:type_name -> securly.sync.ingest.v1.SyncState
+	78,  // 71: securly.sync.ingest.v1.SyncStep.start_time:type_name -> google.protobuf.Timestamp
+	78,  // 72: securly.sync.ingest.v1.SyncStep.end_time:type_name -> google.protobuf.Timestamp
+	48,  // 73: securly.sync.ingest.v1.ListSyncsResponse.syncs:type_name -> securly.sync.ingest.v1.Sync
+	60,  // 74: securly.sync.ingest.v1.ListSyncChangesResponse.changes:type_name -> securly.sync.ingest.v1.SyncChange
+	61,  // 75: securly.sync.ingest.v1.SyncChange.fields:type_name -> securly.sync.ingest.v1.SyncFieldChange
+	64,  // 76: securly.sync.ingest.v1.ListSyncFindingsResponse.findings:type_name -> securly.sync.ingest.v1.SyncFinding
+	77,  // 77: securly.sync.ingest.v1.RestoreRevisionResponse.counts:type_name -> securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry
+	19,  // 78: securly.sync.ingest.v1.HoldPolicy.ThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
+	19,  // 79: securly.sync.ingest.v1.HoldPolicy.RolloverThresholdsEntry.value:type_name -> securly.sync.ingest.v1.HoldThreshold
+	51,  // 80: securly.sync.ingest.v1.Sync.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	85,  // 81: securly.sync.ingest.v1.Sync.SharedEntry.value:type_name -> securly.sync.ingest.v1.SharingCounts
+	51,  // 82: securly.sync.ingest.v1.AppliedPart.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	51,  // 83: securly.sync.ingest.v1.RestoreRevisionResponse.CountsEntry.value:type_name -> securly.sync.ingest.v1.EntityCounts
+	4,   // 84: securly.sync.ingest.v1.DistrictService.CreateDistrict:input_type -> securly.sync.ingest.v1.CreateDistrictRequest
+	5,   // 85: securly.sync.ingest.v1.DistrictService.ListDistricts:input_type -> securly.sync.ingest.v1.ListDistrictsRequest
+	7,   // 86: securly.sync.ingest.v1.DistrictService.GetDistrict:input_type -> securly.sync.ingest.v1.GetDistrictRequest
+	8,   // 87: securly.sync.ingest.v1.DistrictService.UpdateDistrict:input_type -> securly.sync.ingest.v1.UpdateDistrictRequest
+	9,   // 88: securly.sync.ingest.v1.DistrictService.DeleteDistrict:input_type -> securly.sync.ingest.v1.DeleteDistrictRequest
+	11,  // 89: securly.sync.ingest.v1.SourceService.ListConnectors:input_type -> securly.sync.ingest.v1.ListConnectorsRequest
+	32,  // 90: securly.sync.ingest.v1.SourceService.CreateSource:input_type -> securly.sync.ingest.v1.CreateSourceRequest
+	33,  // 91: securly.sync.ingest.v1.SourceService.ListSources:input_type -> securly.sync.ingest.v1.ListSourcesRequest
+	35,  // 92: securly.sync.ingest.v1.SourceService.GetSource:input_type -> securly.sync.ingest.v1.GetSourceRequest
+	36,  // 93: securly.sync.ingest.v1.SourceService.UpdateSource:input_type -> securly.sync.ingest.v1.UpdateSourceRequest
+	37,  // 94: securly.sync.ingest.v1.SourceService.DeleteSource:input_type -> securly.sync.ingest.v1.DeleteSourceRequest
+	39,  // 95: securly.sync.ingest.v1.SourceService.TestSource:input_type -> securly.sync.ingest.v1.TestSourceRequest
+	30,  // 96: securly.sync.ingest.v1.SourceService.ResetDropPassword:input_type -> securly.sync.ingest.v1.ResetDropPasswordRequest
+	26,  // 97: securly.sync.ingest.v1.SourceService.PauseSource:input_type -> securly.sync.ingest.v1.PauseSourceRequest
+	27,  // 98: securly.sync.ingest.v1.SourceService.ResumeSource:input_type -> securly.sync.ingest.v1.ResumeSourceRequest
+	42,  // 99: securly.sync.ingest.v1.SourceService.Upload:input_type -> securly.sync.ingest.v1.UploadRequest
+	54,  // 100: securly.sync.ingest.v1.SyncService.StartSync:input_type -> securly.sync.ingest.v1.StartSyncRequest
+	55,  // 101: securly.sync.ingest.v1.SyncService.ListSyncs:input_type -> securly.sync.ingest.v1.ListSyncsRequest
+	57,  // 102: securly.sync.ingest.v1.SyncService.GetSync:input_type -> securly.sync.ingest.v1.GetSyncRequest
+	58,  // 103: securly.sync.ingest.v1.SyncService.ListSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	58,  // 104: securly.sync.ingest.v1.SyncService.ExportSyncChanges:input_type -> securly.sync.ingest.v1.ListSyncChangesRequest
+	62,  // 105: securly.sync.ingest.v1.SyncService.ListSyncFindings:input_type -> securly.sync.ingest.v1.ListSyncFindingsRequest
+	65,  // 106: securly.sync.ingest.v1.SyncService.ApproveSync:input_type -> securly.sync.ingest.v1.ApproveSyncRequest
+	66,  // 107: securly.sync.ingest.v1.SyncService.RestoreRevision:input_type -> securly.sync.ingest.v1.RestoreRevisionRequest
+	68,  // 108: securly.sync.ingest.v1.SyncService.DiscardSync:input_type -> securly.sync.ingest.v1.DiscardSyncRequest
+	69,  // 109: securly.sync.ingest.v1.SyncService.CancelSync:input_type -> securly.sync.ingest.v1.CancelSyncRequest
+	3,   // 110: securly.sync.ingest.v1.DistrictService.CreateDistrict:output_type -> securly.sync.ingest.v1.District
+	6,   // 111: securly.sync.ingest.v1.DistrictService.ListDistricts:output_type -> securly.sync.ingest.v1.ListDistrictsResponse
+	3,   // 112: securly.sync.ingest.v1.DistrictService.GetDistrict:output_type -> securly.sync.ingest.v1.District
+	3,   // 113: securly.sync.ingest.v1.DistrictService.UpdateDistrict:output_type -> securly.sync.ingest.v1.District
+	10,  // 114: securly.sync.ingest.v1.DistrictService.DeleteDistrict:output_type -> securly.sync.ingest.v1.DeleteDistrictResponse
+	12,  // 115: securly.sync.ingest.v1.SourceService.ListConnectors:output_type -> securly.sync.ingest.v1.ListConnectorsResponse
+	17,  // 116: securly.sync.ingest.v1.SourceService.CreateSource:output_type -> securly.sync.ingest.v1.Source
+	34,  // 117: securly.sync.ingest.v1.SourceService.ListSources:output_type -> securly.sync.ingest.v1.ListSourcesResponse
+	17,  // 118: securly.sync.ingest.v1.SourceService.GetSource:output_type -> securly.sync.ingest.v1.Source
+	17,  // 119: securly.sync.ingest.v1.SourceService.UpdateSource:output_type -> securly.sync.ingest.v1.Source
+	38,  // 120: securly.sync.ingest.v1.SourceService.DeleteSource:output_type -> securly.sync.ingest.v1.DeleteSourceResponse
+	40,  // 121: securly.sync.ingest.v1.SourceService.TestSource:output_type -> securly.sync.ingest.v1.TestSourceResponse
+	31,  // 122: securly.sync.ingest.v1.SourceService.ResetDropPassword:output_type -> securly.sync.ingest.v1.ResetDropPasswordResponse
+	17,  // 123: securly.sync.ingest.v1.SourceService.PauseSource:output_type -> securly.sync.ingest.v1.Source
+	17,  // 124: securly.sync.ingest.v1.SourceService.ResumeSource:output_type -> securly.sync.ingest.v1.Source
+	46,  // 125: securly.sync.ingest.v1.SourceService.Upload:output_type -> securly.sync.ingest.v1.UploadResponse
+	48,  // 126: securly.sync.ingest.v1.SyncService.StartSync:output_type -> securly.sync.ingest.v1.Sync
+	56,  // 127: securly.sync.ingest.v1.SyncService.ListSyncs:output_type -> securly.sync.ingest.v1.ListSyncsResponse
+	48,  // 128: securly.sync.ingest.v1.SyncService.GetSync:output_type -> securly.sync.ingest.v1.Sync
+	59,  // 129: securly.sync.ingest.v1.SyncService.ListSyncChanges:output_type -> securly.sync.ingest.v1.ListSyncChangesResponse
+	86,  // 130: securly.sync.ingest.v1.SyncService.ExportSyncChanges:output_type -> google.api.HttpBody
+	63,  // 131: securly.sync.ingest.v1.SyncService.ListSyncFindings:output_type -> securly.sync.ingest.v1.ListSyncFindingsResponse
+	48,  // 132: securly.sync.ingest.v1.SyncService.ApproveSync:output_type -> securly.sync.ingest.v1.Sync
+	67,  // 133: securly.sync.ingest.v1.SyncService.RestoreRevision:output_type -> securly.sync.ingest.v1.RestoreRevisionResponse
+	48,  // 134: securly.sync.ingest.v1.SyncService.DiscardSync:output_type -> securly.sync.ingest.v1.Sync
+	48,  // 135: securly.sync.ingest.v1.SyncService.CancelSync:output_type -> securly.sync.ingest.v1.Sync
+	110, // [110:136] is the sub-list for method output_type
+	84,  // [84:110] is the sub-list for method input_type
+	84,  // [84:84] is the sub-list for extension type_name
+	84,  // [84:84] is the sub-list for extension extendee
+	0,   // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_ingest_proto_init() }
@@ -5673,7 +5764,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 	file_securly_sync_ingest_v1_guardian_file_proto_init()
 	file_securly_sync_ingest_v1_sharing_proto_init()
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[0].OneofWrappers = []any{}
-	file_securly_sync_ingest_v1_ingest_proto_msgTypes[38].OneofWrappers = []any{
+	file_securly_sync_ingest_v1_ingest_proto_msgTypes[39].OneofWrappers = []any{
 		(*UploadRequest_Header)(nil),
 		(*UploadRequest_File)(nil),
 		(*UploadRequest_Chunk)(nil),
@@ -5685,7 +5776,7 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_ingest_proto_rawDesc), len(file_securly_sync_ingest_v1_ingest_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   74,
+			NumMessages:   75,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
