@@ -20,13 +20,15 @@ const phones: EntryField[] = [
   { name: 'sms', label: 'Mobile phone', type: 'tel' },
 ];
 
+const guardians: readonly string[] = ['guardian', 'parent', 'relative'];
+
 /** What can be added where no source has it. */
 export const additions = {
   guardian: {
     entity: 'users',
     title: 'Add a guardian',
     fields: [...person, ...phones],
-    roles: ['guardian', 'parent', 'relative'],
+    roles: guardians,
   },
   staff: {
     entity: 'users',
@@ -61,6 +63,20 @@ export const additions = {
 >;
 
 export type Addition = keyof typeof additions;
+
+/** As what an entry was added; undefined for what has no form of its own. */
+export function additionOf(entry: Schema['ManualEntry']): Addition | undefined {
+  const { user, class: of } = entry.record ?? {};
+  if (of) return 'class';
+  const role = user?.roles?.[0]?.role ?? '';
+  return !user ? undefined : guardians.includes(role) ? 'guardian' : 'staff';
+}
+
+/** An id that no record has. */
+export function newId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  return `by-hand-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+}
 
 /** What can be corrected of a record that a source delivers. */
 export const correctable: Record<Entity, readonly EntryField[]> = {
@@ -163,10 +179,7 @@ export function withTexts(
   record: Record<string, unknown>,
   texts: Record<string, string>,
 ): Record<string, unknown> {
-  const next = { ...record };
-  for (const [name, text] of Object.entries(texts)) {
-    if (text.trim() === '') delete next[name];
-    else next[name] = text.trim();
-  }
-  return next;
+  const trimmed = Object.entries(texts).map(([name, text]) => [name, text.trim()] as const);
+  const others = Object.entries(record).filter(([name]) => texts[name] === undefined);
+  return Object.fromEntries([...others, ...trimmed.filter(([, text]) => text !== '')]);
 }

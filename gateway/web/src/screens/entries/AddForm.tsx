@@ -6,43 +6,81 @@ import { Removable } from '../../components/Removable';
 import { ErrorState } from '../../components/States';
 import { useDistrict } from '../../lib/district';
 import { roleLabel } from '../../lib/entities';
-import { type Addition, additions, asRecord, withTexts } from '../../lib/entries';
+import type { Schema } from '../../api/client';
+import {
+  type Addition,
+  additions,
+  asRecord,
+  entryRecord,
+  newId,
+  textOf,
+  withTexts,
+} from '../../lib/entries';
 import { screens } from '../../lib/urls';
 import { useSaveEntry } from './EntryScreen';
 import { type Child, FindStudents } from './FindStudents';
 
+type Both = Schema['User'] & Schema['Class'];
+
+interface AddFormProps {
+  source: string;
+  add: Addition;
+  /** What was entered before; absent for a new record. */
+  entry?: Schema['ManualEntry'];
+}
+
 /** A small form for what no source delivers. */
-export function AddForm({ source, add }: { source: string; add: Addition }) {
+export function AddForm({ source, add, entry }: AddFormProps) {
   const { id: district } = useDistrict();
   const orgs = useOrgs(district);
   const { save, isPending, error } = useSaveEntry(source);
   const { entity, fields, roles } = additions[add];
-  const [texts, setTexts] = useState<Record<string, string>>({});
-  const [id, setId] = useState(() => `by-hand-${crypto.randomUUID()}`);
-  const [school, setSchool] = useState('');
-  const [role, setRole] = useState<string>(roles[0] ?? '');
-  const [homeroom, setHomeroom] = useState(false);
-  const [contactType, setContactType] = useState('guardian');
-  const [children, setChildren] = useState<Child[]>([]);
+  const before = entry && entryRecord(entry)?.record;
+  // Of a user or a class, whichever it is.
+  const { roles: had = [], agents = [], school: at, classType } = (before ?? {}) as Both;
+  const [texts, setTexts] = useState<Record<string, string>>(
+    Object.fromEntries(fields.map(({ name }) => [name, textOf(before, name)])),
+  );
+  const [id, setId] = useState(() => before?.sourcedId ?? newId());
+  const [school, setSchool] = useState((had[0]?.org ?? at)?.sourcedId ?? '');
+  const [role, setRole] = useState<string>(had[0]?.role ?? roles[0] ?? '');
+  const [homeroom, setHomeroom] = useState(classType === 'homeroom');
+  const [contactType, setContactType] = useState(agents[0]?.contactType || 'guardian');
+  const [children, setChildren] = useState<Child[]>(
+    agents.map(({ sourcedId = '' }) => ({ id: sourcedId, name: '' })),
+  );
+  const roleChoices =
+    role && !(roles as readonly string[]).includes(role) ? [role, ...roles] : roles;
 
   const submit = () => {
-    const record = withTexts({ sourcedId: id.trim() }, texts);
+    const record = withTexts({ ...before, sourcedId: id.trim() }, texts);
     if (add === 'class') {
       record.school = { sourcedId: school };
       record.classType = homeroom ? 'homeroom' : 'scheduled';
     } else {
-      record.roles = [{ roleType: 'primary', role, org: { sourcedId: school } }];
+      const org = { sourcedId: school };
+      record.roles = [{ ...had[0], roleType: 'primary', role, org }, ...had.slice(1)];
+      record.primaryOrg = org;
       record.enabledUser = true;
     }
     if (add === 'guardian') {
-      record.agents = children.map((child) => ({ sourcedId: child.id, contactType }));
+      record.agents = children.map((child) => ({
+        ...agents.find(({ sourcedId }) => sourcedId === child.id),
+        sourcedId: child.id,
+        contactType,
+      }));
     }
-    save({ record: asRecord(entity, record), correction: false });
+    save({
+      record: asRecord(entity, record),
+      correction: false,
+      sourceWins: entry?.sourceWins,
+      etag: entry?.etag,
+    });
   };
   return (
     <form
       className="card panel entry-form"
-      aria-label={additions[add].title}
+      aria-label={entry ? 'Entry' : additions[add].title}
       onSubmit={(event) => {
         event.preventDefault();
         submit();
@@ -70,7 +108,7 @@ export function AddForm({ source, add }: { source: string; add: Addition }) {
               setRole(event.currentTarget.value);
             }}
           >
-            {roles.map((choice) => (
+            {roleChoices.map((choice) => (
               <option key={choice} value={choice}>
                 {roleLabel(choice)}
               </option>
@@ -127,7 +165,7 @@ export function AddForm({ source, add }: { source: string; add: Addition }) {
           <legend>Whose guardian?</legend>
           <Removable
             items={children}
-            words={({ name, id: of }) => `${name} (${of})`}
+            words={({ name, id: of }) => (name ? `${name} (${of})` : of)}
             onChange={setChildren}
           />
           <FindStudents
@@ -144,6 +182,7 @@ export function AddForm({ source, add }: { source: string; add: Addition }) {
           aria-label="Securly Internal ID"
           description="Stays the same for good. If a source delivers this record some day, use the id that it has there."
           required
+          disabled={entry !== undefined}
           maxLength={255}
           autoComplete="off"
           spellCheck={false}

@@ -120,7 +120,7 @@ function Row({ source, entry, busy, onDelete }: RowProps) {
         <span className="soft table-note">{entry.updatedBy}</span>
       </td>
       {onDelete && (
-        <td className="row-actions">
+        <td className="row-actions entry-actions">
           <Button
             component={Link}
             variant="default"
@@ -176,7 +176,9 @@ function Apply({ source, count }: { source: Schema['Source']; count: number }) {
         >
           Apply
         </Button>
-        {blocked && <span className="soft">The source is {source.pause ? 'paused' : 'stopped'}.</span>}
+        {blocked && (
+          <span className="soft">The source is {source.pause ? 'paused' : 'stopped'}.</span>
+        )}
       </div>
     </div>
   );

@@ -6,7 +6,7 @@ import { Page } from '../../components/Page';
 import { EmptyState, ErrorState, Loading } from '../../components/States';
 import { useDistrict } from '../../lib/district';
 import { type AnyRecord, type Entity, entityInfo, isEntity, recordName } from '../../lib/entities';
-import { type Addition, additions, entryRecord } from '../../lib/entries';
+import { type Addition, additionOf, additions, entryRecord } from '../../lib/entries';
 import { screens } from '../../lib/urls';
 import { NotFoundScreen } from '../Fallbacks';
 import { AddForm } from './AddForm';
@@ -99,10 +99,15 @@ function Existing({ source, entity, id }: ExistingProps) {
   const entered = entry.data ? entryRecord(entry.data)?.record : undefined;
   const record: AnyRecord | undefined = stored.data?.record ?? entered;
   const name = (record && recordName(entity, record)) || id;
+  const add = entry.data ? additionOf(entry.data) : undefined;
   const what = entityInfo(entity)?.one ?? '';
   return entry.data && !entry.data.correction ? (
     <Page title={`Change ${name}`} intro={`${what} ${id}, added by hand`}>
-      <CorrectForm source={source} entity={entity} id={id} entry={entry.data} />
+      {add ? (
+        <AddForm source={source} add={add} entry={entry.data} />
+      ) : (
+        <CorrectForm source={source} entity={entity} id={id} entry={entry.data} />
+      )}
     </Page>
   ) : (
     <Page

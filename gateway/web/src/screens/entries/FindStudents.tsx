@@ -54,12 +54,7 @@ export function FindStudents({ taken, onAdd }: FindStudentsProps) {
 
 function Found({ words, taken, onAdd }: FindStudentsProps & { words: string }) {
   const { id: district } = useDistrict();
-  const found = useRecords(
-    district,
-    'users',
-    { role: 'student', status: 'active', q: words },
-    '',
-  );
+  const found = useRecords(district, 'users', { role: 'student', status: 'active', q: words }, '');
   if (found.isPending) return <LoadingLines label="Looking for students" lines={2} />;
   if (found.isError) {
     return <ErrorState error={found.error} onRetry={() => void found.refetch()} />;

@@ -116,6 +116,7 @@ function Settings({ connector, vendor }: SettingsProps) {
   const name = vendor?.displayName ?? connector.displayName ?? '';
   const [contents, setContents] = useState<Contents>(vendor?.mapped ? 'mapping' : 'oneroster');
   const instructions = vendor?.instructions ?? [];
+  const manual = connector.kind === 'manual';
 
   if (sources.isPending) return <Loading label="Loading your sources" />;
   if (sources.isError) {
@@ -128,7 +129,7 @@ function Settings({ connector, vendor }: SettingsProps) {
           connector={connector}
           name={name.slice(0, 60)}
           values={valuesFrom(vendor?.defaultSettings)}
-          action="Save and go on to the test"
+          action={manual ? 'Save' : 'Save and go on to the test'}
           busy={create.isPending}
           error={create.isError && <ErrorState error={create.error} />}
           onSubmit={(input) => {
@@ -153,24 +154,26 @@ function Settings({ connector, vendor }: SettingsProps) {
           }}
         />
         <div className="stack-wide">
-          <section className="card panel">
-            <fieldset className="choices">
-              <legend>What are the files?</legend>
-              {kindsOfFiles.map(({ id, label, note }) => (
-                <Choice
-                  key={id}
-                  name="contents"
-                  label={label}
-                  chosen={contents === id}
-                  onChoose={() => {
-                    setContents(id);
-                  }}
-                >
-                  {note}
-                </Choice>
-              ))}
-            </fieldset>
-          </section>
+          {!manual && (
+            <section className="card panel">
+              <fieldset className="choices">
+                <legend>What are the files?</legend>
+                {kindsOfFiles.map(({ id, label, note }) => (
+                  <Choice
+                    key={id}
+                    name="contents"
+                    label={label}
+                    chosen={contents === id}
+                    onChoose={() => {
+                      setContents(id);
+                    }}
+                  >
+                    {note}
+                  </Choice>
+                ))}
+              </fieldset>
+            </section>
+          )}
           {instructions.length > 0 && (
             <section className="card panel" aria-labelledby="instructions">
               <h2 id="instructions">How to set up the export</h2>
@@ -181,7 +184,7 @@ function Settings({ connector, vendor }: SettingsProps) {
               </ol>
             </section>
           )}
-          {contents === 'oneroster' && <Needs connector={connector} />}
+          {contents === 'oneroster' && !manual && <Needs connector={connector} />}
         </div>
       </div>
     </Page>

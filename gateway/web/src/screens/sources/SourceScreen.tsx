@@ -9,6 +9,7 @@ import { useDistrict } from '../../lib/district';
 import { valuesFrom } from '../../lib/schema';
 import { sourceStatus } from '../../lib/sources';
 import { screens } from '../../lib/urls';
+import { Entries } from '../entries/Entries';
 import { NotFoundScreen } from '../Fallbacks';
 import { GuardianForm } from './GuardianForm';
 import { HoldPolicyForm } from './HoldPolicyForm';
@@ -79,10 +80,21 @@ function Source({ source, connector }: SourceProps) {
   const id = source.sourceId ?? '';
   const name = source.displayName || id;
   const { part = '' } = useParams();
-  // A guardian file has no schools and classes of its own to choose from.
-  const parts = allParts.filter(
-    ({ id: of }) => of !== (source.guardians ? 'sharing' : 'guardians'),
-  );
+  const manual = connector.kind === 'manual';
+  const parts = allParts.filter(({ id: of }) => {
+    switch (of) {
+      case 'guardians':
+        return source.guardians;
+      case 'sharing':
+        // A guardian file has no schools and classes of its own to choose from.
+        return !source.guardians;
+      case 'schedule':
+      case 'packages':
+        return !manual;
+      default:
+        return true;
+    }
+  });
   const shown = parts.find((candidate) => candidate.id === part);
   const lastSync = useSync(district, source.lastSync ?? '').data;
   if (!shown) return <NotFoundScreen />;
@@ -101,10 +113,11 @@ function Source({ source, connector }: SourceProps) {
       <nav className="parts" aria-label="This source">
         {parts.map(({ id: to, label }) => (
           <NavLink key={to} end to={screens.source(district, id, to)}>
-            {label}
+            {manual && to === '' ? 'Entries' : label}
           </NavLink>
         ))}
       </nav>
+      {part === '' && manual && <Entries source={source} />}
       {part === '' && <Standing source={source} connector={connector} lastSync={lastSync} />}
       {part === 'schedule' && (
         <ScheduleForm key={source.etag} source={source} connector={connector} />

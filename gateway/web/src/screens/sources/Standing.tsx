@@ -36,7 +36,7 @@ export function Standing({ source, connector, lastSync }: StandingProps) {
           <h2 id="standing">At a glance</h2>
           <Facts source={source} connector={connector} />
         </section>
-        {(mayChange || mayRun) && !source.stopped && (
+        {(mayChange || mayRun) && !source.stopped && connector.kind !== 'manual' && (
           // Another setting is another connection: what was found out is of the one before.
           <Try key={source.etag} source={source} connector={connector} />
         )}

@@ -10,6 +10,7 @@ import { useDistrict } from '../../lib/district';
 import { type Entity, entityInfo, isEntity, recordName } from '../../lib/entities';
 import { formatDateTime, formatNumber } from '../../lib/format';
 import { screens } from '../../lib/urls';
+import { CorrectByHand } from '../entries/CorrectByHand';
 import { NotFoundScreen } from '../Fallbacks';
 import { columnsFor } from './columns';
 import { Explanation } from './Explanation';
@@ -62,6 +63,7 @@ function RecordOfEntity({ entity, id }: { entity: Entity; id: string }) {
       ) : record ? (
         <Page
           title={recordName(entity, record) || id}
+          actions={!asOf && <CorrectByHand entity={entity} id={id} />}
           intro={`${info?.one ?? ''} at revision ${formatNumber(answer.data.revision)}, unchanged since revision ${formatNumber(answer.data.fromRevision)}`}
         >
           {asOf && (
