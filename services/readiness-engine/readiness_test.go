@@ -448,6 +448,27 @@ func TestEraseLeavesNothing(t *testing.T) {
 	require.NotNil(t, e.await("d2", "rev-1"))
 }
 
+// An engine that did not hear of the erasure of a district has its replica still.
+// It is none of another district's of the same name.
+func TestADistrictUnderTheNameOfAnErasedOne(t *testing.T) {
+	e := start(t)
+	stop := e.run()
+	e.commit("d1", school("s1"), student("a", ""))
+	e.commit("d1", student("b", ""))
+	require.EqualValues(t, 2, count(e.await("d1", "rev-2"), "student-email-missing"))
+
+	e.roster.Erase("d1")
+	other := readinessv1.NewReadinessServiceClient(testkit.Server(t, e.service().Register))
+	_, err := other.EraseDistrict(e.ctx, &readinessv1.EraseDistrictRequest{District: "d1"})
+	require.NoError(t, err)
+	e.roster.Commit("d1", school("s1"), student("c", ""))
+	e.roster.Commit("d1", student("c", "c@district.example"))
+	r := e.await("d1", e.create("d1").ReportId)
+	require.EqualValues(t, 2, r.Revision)
+	require.EqualValues(t, 0, count(r, "student-email-missing"), "students of the district that was erased")
+	stop()
+}
+
 // grpcToken makes the calls of a connection as a service.
 func grpcToken(t testing.TB) grpc.DialOption {
 	return grpc.WithPerRPCCredentials(serviceToken(testkit.Token(t, testkit.Service())))

@@ -16,6 +16,22 @@ test('what got worse stands out, with its trend', async ({ page, district }) => 
   await expect(page.getByText(/1 check got worse since revision 2/)).toBeVisible();
   const check = page.locator('[data-check="student-email-missing"]');
   await expect(check).toContainText('Worse 1 more than in the report before.');
+
+  // Since any revision that is kept, named by the time on the district's clocks.
+  const base = page.getByRole('combobox', { name: 'Compare with' });
+  await expect(base.getByRole('option')).toHaveText([
+    'The report before',
+    / (E|C|M|P)[SD]T, revision 2$/,
+    / (E|C|M|P)[SD]T, revision 1$/,
+  ]);
+  await base.selectOption('1');
+  await expect(page).toHaveURL(/since=1/);
+  await expect(
+    page.getByText(/1 check got worse since revision 1, .* (E|C|M|P)[SD]T/),
+  ).toBeVisible();
+  await expect(check).toContainText('Worse 3 more than at revision 1.');
+  await page.reload();
+  await expect(check).toContainText('Worse 3 more than at revision 1.');
   await check.getByRole('button').first().click();
   await expect(
     check.getByRole('img', { name: /last 3 reports: 0 at first, 3 in the newest, 3 at most/ }),
@@ -24,6 +40,38 @@ test('what got worse stands out, with its trend', async ({ page, district }) => 
   await expect(trend).toHaveCount(4);
   await expect(trend.nth(1)).toContainText(/3\s*3\s*0$/);
   await expectSound(page, 'readiness-trend');
+});
+
+test('what got better since an earlier revision, and a comparison that fails', async ({
+  page,
+  district,
+}) => {
+  test.slow();
+  await district.sync(withoutEmails(roster(6), 3));
+  await district.sync(withoutEmails(roster(6), 2));
+  await expect
+    .poll(async () => (await district.call('GET', '/readinessReports')).readinessReports[0])
+    .toMatchObject({ revision: 2, state: 'COMPLETED' });
+  await page.goto(`${district.path}/readiness?report=rev-2`);
+  const base = page.getByRole('combobox', { name: 'Compare with' });
+  await base.selectOption('1');
+  await expect(page.getByText(/No check got worse since revision 1/)).toBeVisible();
+  await expect(page.locator('[data-check="student-email-missing"]')).toContainText(
+    '1 fewer than at revision 1.',
+  );
+  await base.selectOption('');
+  await expect(page).not.toHaveURL(/since=/);
+
+  await page.route('**/*:compare?*baseRevision=1*', (route) =>
+    route.fulfill({
+      status: 400,
+      contentType: 'application/problem+json',
+      body: JSON.stringify({ code: 400, message: 'Made up for a test.' }),
+    }),
+  );
+  await page.goto(`${district.path}/readiness?report=rev-2&since=1`);
+  await expect(page.getByRole('alert')).toContainText('Made up for a test.');
+  await expect(page.locator('[data-check="student-email-missing"] .figure')).toHaveText('2');
 });
 
 test('a check is informational at one school, and off everywhere', async ({ page, district }) => {

@@ -14,7 +14,6 @@ import (
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/authn"
-	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/readiness-engine/internal/replica"
 )
@@ -98,14 +97,8 @@ func (c *Commits) Compare(ctx context.Context, district string) error {
 		return fmt.Errorf("ask for the head of %s: %w", district, err)
 	}
 	head := summary.GetRevision()
-	known, err := c.reports.districts.Get(ctx, district)
-	if errors.Is(err, docstore.ErrNotFound) {
-		known, err = c.reports.districts.Create(ctx, district, &readinessv1.ReportedDistrict{District: district})
-		if errors.Is(err, docstore.ErrExists) {
-			known, err = c.reports.districts.Get(ctx, district)
-		}
-	}
-	if err != nil || known.Value.GetRevision() >= head {
+	known, err := c.reports.met(ctx, district)
+	if err != nil || known.GetRevision() >= head {
 		return err
 	}
 	err = c.queue(ctx, &readinessv1.QueuedReport{

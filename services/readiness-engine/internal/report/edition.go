@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"gocloud.dev/gcerrors"
 	"google.golang.org/grpc/codes"
 
@@ -15,7 +16,9 @@ import (
 
 // The edition of a district grows before a person is taken out of its findings,
 // or blobs that no report names are removed. A report that was being made
-// meanwhile, by whatever engine, may have either in it: it is made again.
+// meanwhile, by whatever engine, may have either in it: it is made again. The
+// first one is drawn, so that no engine takes the replica of an erased district
+// for that of another of the same name.
 
 var errOutdated = errs.New(codes.Unavailable, "REPORT_OUTDATED", "a person was erased while the report was made: it is made again")
 
@@ -29,27 +32,36 @@ func (r *Reports) edition(ctx context.Context, district string) (int32, error) {
 
 // begin starts the next edition of a district.
 func (r *Reports) begin(ctx context.Context, district string) error {
-	next := func(d *readinessv1.ReportedDistrict) error {
-		d.Edition++
-		return nil
-	}
-	_, err := r.districts.Modify(ctx, district, next)
-	if !errors.Is(err, docstore.ErrNotFound) {
+	if _, err := r.met(ctx, district); err != nil {
 		return err
 	}
-	_, err = r.districts.Create(ctx, district, &readinessv1.ReportedDistrict{District: district, Edition: 1})
-	if errors.Is(err, docstore.ErrExists) {
-		_, err = r.districts.Modify(ctx, district, next)
+	_, err := r.districts.Modify(ctx, district, func(d *readinessv1.ReportedDistrict) error {
+		d.Edition++
+		return nil
+	})
+	return gone(err)
+}
+
+// met returns what is noted of a district, from now on if nothing was.
+func (r *Reports) met(ctx context.Context, district string) (*readinessv1.ReportedDistrict, error) {
+	doc, err := r.districts.Get(ctx, district)
+	if errors.Is(err, docstore.ErrNotFound) {
+		first := int32(uuid.New().ID() >> 2)
+		doc, err = r.districts.Create(ctx, district, &readinessv1.ReportedDistrict{District: district, Edition: first})
+		if errors.Is(err, docstore.ErrExists) {
+			doc, err = r.districts.Get(ctx, district)
+		}
 	}
-	return err
+	return doc.Value, err
 }
 
 // fresh returns the edition of a district, and drops a replica of an older one.
 func (r *Runner) fresh(ctx context.Context, district string) (int32, error) {
-	now, err := r.reports.edition(ctx, district)
+	met, err := r.reports.met(ctx, district)
 	if err != nil {
 		return 0, err
 	}
+	now := met.GetEdition()
 	r.mu.Lock()
 	known := r.editions[district]
 	r.mu.Unlock()

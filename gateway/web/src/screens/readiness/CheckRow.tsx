@@ -17,17 +17,21 @@ interface CheckRowProps {
   report: string;
   product: string;
   products: Schema['Product'][];
-  /** The same check in this report and in the one before it. */
+  /** The same check in this report and in the one that it is compared with. */
   change?: Schema['CheckChange'];
+  /** The revision that was chosen to compare with; without one, it is the report before. */
+  since?: number;
 }
 
 /** One check of a summary; opens to what it means, how to fix it and what it found. */
-export function CheckRow({ line, report, product, products, change }: CheckRowProps) {
+export function CheckRow({ line, report, product, products, change, since }: CheckRowProps) {
   const [parameters, setParameters] = useSearchParams();
   const details = useId();
   const open = parameters.getAll('check').includes(line.id);
   const passed = line.count === 0;
-  const notes = [changeInWords(change), line.diagnosis, sentence(line.modeReason)].filter(Boolean);
+  const notes = [changeInWords(change, since), line.diagnosis, sentence(line.modeReason)].filter(
+    Boolean,
+  );
 
   const toggle = () => {
     setParameters(

@@ -1,20 +1,25 @@
 import { IconCircleCheck } from '@tabler/icons-react';
+import { useSearchParams } from 'react-router';
 import type { Schema } from '../../api/client';
 import { useCatalogue, useReport } from '../../api/queries';
 import { ErrorState, LoadingLines } from '../../components/States';
 import { groupChecks, totals } from '../../lib/checks';
 import { useDistrict } from '../../lib/district';
 import { plural, sentence } from '../../lib/format';
-import { useComparison } from '../../api/readiness';
+import { useComparison, useKeptRevisions } from '../../api/readiness';
 import { CheckRow } from './CheckRow';
-import { GotWorse } from './Comparison';
+import { Comparison } from './Comparison';
 import { RetryReport } from './RetryReport';
 
+/** The address holds what is compared with: ?since=, a revision. */
 export function ReportSummary({ report: id, product }: { report: string; product: string }) {
   const { id: district } = useDistrict();
   const report = useReport(district, id, product);
   const catalogue = useCatalogue();
-  const comparison = useComparison(district, id, product);
+  const [parameters, setParameters] = useSearchParams();
+  const since = Number(parameters.get('since')) || undefined;
+  const comparison = useComparison(district, id, product, since);
+  const revisions = useKeptRevisions(district);
   const failed = report.error ?? catalogue.error;
 
   if (failed) {
@@ -37,9 +42,24 @@ export function ReportSummary({ report: id, product }: { report: string; product
   return (
     <div className="summary" aria-busy={report.isPlaceholderData}>
       <Headline results={results} productName={productName} empty={report.data.revision === 0} />
-      {comparison.data && (
-        <GotWorse comparison={comparison.data} catalogue={catalogue.data.readinessChecks ?? []} />
-      )}
+      <Comparison
+        comparison={comparison}
+        catalogue={catalogue.data.readinessChecks ?? []}
+        earlier={(revisions.data ?? []).filter(
+          ({ revision }) => (revision ?? 0) < (report.data.revision ?? 0),
+        )}
+        since={since}
+        onChoose={(value) => {
+          setParameters(
+            (current) => {
+              if (value) current.set('since', value);
+              else current.delete('since');
+              return current;
+            },
+            { replace: true },
+          );
+        }}
+      />
       {groupChecks(results, catalogue.data.readinessChecks ?? []).map((group) => (
         <section key={group.title} aria-labelledby={`${id}-${group.title}`}>
           <h2 id={`${id}-${group.title}`} className="check-group">
@@ -54,6 +74,7 @@ export function ReportSummary({ report: id, product }: { report: string; product
                 product={product}
                 products={catalogue.data.products ?? []}
                 change={comparison.data?.checks?.find((change) => change.checkId === line.id)}
+                since={since}
               />
             ))}
           </ul>

@@ -8,7 +8,7 @@ import { Pager, useTrail } from '../../components/Pager';
 import { EmptyState, ErrorState, LoadingLines } from '../../components/States';
 import { Tag } from '../../components/Tag';
 import { useDistrict } from '../../lib/district';
-import { formatDateTime } from '../../lib/format';
+import { formatDateTime, formatNumber } from '../../lib/format';
 import { reportState } from '../../lib/states';
 import { downloads } from '../../lib/urls';
 import { ReportSummary } from './ReportSummary';
@@ -39,6 +39,7 @@ export function ReportsTable({ product }: { product: string }) {
   const toggle = (id: string) => {
     setParameters((current) => {
       current.delete('check');
+      current.delete('since');
       if (current.get('report') === id) current.delete('report');
       else current.set('report', id);
       return current;
@@ -115,7 +116,8 @@ function ReportRow({ report, product, open, onToggle }: ReportRowProps) {
       <td>
         <time dateTime={report.createTime}>{formatDateTime(report.createTime, timeZone)}</time>
         <span className="soft report-cause">
-          {report.automatic ? 'After a sync' : 'On request'}
+          {report.automatic ? 'After a sync' : 'On request'}, revision{' '}
+          {formatNumber(report.revision)}
         </span>
       </td>
       <td aria-live="polite">
