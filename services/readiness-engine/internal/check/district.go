@@ -54,8 +54,8 @@ var districtChecks = []*Check{
 		HowToFix:    "Let the export include the sessions of the current school year and sync again.",
 		KnownIssues: "During holidays between two school years this is as it should be.",
 		Counts:      "districts",
-		Many:        "the export probably holds the sessions of another school year only",
-		Few:         "the export probably holds the sessions of another school year only",
+		Many:        "the export probably holds no sessions, or those of another school year only",
+		Few:         "the export probably holds no sessions, or those of another school year only",
 		find:        rule{tables: sessionNoneCurrent},
 	},
 }

@@ -23,7 +23,7 @@ export function Comparison({ comparison, catalogue, earlier, since, onChoose }: 
   return (
     <>
       {earlier.length > 0 && (
-        <div className="toolbar">
+        <div className="comparison-base">
           <NativeSelect
             label="Compare with"
             value={since ?? ''}
@@ -34,7 +34,7 @@ export function Comparison({ comparison, catalogue, earlier, since, onChoose }: 
             <option value="">The report before</option>
             {earlier.map(({ revision, commitTime }) => (
               <option key={revision} value={revision}>
-                {formatDateTime(commitTime, timeZone)}, revision {formatNumber(revision)}
+                Revision {formatNumber(revision)}, {formatDateTime(commitTime, timeZone)}
               </option>
             ))}
           </NativeSelect>
