@@ -63,7 +63,10 @@ test('an SFTP server, from the choice of the vendor to the first sync', async ({
     await expectSound(page, 'source-tested');
 
     // The key is kept, and nobody sees it again.
-    await page.getByRole('link', { name: 'Settings' }).click();
+    await page
+      .getByRole('navigation', { name: 'This source' })
+      .getByRole('link', { name: 'Settings' })
+      .click();
     await expect(page.getByRole('textbox', { name: /^Fingerprint/ })).toHaveValue(sftp.fingerprint);
     await expect(page.getByRole('textbox', { name: 'Private key', exact: true })).toHaveValue('');
     await expect(

@@ -231,7 +231,9 @@ test('a source is stopped with its records, started again, and removed through a
   await page.getByRole('button', { name: 'Start it again' }).click();
   await expect(page.getByText('Connected', { exact: true })).toBeVisible();
 
-  const settings = page.getByRole('link', { name: 'Settings' });
+  const settings = page
+    .getByRole('navigation', { name: 'This source' })
+    .getByRole('link', { name: 'Settings' });
   await settings.click();
   await page.getByRole('radio', { name: /^They are removed/ }).check();
   await page.getByRole('button', { name: 'Show what would be removed' }).click();
