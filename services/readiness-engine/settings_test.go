@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/errs"
@@ -171,6 +172,43 @@ func TestRolloverWindow(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, page.Findings[0].Actionable)
 	require.Contains(t, page.Findings[0].Reason, "rollover")
+}
+
+// Days are those of the district's clocks: of two districts whose clocks are 25
+// hours apart, one is in its window and its term.
+func TestDaysAreTheDistricts(t *testing.T) {
+	e := start(t)
+	defer e.run()()
+	ahead, err := time.LoadLocation("Pacific/Kiritimati")
+	require.NoError(t, err)
+	first, last := time.Now().In(ahead), time.Now().In(ahead).AddDate(0, 0, 1)
+	e.ingest.Set("d1", &ingestv1.District{TimeZone: "Pacific/Kiritimati"})
+	e.ingest.Set("d2", &ingestv1.District{TimeZone: "Pacific/Pago_Pago"})
+	for _, d := range []string{"d1", "d2"} {
+		e.roster.Open(d)
+		_, err := e.client.UpdateReadinessSettings(e.ctx, &readinessv1.UpdateReadinessSettingsRequest{
+			District: d, Settings: &readinessv1.ReadinessSettings{RolloverWindows: []*readinessv1.RolloverWindow{
+				{StartDate: first.Format(time.DateOnly), EndDate: last.Format(time.DateOnly)},
+			}},
+		})
+		require.NoError(t, err)
+		e.commit(d, school("s1"), &typev1.Record{Record: &typev1.Record_Class{Class: &typev1.Class{
+			SourcedId: "c1", Status: "active", Title: "Class", School: &typev1.Ref{SourcedId: "s1"},
+		}}}, &typev1.Record{Record: &typev1.Record_AcademicSession{AcademicSession: &typev1.AcademicSession{
+			SourcedId: "t1", Status: "active", Title: "Term", Type: "term", StartDate: first.Format(time.DateOnly), EndDate: last.Format(time.DateOnly),
+		}}})
+	}
+	for d, want := range map[string][]int32{"d1": {0, 1, 0}, "d2": {1, 0, 1}} {
+		e.await(d, "rev-1")
+		e.ingest.Away(true) // The next one goes by the clocks of the last.
+		e.commit(d, school("s2"))
+		for _, id := range []string{"rev-1", "rev-2"} {
+			r := e.await(d, id)
+			students := result(r, "class-students-missing")
+			require.Equal(t, want, []int32{students.Count, students.InformationalCount, count(r, "session-none-current")}, "%s in %s", id, d)
+		}
+		e.ingest.Away(false)
+	}
 }
 
 func TestSettingsAreValidated(t *testing.T) {

@@ -2334,7 +2334,7 @@ export interface components {
         };
         /** @description RolloverWindow is when the school year changes over. */
         RolloverWindow: {
-            /** @description First and last day in UTC, 2026-07-01 for example. */
+            /** @description First and last day by the district's clocks, 2026-07-01 for example. */
             startDate?: string;
             endDate?: string;
         };

@@ -2,7 +2,6 @@ package check
 
 import (
 	"slices"
-	"time"
 
 	"github.com/securly/sync/services/readiness-engine/internal/replica"
 )
@@ -28,7 +27,7 @@ func (d *dirty) nothing() bool {
 
 // look brings everything up to date.
 func (v *View) look(given Given, d *dirty) {
-	v.today, v.declared = given.Now.UTC().Format(time.DateOnly), given.Domains
+	v.today, v.declared = given.Day(), given.Domains
 	v.grow()
 	if d.all {
 		for rows, n := range map[*rows]int{

@@ -12,7 +12,7 @@ import (
 // replica: what a change cannot have touched is not looked at again.
 type View struct {
 	*replica.Replica
-	today    string   // in UTC, like the dates of sessions
+	today    string   // by the district's clocks
 	declared []string // the district's email domains
 
 	state  []replica.State // of users; small enough to stay in the processor's cache
@@ -67,9 +67,12 @@ type orgPresence struct {
 
 // Given is what checks go by that no record says.
 type Given struct {
-	Now     time.Time // decides which session is current
+	Now     time.Time // by the district's clocks; decides which session is current
 	Domains []string  // of the district's emails, lower case; none if it has not declared any
 }
+
+// Day is the date of Now.
+func (g Given) Day() string { return g.Now.Format(time.DateOnly) }
 
 // NewView looks at all of r.
 func NewView(r *replica.Replica, given Given) *View {

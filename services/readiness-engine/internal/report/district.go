@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
+	_ "time/tzdata" // the zones of districts must be known on every machine
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -13,6 +15,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/readiness-engine/internal/check"
 )
 
 // Districts is the part of the ingest API that says what districts have
@@ -34,20 +37,25 @@ func (r *Reports) declared(ctx context.Context, district string) (*ingestv1.Dist
 	return d, nil
 }
 
-// domains returns the email domains that a district has declared. Without an
-// answer those of its newest report are as good: if they are others by now, the
-// sweep has another report made.
-func (r *Reports) domains(ctx context.Context, district string, log *slog.Logger) ([]string, error) {
+// given returns what the checks of a report go by. Without an answer that of the
+// newest report is as good: if the email domains are others by now, the sweep has
+// another report made.
+func (r *Reports) given(ctx context.Context, district string, now time.Time, log *slog.Logger) (check.Given, error) {
 	d, err := r.declared(ctx, district)
-	if err == nil {
-		return d.GetEmailDomains(), nil
+	if err != nil && ctx.Err() == nil {
+		log.WarnContext(ctx, "readiness: going by what the district had declared at its last report", "district", district, "error", err)
+		var newest *readinessv1.StoredReport
+		newest, err = r.Newest(ctx, district)
+		d = &ingestv1.District{EmailDomains: newest.GetEmailDomains(), TimeZone: newest.GetTimeZone()}
 	}
-	if ctx.Err() != nil {
-		return nil, err
+	if err != nil {
+		return check.Given{}, err
 	}
-	log.WarnContext(ctx, "readiness: going by the email domains of the last report", "district", district, "error", err)
-	newest, err := r.Newest(ctx, district)
-	return newest.GetEmailDomains(), err
+	zone, err := time.LoadLocation(d.GetTimeZone())
+	if err != nil {
+		return check.Given{}, fmt.Errorf("time zone of %s: %w", district, err)
+	}
+	return check.Given{Now: now.In(zone), Domains: d.GetEmailDomains()}, nil
 }
 
 // redeclared queues another report over the newest reported revision of a

@@ -2,7 +2,6 @@ package report
 
 import (
 	"context"
-	"time"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	"github.com/securly/sync/services/readiness-engine/internal/check"
@@ -44,10 +43,10 @@ func (v *verdict) at(school string) (readinessv1.CheckMode, string) {
 	return v.mode, v.reason
 }
 
-// verdict says how a check is to be read in a report of some time.
-func (l Lens) verdict(checkID string, made time.Time) verdict {
+// verdict says how a check is to be read in a report.
+func (l Lens) verdict(checkID string, stored *readinessv1.StoredReport) verdict {
 	v := verdict{mode: readinessv1.CheckMode_COUNTED}
-	if c := check.Find(checkID); c != nil && c.Rollover && l.inRollover(made) {
+	if c := check.Find(checkID); c != nil && c.Rollover && l.inRollover(stored.GetDay()) {
 		v.mode, v.reason = readinessv1.CheckMode_INFORMATIONAL, reasonRollover
 	}
 	// One for the product goes before one for all, so it comes last.
@@ -77,8 +76,7 @@ func (l Lens) verdict(checkID string, made time.Time) verdict {
 	return v
 }
 
-func (l Lens) inRollover(made time.Time) bool {
-	day := made.UTC().Format(time.DateOnly)
+func (l Lens) inRollover(day string) bool {
 	for _, w := range l.settings.GetRolloverWindows() {
 		if w.GetStartDate() <= day && day <= w.GetEndDate() {
 			return true
@@ -98,7 +96,7 @@ func (r *Reports) Results(ctx context.Context, stored *readinessv1.StoredReport,
 		if !lens.Selects(c.GetCheckId()) {
 			continue
 		}
-		v := lens.verdict(c.GetCheckId(), stored.GetReport().GetCreateTime().AsTime())
+		v := lens.verdict(c.GetCheckId(), stored)
 		c.Mode, c.ModeReason = v.mode, v.reason
 		c.Count, c.InformationalCount = counts.of(c, v, "", false)
 		if c.Mode == readinessv1.CheckMode_OFF && c.Count+c.InformationalCount == 0 {

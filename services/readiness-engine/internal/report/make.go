@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -94,11 +93,11 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if err != nil {
 		return err
 	}
-	domains, err := r.reports.domains(ctx, q.GetDistrict(), r.log)
+	given, err := r.reports.given(ctx, q.GetDistrict(), r.now(), r.log)
 	if err != nil {
 		return err
 	}
-	before, same, err := r.earlier(ctx, doc.Value.GetReport(), q.GetDistrict(), domains)
+	before, same, err := r.earlier(ctx, doc.Value.GetReport(), q.GetDistrict(), given)
 	if err != nil {
 		return err
 	}
@@ -106,7 +105,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if same != nil && !q.GetAnew() {
 		made, err = r.copy(ctx, same)
 	} else {
-		made, err = r.look(ctx, q, check.Given{Now: r.now(), Domains: domains}, edition, before)
+		made, err = r.look(ctx, q, given, edition, before)
 	}
 	if err != nil {
 		return err
@@ -117,7 +116,8 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	_, err = r.reports.reports.Modify(ctx, id, func(s *readinessv1.StoredReport) error {
 		s.Report.State = readinessv1.ReportState_COMPLETED
 		s.Report.EndTime = timestamppb.New(r.now())
-		s.Report.Checks, s.Findings, s.EmailDomains = made.results, made.findings, domains
+		s.Report.Checks, s.Findings = made.results, made.findings
+		s.EmailDomains, s.TimeZone, s.Day = given.Domains, given.Now.Location().String(), given.Day()
 		return nil
 	})
 	if errors.Is(err, docstore.ErrNotFound) { // Erased meanwhile: leave nothing behind.
@@ -135,8 +135,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 // earlier finds the completed report to compare with: that of the revision
 // before. If this engine has completed one of the same revision and by the same
 // email domains today, the work is done: same.
-func (r *Runner) earlier(ctx context.Context, report *readinessv1.ReadinessReport, district string, domains []string) (before *readinessv1.ReadinessReport, same *readinessv1.StoredReport, err error) {
-	day := r.now().UTC().Format(time.DateOnly)
+func (r *Runner) earlier(ctx context.Context, report *readinessv1.ReadinessReport, district string, given check.Given) (before *readinessv1.ReadinessReport, same *readinessv1.StoredReport, err error) {
 	var base *readinessv1.StoredReport
 	for s, err := range r.reports.newest(ctx, district) {
 		if err != nil {
@@ -146,9 +145,9 @@ func (r *Runner) earlier(ctx context.Context, report *readinessv1.ReadinessRepor
 		if other.GetState() != readinessv1.ReportState_COMPLETED {
 			continue
 		}
-		switch end := other.GetEndTime().AsTime(); {
-		case other.GetRevision() == report.GetRevision() && end.UTC().Format(time.DateOnly) == day && !end.Before(r.started) &&
-			slices.Equal(s.GetEmailDomains(), domains):
+		switch {
+		case other.GetRevision() == report.GetRevision() && s.GetDay() == given.Day() && !other.GetEndTime().AsTime().Before(r.started) &&
+			slices.Equal(s.GetEmailDomains(), given.Domains):
 			return nil, s, nil
 		case other.GetRevision() < report.GetRevision():
 			if base = later(base, s); other.GetAutomatic() { // See Base.

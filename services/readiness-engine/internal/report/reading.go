@@ -53,7 +53,7 @@ func (r *Reports) Findings(ctx context.Context, stored *readinessv1.StoredReport
 		at := 0 // the place of the first finding of s
 		for _, s := range stored.GetFindings() {
 			end := at + int(s.GetCount())
-			v := lens.verdict(s.GetCheckId(), stored.GetReport().GetCreateTime().AsTime())
+			v := lens.verdict(s.GetCheckId(), stored)
 			if lens.Selects(s.GetCheckId()) && from < end && (v.mode != readinessv1.CheckMode_OFF || len(v.bySchool) > 0) {
 				place := max(from, at)
 				for found, err := range r.findings.read(ctx, s, place-at) {
@@ -94,7 +94,7 @@ func (r *Reports) Count(ctx context.Context, stored *readinessv1.StoredReport, l
 		if !lens.Selects(c.GetCheckId()) {
 			continue
 		}
-		v := lens.verdict(c.GetCheckId(), stored.GetReport().GetCreateTime().AsTime())
+		v := lens.verdict(c.GetCheckId(), stored)
 		actionable, informational := counts.of(c, v, lens.School, lens.School != "")
 		if lens.Actionable == nil || *lens.Actionable {
 			n += int(actionable)

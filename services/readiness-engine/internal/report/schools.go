@@ -45,7 +45,7 @@ func (r *Reports) Schools(ctx context.Context, stored *readinessv1.StoredReport,
 		if c == nil { // This version does not have it any more.
 			continue
 		}
-		v := lens.verdict(c.ID, stored.GetReport().GetCreateTime().AsTime())
+		v := lens.verdict(c.ID, stored)
 		for _, n := range found.GetSchools() {
 			s := at[n.GetSchoolId()]
 			if mode, _ := v.at(n.GetSchoolId()); s == nil || mode != readinessv1.CheckMode_COUNTED {

@@ -882,7 +882,7 @@ func (x *CheckRule) GetSchoolId() string {
 // RolloverWindow is when the school year changes over.
 type RolloverWindow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// First and last day in UTC, 2026-07-01 for example.
+	// First and last day by the district's clocks, 2026-07-01 for example.
 	StartDate     string `protobuf:"bytes,1,opt,name=start_date,json=startDate,proto3" json:"start_date,omitempty"`
 	EndDate       string `protobuf:"bytes,2,opt,name=end_date,json=endDate,proto3" json:"end_date,omitempty"`
 	unknownFields protoimpl.UnknownFields

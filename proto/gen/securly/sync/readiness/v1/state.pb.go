@@ -29,7 +29,10 @@ type StoredReport struct {
 	Report   *ReadinessReport       `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
 	Findings []*StoredFindings      `protobuf:"bytes,3,rep,name=findings,proto3" json:"findings,omitempty"`
 	// Those that the district had declared.
-	EmailDomains  []string `protobuf:"bytes,4,rep,name=email_domains,json=emailDomains,proto3" json:"email_domains,omitempty"`
+	EmailDomains []string `protobuf:"bytes,4,rep,name=email_domains,json=emailDomains,proto3" json:"email_domains,omitempty"`
+	// By whose clocks the report was made, and on which day, 2026-07-01 for example.
+	TimeZone      string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	Day           string `protobuf:"bytes,6,opt,name=day,proto3" json:"day,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -90,6 +93,20 @@ func (x *StoredReport) GetEmailDomains() []string {
 		return x.EmailDomains
 	}
 	return nil
+}
+
+func (x *StoredReport) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *StoredReport) GetDay() string {
+	if x != nil {
+		return x.Day
+	}
+	return ""
 }
 
 // StoredFindings names the blob with the findings of one check; there is none
@@ -953,12 +970,14 @@ var File_securly_sync_readiness_v1_state_proto protoreflect.FileDescriptor
 
 const file_securly_sync_readiness_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"%securly/sync/readiness/v1/state.proto\x12\x19securly.sync.readiness.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)securly/sync/readiness/v1/readiness.proto\"\xda\x01\n" +
+	"%securly/sync/readiness/v1/state.proto\x12\x19securly.sync.readiness.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)securly/sync/readiness/v1/readiness.proto\"\x89\x02\n" +
 	"\fStoredReport\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12B\n" +
 	"\x06report\x18\x02 \x01(\v2*.securly.sync.readiness.v1.ReadinessReportR\x06report\x12E\n" +
 	"\bfindings\x18\x03 \x03(\v2).securly.sync.readiness.v1.StoredFindingsR\bfindings\x12#\n" +
-	"\remail_domains\x18\x04 \x03(\tR\femailDomains\"m\n" +
+	"\remail_domains\x18\x04 \x03(\tR\femailDomains\x12\x1b\n" +
+	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x10\n" +
+	"\x03day\x18\x06 \x01(\tR\x03day\"m\n" +
 	"\x0eStoredFindings\x12\x19\n" +
 	"\bcheck_id\x18\x01 \x01(\tR\acheckId\x12\x12\n" +
 	"\x04blob\x18\x02 \x01(\tR\x04blob\x12\x14\n" +
