@@ -11,6 +11,8 @@ import { sourceStatus } from '../../lib/sources';
 import { screens } from '../../lib/urls';
 import { Entries } from '../entries/Entries';
 import { NotFoundScreen } from '../Fallbacks';
+import { MappingForm } from '../mapping/MappingForm';
+import { MappingMissing } from '../mapping/MappingMissing';
 import { GuardianForm } from './GuardianForm';
 import { HoldPolicyForm } from './HoldPolicyForm';
 import { Packages } from './Packages';
@@ -30,6 +32,7 @@ const allParts = [
   { id: '', label: 'Status' },
   { id: 'schedule', label: 'Schedule' },
   { id: 'guardians', label: 'Guardian file' },
+  { id: 'mapping', label: 'Mapping' },
   { id: 'sharing', label: 'What is shared' },
   { id: 'packages', label: 'Packages' },
   { id: 'holds', label: 'What waits' },
@@ -85,6 +88,8 @@ function Source({ source, connector }: SourceProps) {
     switch (of) {
       case 'guardians':
         return source.guardians;
+      case 'mapping':
+        return source.mapping;
       case 'sharing':
         // A guardian file has no schools and classes of its own to choose from.
         return !source.guardians;
@@ -117,12 +122,14 @@ function Source({ source, connector }: SourceProps) {
           </NavLink>
         ))}
       </nav>
+      {part === '' && <MappingMissing source={source} />}
       {part === '' && manual && <Entries source={source} />}
       {part === '' && <Standing source={source} connector={connector} lastSync={lastSync} />}
       {part === 'schedule' && (
         <ScheduleForm key={source.etag} source={source} connector={connector} />
       )}
       {part === 'guardians' && <GuardianForm key={source.etag} source={source} />}
+      {part === 'mapping' && <MappingForm key={source.etag} source={source} />}
       {part === 'sharing' && <SharingForm key={source.etag} source={source} />}
       {part === 'packages' && <Packages source={source} />}
       {part === 'holds' && <HoldPolicyForm key={source.etag} source={source} />}
