@@ -379,6 +379,12 @@ func TestASourceIsOfGuardiansOrOfARoster(t *testing.T) {
 		Connector: "oneroster-csv", Guardians: &ingestv1.GuardianFile{Columns: map[string]string{"shoe": "x"}},
 	}})
 	field(t, "source.guardians.columns.shoe", err)
+	_, err = h.update("sis", &ingestv1.Source{Mapping: &ingestv1.Mapping{}, Guardians: &ingestv1.GuardianFile{}})
+	field(t, "guardians", err)
+	_, err = h.sources.CreateSource(h.ctx, &ingestv1.CreateSourceRequest{District: "d", SourceId: "x", Source: &ingestv1.Source{Connector: "oneroster-csv", Guardians: &ingestv1.GuardianFile{}}})
+	require.NoError(t, err)
+	_, err = h.update("x", &ingestv1.Source{Mapping: &ingestv1.Mapping{}})
+	field(t, "guardians", err)
 }
 
 func TestADroppedGuardianFile(t *testing.T) {

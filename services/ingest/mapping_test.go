@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -164,6 +165,60 @@ func TestOneFlatFile(t *testing.T) {
 	}
 }
 
+// Names of files with dates, and names of persons in one column.
+const dated = `{"records": [
+	{"entity": "users", "file": "students_*.csv", "fields": {"sourcedId": {"value": "{ID}"}, "role": {"value": "student"}, "orgSourcedIds": {"value": "main"},
+		"familyName": {"value": "{Name}", "split": {"at": ",", "part": 1}}, "givenName": {"value": "{Name}", "split": {"at": ",", "part": 2}}}},
+	{"entity": "classes", "file": "students_*.csv", "fields": {"sourcedId": {"value": "{Class}"}, "title": {"value": "{Class}"}, "schoolSourcedId": {"value": "main"}}},
+	{"entity": "enrollments", "file": "Students_*.CSV", "fields": {"sourcedId": {"value": "{Class}/{ID}"}, "classSourcedId": {"value": "{Class}"}, "userSourcedId": {"value": "{ID}"}, "role": {"value": "student"}}}
+]}`
+
+func students(names ...string) string {
+	text := "ID,Name,Class\n"
+	for i, name := range names {
+		text += fmt.Sprintf("%d,\"%s\",Art\n", i+1, name)
+	}
+	return text
+}
+
+func TestDatedFiles(t *testing.T) {
+	h := newHub(t)
+	h.mapped("own", dated)
+	s := h.completed(h.sync("own", map[string]string{"Students_2026-08-12.csv": students("Oak, Ann Marie", "Elm")}))
+	first := s.GetUploadId()
+	require.Equal(t, "Oak", h.user("1").GetFamilyName())
+	require.Equal(t, "Ann Marie", h.user("1").GetGivenName())
+	require.Equal(t, "Elm", h.user("2").GetFamilyName())
+	require.Empty(t, h.user("2").GetGivenName(), "a part that is not there is blank")
+	require.Equal(t, "Students_2026-08-12.csv", h.why("users", "1").GetSources()[1].GetPackages()[0].GetRows()[0].GetFile())
+
+	two := map[string]string{"students_2026-08-12.csv": students("Oak, Ann"), "students_2026-08-13.csv": students("Oak, Anna")}
+	h.upload("own", two)
+	test := h.test("own")
+	require.False(t, test.GetOk())
+	require.Equal(t, "file-ambiguous", test.GetMessages()[0].GetCode())
+	for name := range two {
+		require.Contains(t, test.GetMessages()[0].GetMessage(), name)
+	}
+	s = h.wait(h.startSync("own").GetSyncId())
+	require.Equal(t, ingestv1.SyncState_FAILED, s.GetState())
+	require.Contains(t, h.findings(s.GetSyncId()), "file file-ambiguous students_2026-08-13.csv:0:")
+
+	preview, err := h.mappings.PreviewMapping(h.ctx, &ingestv1.PreviewMappingRequest{District: "d", Source: "own", UploadId: first})
+	require.NoError(t, err)
+	users := preview.GetEntities()[slices.IndexFunc(preview.GetEntities(), func(e *ingestv1.PreviewedEntity) bool { return e.GetEntity() == "users" })]
+	require.Equal(t, "Ann Marie", users.GetRecords()[0].AsMap()["givenName"])
+
+	_, err = h.erase("1")
+	require.NoError(t, err)
+	h.completed(h.sync("own", map[string]string{"students_2026-08-14.csv": students("Oak, Ann Marie")}))
+	require.Empty(t, h.user("1").GetGivenName(), "the file has another name, the person is the same")
+	preview, err = h.mappings.PreviewMapping(h.ctx, &ingestv1.PreviewMappingRequest{District: "d", Source: "own", UploadId: h.upload("own", two)})
+	require.NoError(t, err)
+	require.Equal(t, "students_*.csv", preview.GetSuggestion().GetRecords()[0].GetFile())
+	require.Equal(t, "{Name}", preview.GetSuggestion().GetRecords()[0].GetFields()["givenName"].GetValue())
+}
+
 func TestMappingsThatAreRefused(t *testing.T) {
 	h := newHub(t)
 	for _, c := range []struct{ field, mapping string }{
@@ -181,6 +236,8 @@ func TestMappingsThatAreRefused(t *testing.T) {
 		{"records[0].fields.email.values", `{"records": [{"entity": "users", "file": "a.csv", "fields": {"email": {"value": "{A}", "values": {"a": "1", "A": "2"}}}}]}`},
 		{"records[0].fields.email.otherwise", `{"records": [{"entity": "users", "file": "a.csv", "fields": {"email": {"value": "{A}", "otherwise": "b"}}}]}`},
 		{"records[1].fields.birthDate.dateFormat", `{"records": [{"entity": "users", "file": "a.csv", "fields": {"email": {"value": "{A}"}}}, {"entity": "demographics", "file": "a.csv", "fields": {"birthDate": {"value": "{A}", "dateFormat": "MM/dd"}}}]}`},
+		{"records[0].fields.email.split.at", `{"records": [{"entity": "users", "file": "a.csv", "fields": {"email": {"value": "{A}", "split": {"part": 1}}}}]}`},
+		{"records[0].fields.email.split.part", `{"records": [{"entity": "users", "file": "a.csv", "fields": {"email": {"value": "{A}", "split": {"at": ","}}}}]}`},
 		{"records[0].where[0].column", `{"records": [{"entity": "users", "file": "a.csv", "fields": {"email": {"value": "{A}"}}, "where": [{"values": ["x"]}]}]}`},
 		{"records[0].where[0].values", `{"records": [{"entity": "users", "file": "a.csv", "fields": {"email": {"value": "{A}"}}, "where": [{"column": "A"}]}]}`},
 	} {

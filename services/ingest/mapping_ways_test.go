@@ -1,6 +1,8 @@
 package ingest_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,38 @@ func TestMappedFilesAreDropped(t *testing.T) {
 	require.Equal(t, ingestv1.SyncState_COMPLETED, s.GetState(), s.GetError())
 	require.Len(t, h.roster.Active("d", typev1.Entity_ENTITY_USERS), 5)
 	require.Equal(t, []string{"notes.csv"}, h.listed(c, "/incoming"), "what nobody reads stays")
+}
+
+// Folders keep the files of other days.
+func TestDatedFilesAreFetchedAndDropped(t *testing.T) {
+	h, server, dir := newHub(t), sshd.Start(t), t.TempDir()
+	put := func(name, text string, age time.Duration) {
+		path, at := filepath.Join(dir, name), time.Now().Add(-age)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		require.NoError(t, os.Chtimes(path, at, at))
+	}
+	put("students_2026-08-12.csv", students("Oak, Ann"), 20*time.Hour)
+	source := h.sftpSource(server, dir, map[string]string{"privateKey": server.Key})
+	h.setMapping("files", dated)
+	h.confirm(source, h.test("files").GetConfirm())
+	h.completed(h.wait(h.startSync("files").GetSyncId()))
+	require.Equal(t, "Ann", h.user("1").GetGivenName())
+	put("students_2026-08-13.csv", students("Oak, Anna"), 2*time.Hour)
+	h.completed(h.wait(h.startSync("files").GetSyncId()))
+	require.Equal(t, "Anna", h.user("1").GetGivenName())
+	require.True(t, h.wait(h.startSync("files").GetSyncId()).GetUnchangedInput())
+	require.Equal(t, "students_2026-08-13.csv", h.why("users", "1").GetSources()[1].GetPackages()[0].GetRows()[0].GetFile())
+
+	c := h.newDrop("d", "nightly", nil)
+	h.setMapping("nightly", strings.ReplaceAll(dated, `"{ID}"`, `"d{ID}"`))
+	h.drop(c, local(t, map[string]string{"students_2026-08-13.csv": students("Elm, Bo")})...)
+	h.ahead(time.Second)
+	h.drop(c, local(t, map[string]string{"students_2026-08-12.csv": students("Elm, Bob")})...)
+	h.ahead(6 * time.Minute)
+	s := h.nextSync("nightly", 1)
+	require.Equal(t, ingestv1.SyncState_COMPLETED, s.GetState(), s.GetError())
+	require.Equal(t, "Bob", h.user("d1").GetGivenName(), "the newest by its time, not by its name")
+	require.Empty(t, h.listed(c, "/incoming"), "the older one must not come back as the newest")
 }
 
 // Ids that are made of several columns are in no cell, and what a row becomes

@@ -91,7 +91,7 @@ func (s scan) mappedFile(ctx context.Context, f *zip.File, out *ingestv1.Package
 	}
 	_, name := kindOf(f.Name)
 	for _, r := range s.mapped.Of(record.EntityName(s.entity)) {
-		if !strings.EqualFold(r.File, name) {
+		if !r.Reads(name) {
 			continue
 		}
 		if err := s.file(ctx, f, name, "", r, &out.Rows); err != nil {
@@ -150,7 +150,7 @@ func (s scan) file(ctx context.Context, f *zip.File, name, column string, by *ma
 	parser, plain := csvtext.NewParser(comma), s.plain()
 	has := func(fields []string) bool { return s.has(fields, at, len(header)) }
 	if by != nil {
-		made, missing := by.Bind(header)
+		made, missing := by.Bind(name, header)
 		if len(missing) > 0 {
 			return nil // as above
 		}

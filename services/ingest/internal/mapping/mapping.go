@@ -48,11 +48,12 @@ type Mapping struct{ Records []*Records }
 // Records makes records of one entity of one file.
 type Records struct {
 	Entity string
-	// File in lower case.
+	// File in lower case; a * stands for any characters.
 	File     string
 	fields   []field
 	where    []condition
-	read     map[string]bool // folded names of the columns that the mapping reads of the file
+	read     map[string]bool // folded names of the columns that are read
+	of       *Mapping        // that it is a part of
 	keep     bool
 	identity string
 }
@@ -62,6 +63,7 @@ type field struct {
 	items     []template // one, unless it is a list
 	list      bool
 	whole     bool
+	split     *ingestv1.FieldSplit
 	values    map[string]string
 	otherwise template
 	reject    bool // values that are not in values
@@ -84,25 +86,20 @@ func Compile(m *ingestv1.Mapping, columns Columns) (*Mapping, error) {
 		return nil, fault("records", "is larger than %d bytes", maxSize)
 	}
 	out := &Mapping{}
-	read := map[string]map[string]bool{}
 	for i, spec := range m.GetRecords() {
-		r, err := CompileRecords(spec, fmt.Sprintf("records[%d]", i), columns)
+		r, err := compileRecords(spec, fmt.Sprintf("records[%d]", i), columns)
 		if err != nil {
 			return nil, err
 		}
-		if read[r.File] == nil {
-			read[r.File] = r.read
-		}
-		maps.Copy(read[r.File], r.read)
-		r.read = read[r.File]
+		r.of = out
 		out.Records = append(out.Records, r)
 	}
 	return out, nil
 }
 
-// CompileRecords checks how records are made of one file; path is where that
+// compileRecords checks how records are made of one file; path is where that
 // stands.
-func CompileRecords(spec *ingestv1.MappedRecords, path string, columns Columns) (*Records, error) {
+func compileRecords(spec *ingestv1.MappedRecords, path string, columns Columns) (*Records, error) {
 	known := columns(spec.GetEntity())
 	r := &Records{Entity: spec.GetEntity(), File: strings.ToLower(strings.TrimSpace(spec.GetFile())), read: map[string]bool{}, keep: spec.GetKeepUnmapped()}
 	switch {
@@ -203,6 +200,14 @@ func (r *Records) compileField(name string, spec *ingestv1.MappedField, at strin
 			return f, err
 		}
 	}
+	if f.split = spec.GetSplit(); f.split != nil {
+		if f.split.GetAt() == "" {
+			return f, fault(at+".split.at", `is required: what stands between the parts, "," for example`)
+		}
+		if f.split.GetPart() == 0 {
+			return f, fault(at+".split.part", "is required: 1 is the first part, -1 the last")
+		}
+	}
 	if spec.GetDateFormat() != "" {
 		if f.layout, err = layout(spec.GetDateFormat()); err != nil {
 			return f, fault(at+".dateFormat", "%v", err)
@@ -230,15 +235,25 @@ func (m *Mapping) Identity() string {
 	return strconv.FormatUint(h.Sum64(), 16)
 }
 
-// Files returns the names of the files that are read, in lower case.
-func (m *Mapping) Files() []string {
-	var out []string
-	for _, r := range m.Records {
-		if !slices.Contains(out, r.File) {
-			out = append(out, r.File)
+// Reads tells whether any part reads files of some name.
+func (m *Mapping) Reads(file string) bool {
+	return slices.ContainsFunc(m.Records, func(r *Records) bool { return r.Reads(file) })
+}
+
+// Reads tells whether a file of some name is one that File stands for.
+func (r *Records) Reads(file string) bool {
+	texts := strings.Split(r.File, "*")
+	last := len(texts) - 1
+	file, ok := strings.CutPrefix(strings.ToLower(file), texts[0])
+	if last == 0 {
+		return ok && file == ""
+	}
+	for _, text := range texts[1:last] {
+		if ok {
+			_, file, ok = strings.Cut(file, text)
 		}
 	}
-	return out
+	return ok && strings.HasSuffix(file, texts[last])
 }
 
 // Of returns what makes records of an entity.

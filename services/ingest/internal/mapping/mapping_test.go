@@ -1,8 +1,10 @@
 package mapping_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -57,12 +59,21 @@ func TestValues(t *testing.T) {
 		"a date without anything between":  {"day", &ingestv1.MappedField{Value: "{A}", DateFormat: "yyyyMMdd"}, "20150304", "", "2015-03-04", mapping.None},
 		"a date with a time":               {"day", &ingestv1.MappedField{Value: "{A}", DateFormat: "M/d/yyyy HH:mm"}, "3/4/2015 00:00", "", "2015-03-04", mapping.None},
 		"a date that is written otherwise": {"day", &ingestv1.MappedField{Value: "{A}", DateFormat: "dd.MM.yyyy"}, "2015-03-04", "", "", mapping.BadDate},
+		"a part":                           {"name", &ingestv1.MappedField{Value: "{A}", Split: &ingestv1.FieldSplit{At: ",", Part: 2}}, "Oak, Ann Marie ", "", "Ann Marie", mapping.None},
+		"the last part":                    {"name", &ingestv1.MappedField{Value: "{A}", Split: &ingestv1.FieldSplit{At: ",", Part: -1}}, "Oak, Jr., Ann", "", "Ann", mapping.None},
+		"a part that is not there":         {"name", &ingestv1.MappedField{Value: "{A}", Split: &ingestv1.FieldSplit{At: ",", Part: 2}}, "Oak", "", "", mapping.None},
+		"nor from the end":                 {"name", &ingestv1.MappedField{Value: "{A}", Split: &ingestv1.FieldSplit{At: ",", Part: -3}}, "Oak, Ann", "", "", mapping.None},
+		"a part of a blank":                {"name", &ingestv1.MappedField{Value: "{A}", Split: &ingestv1.FieldSplit{At: ",", Part: 1}}, "", "", "", mapping.None},
+		"blanks between parts":             {"name", &ingestv1.MappedField{Value: "{A}", Split: &ingestv1.FieldSplit{At: " ", Part: 2}}, "Ann   Oak", "", "Oak", mapping.None},
+		"a part of two columns":            {"sourcedId", &ingestv1.MappedField{Value: "{A}@{B}", Split: &ingestv1.FieldSplit{At: "@", Part: 1}}, "ann@x", "y", "ann", mapping.None},
+		"the value of a part":              {"name", &ingestv1.MappedField{Value: "{A}", Values: words, Split: &ingestv1.FieldSplit{At: "-", Part: 1}}, "t - 7", "", "teacher", mapping.None},
+		"a date in a part":                 {"day", &ingestv1.MappedField{Value: "{A}", DateFormat: "d.M.yyyy", Split: &ingestv1.FieldSplit{At: " to ", Part: -1}}, "1.2.2015 to 4.3.2015", "", "2015-03-04", mapping.None},
 		"a blank date":                     {"day", &ingestv1.MappedField{Value: "{A}", DateFormat: "dd.MM.yyyy"}, "", "", "", mapping.None},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := mapping.Compile(thing(c.field, c.spec), things)
 			require.NoError(t, err)
-			rows, missing := m.Records[0].Bind([]string{"A", "B"})
+			rows, missing := m.Records[0].Bind("a.csv", []string{"A", "B"})
 			require.Empty(t, missing)
 			got, problem := rows.Value(0, []string{c.a, c.b})
 			require.Equal(t, c.want, got)
@@ -73,14 +84,14 @@ func TestValues(t *testing.T) {
 
 func TestBind(t *testing.T) {
 	spec := thing("name", &ingestv1.MappedField{Value: "{First Name} {last}"})
-	spec.Records[0].KeepUnmapped = true
+	spec.Records[0].KeepUnmapped, spec.Records[0].File = true, "a*.csv"
 	spec.Records[0].Where = []*ingestv1.RowCondition{{Column: "State", Values: []string{"on", ""}}}
 	spec.Records = append(spec.Records, &ingestv1.MappedRecords{Entity: "things", File: "A.CSV", Fields: map[string]*ingestv1.MappedField{"name": {Value: "{Other}"}}})
 	m, err := mapping.Compile(spec, things)
 	require.NoError(t, err)
-	require.Equal(t, []string{"a.csv"}, m.Files())
+	require.True(t, m.Reads("A.csv"))
 
-	rows, missing := m.Records[0].Bind([]string{"\uFEFFfirst_name", "LAST", "State", "Other", "Bus", "bus", "", "Room", " "})
+	rows, missing := m.Records[0].Bind("a.csv", []string{"\uFEFFfirst_name", "LAST", "State", "Other", "Bus", "bus", "", "Room", " "})
 	require.Empty(t, missing)
 	require.Equal(t, []string{"name", "metadata.Bus", "metadata.Room"}, rows.Header(), "but what the mapping reads for other records")
 	require.Equal(t, "first_name, LAST", rows.Column(0))
@@ -92,11 +103,13 @@ func TestBind(t *testing.T) {
 	cells[2] = "off"
 	require.False(t, rows.Wants(cells))
 
-	_, missing = m.Records[0].Bind([]string{"First Name", "first-name", "Last", "Last"})
+	alone, _ := m.Records[0].Bind("a2.csv", []string{"First Name", "Last", "State", "Other"})
+	require.Equal(t, []string{"name", "metadata.Other"}, alone.Header(), "what is read of another file is kept")
+	_, missing = m.Records[0].Bind("a.csv", []string{"First Name", "first-name", "Last", "Last"})
 	require.Len(t, missing, 2)
 	require.Equal(t, "column-duplicate", missing[0].Code(), "there is one of just that name")
 	require.Equal(t, mapping.HeaderError{Column: "State"}, *missing[1])
-	_, missing = m.Records[0].Bind(nil)
+	_, missing = m.Records[0].Bind("a.csv", nil)
 	require.Len(t, missing, 3)
 
 	same, err := mapping.Compile(spec, things)
@@ -106,6 +119,33 @@ func TestBind(t *testing.T) {
 	other, err := mapping.Compile(spec, things)
 	require.NoError(t, err)
 	require.NotEqual(t, m.Identity(), other.Identity())
+}
+
+func TestNamesOfFiles(t *testing.T) {
+	for _, c := range []struct {
+		file, name string
+		want       bool
+	}{
+		{"Students.csv", "sTUDENTS.csv", true},
+		{"students.csv", "students.csv2", false},
+		{"students_*.csv", "Students_2026-08-12.CSV", true},
+		{"students_*.csv", "students_.csv", true},
+		{"students_*.csv", "students.csv", false},
+		{"students_*.csv", "old_students_1.csv", false},
+		{"*students*.csv", "x-students-2.csv", true},
+		{"*a*a", "a", false},
+		{"a*bc*c", "abc", false},
+		{"a*b*c", "a-c-b-c", true},
+		{"*", "x.csv", true},
+		{"a[1]?.csv", "a1x.csv", false},
+		{"a[1]?.csv", "a[1]?.csv", true},
+	} {
+		spec := thing("name", &ingestv1.MappedField{Value: "{A}"})
+		spec.Records[0].File = c.file
+		m, err := mapping.Compile(spec, things)
+		require.NoError(t, err)
+		require.Equal(t, c.want, m.Reads(c.name), "%s %s", c.file, c.name)
+	}
 }
 
 func TestLimits(t *testing.T) {
@@ -132,11 +172,15 @@ func TestLimits(t *testing.T) {
 // Whatever somebody writes, it is refused with its place or makes rows, and rows
 // of the right width.
 func FuzzMapping(f *testing.F) {
-	f.Add("sourcedId", "{A}-{B}", "", "", "MM/dd/yyyy", "A,B,C", "1,2,3", true)
-	f.Add("grades", "{A},{B}, ,{{x}}", "K", "{C}", "", "a,B ,c_", "K,,\"", false)
-	f.Add("metadata.x", "}{", "", "}", "yyyyMMdd", "", "", true)
-	f.Fuzz(func(t *testing.T, field, value, from, otherwise, format, header, row string, keep bool) {
+	f.Add("sourcedId", "{A}-{B}", "", "", "MM/dd/yyyy", "", int32(0), "A,B,C", "1,2,3", true, "a_*.csv", "A_1.csv")
+	f.Add("grades", "{A},{B}, ,{{x}}", "K", "{C}", "", ",", int32(2), "a,B ,c_", "K,,\"", false, "*a*b*", "baab")
+	f.Add("metadata.x", "}{", "", "}", "yyyyMMdd", " ", int32(-1), "", "", true, "a*a", "a")
+	f.Fuzz(func(t *testing.T, field, value, from, otherwise, format, at string, part int32, header, row string, keep bool, pattern, file string) {
 		spec := thing(field, &ingestv1.MappedField{Value: value, DateFormat: format})
+		spec.Records[0].File = pattern
+		if at != "" {
+			spec.Records[0].Fields[field].Split = &ingestv1.FieldSplit{At: at, Part: part}
+		}
 		if from != "" {
 			spec.Records[0].Fields[field].Values = map[string]string{from: row}
 			spec.Records[0].Fields[field].Otherwise = &otherwise
@@ -150,7 +194,10 @@ func FuzzMapping(f *testing.F) {
 			require.NotEmpty(t, fault.Field)
 			return
 		}
-		rows, missing := m.Records[0].Bind(strings.Split(header, ","))
+		if like := strings.ReplaceAll(regexp.QuoteMeta(m.Records[0].File), `\*`, `.*`); utf8.ValidString(pattern + file) {
+			require.Equal(t, regexp.MustCompile(`(?s)^`+like+`$`).MatchString(strings.ToLower(file)), m.Reads(file))
+		}
+		rows, missing := m.Records[0].Bind(file, strings.Split(header, ","))
 		if len(missing) > 0 {
 			require.Nil(t, rows)
 			return

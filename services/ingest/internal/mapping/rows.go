@@ -43,10 +43,10 @@ func (e *HeaderError) Code() string {
 	return "column-missing"
 }
 
-// Bind finds the columns in the header of a file; it is indifferent to case,
-// spaces, hyphens and underscores, unless there are several that differ in them.
-// The errors are about every column that it does not find.
-func (r *Records) Bind(header []string) (*Rows, []*HeaderError) {
+// Bind finds the columns in the header of a file of some name; it is indifferent
+// to case, spaces, hyphens and underscores, unless there are several that differ
+// in them. The errors are about every column that it does not find.
+func (r *Records) Bind(file string, header []string) (*Rows, []*HeaderError) {
 	b := binder{exact: map[string][]int{}, folded: map[string][]int{}, seen: map[string]bool{}}
 	out := &Rows{identity: fmt.Sprintf("%q %q", r.identity, header)}
 	for i, name := range header {
@@ -79,6 +79,9 @@ func (r *Records) Bind(header []string) (*Rows, []*HeaderError) {
 	if len(b.errs) > 0 {
 		return nil, b.errs
 	}
+	reads := func(column string) bool {
+		return slices.ContainsFunc(r.of.Records, func(o *Records) bool { return o.read[column] && o.Reads(file) })
+	}
 	taken := map[string]bool{csvtext.Fold("metadata."): true}
 	for _, name := range out.header {
 		taken[csvtext.Fold(name)] = true
@@ -86,7 +89,7 @@ func (r *Records) Bind(header []string) (*Rows, []*HeaderError) {
 	for i, name := range header[:out.width] {
 		name = csvtext.Visible(name)
 		to := csvtext.Fold("metadata." + name)
-		if r.keep && !r.read[csvtext.Fold(name)] && !taken[to] {
+		if r.keep && !reads(csvtext.Fold(name)) && !taken[to] {
 			taken[to] = true
 			out.header, out.shown, out.kept = append(out.header, "metadata."+name), append(out.shown, name), append(out.kept, i)
 		}
@@ -201,6 +204,29 @@ func (r *Rows) Raw(i int, cells []string) string {
 }
 
 func (f *field) raw(cells []string) string {
+	v := f.text(cells)
+	if f.split != nil {
+		v = nth(v, f.split.GetAt(), int(f.split.GetPart()))
+	}
+	return v
+}
+
+// nth returns the nth part of a text, from its end if n is negative.
+func nth(s, at string, n int) string {
+	parts := strings.Split(s, at)
+	if strings.TrimSpace(at) == "" {
+		parts = strings.Fields(s)
+	}
+	if n < 0 {
+		n += len(parts) + 1
+	}
+	if n < 1 || n > len(parts) {
+		return ""
+	}
+	return csvtext.Clean(parts[n-1])
+}
+
+func (f *field) text(cells []string) string {
 	if len(f.items) == 1 {
 		return f.items[0].value(cells, f.whole)
 	}

@@ -30,13 +30,16 @@ func FuzzMappedRow(f *testing.F) {
 		}
 		if value != "" && spec.Fields[columns[3]] != nil {
 			spec.Fields[columns[3]].Values = map[string]string{value: second}
+			if keep {
+				spec.Fields[columns[3]].Split = &ingestv1.FieldSplit{At: first, Part: int32(kind)}
+			}
 			spec.Where = []*ingestv1.RowCondition{{Column: "A", Values: []string{value}, Not: keep}}
 		}
 		m, err := mapping.Compile(&ingestv1.Mapping{Records: []*ingestv1.MappedRecords{spec}}, func(string) []string { return columns })
 		if err != nil {
 			return
 		}
-		rows, missing := m.Records[0].Bind([]string{"A", "B", "C", "D", "E"})
+		rows, missing := m.Records[0].Bind("a.csv", []string{"A", "B", "C", "D", "E"})
 		if len(missing) > 0 {
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,8 @@ type Set struct {
 	Sentinel bool
 	// Mixed tells that there are two packages, and no setting to tell which.
 	Mixed bool
-	// Older are the zips that were in the folder before, each a package too.
+	// Older are zips, and files but for whose date there are newer ones, that were
+	// in the folder before: each a package too.
 	Older []*Set
 }
 
@@ -101,7 +103,7 @@ func (s *Set) Bytes() (total int64) {
 // "loose" or "auto", and sentinel the name of the file that says that all is
 // there, or empty; known tells which files may make a package.
 func Choose(folder string, entries []File, which, sentinel string, known func(name string) bool) *Set {
-	var zips, loose []File
+	var zips, loose, older []File
 	s := &Set{Folder: folder}
 	var said int64 = -1
 	for _, f := range entries {
@@ -126,14 +128,14 @@ func Choose(folder string, entries []File, which, sentinel string, known func(na
 			return cmp.Or(cmp.Compare(a.Modified, b.Modified), cmp.Compare(a.Name, b.Name))
 		})
 		n := len(zips) - 1
-		s.Files = zips[n:]
-		for i, zip := range zips[:n] {
-			s.Older = append(s.Older, &Set{Folder: folder, Files: zips[i : i+1], Sentinel: said >= zip.Modified})
-		}
+		s.Files, older = zips[n:], zips[:n]
 	case len(loose) > 0:
-		s.Files = loose
+		s.Files, older = versions(loose)
 	default:
 		return nil
+	}
+	for i, f := range older {
+		s.Older = append(s.Older, &Set{Folder: folder, Files: older[i : i+1], Sentinel: said >= f.Modified})
 	}
 	last := s.Files[0].Modified
 	for _, f := range s.Files {
@@ -141,6 +143,31 @@ func Choose(folder string, entries []File, which, sentinel string, known func(na
 	}
 	s.Sentinel, s.Mixed = said >= last, len(zips) > 0 && len(loose) > 0
 	return s
+}
+
+var date = regexp.MustCompile(`(?:(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d|[0-3]\d[-_.]?[0-3]\d[-_.]?(?:19|20)\d\d)(?:[-_.T ]?\d\d){0,3}`)
+
+// Undated returns a name with a * for the date, and the time, in it.
+func Undated(name string) string { return date.ReplaceAllLiteralString(name, "*") }
+
+// versions takes out what is older of files whose names differ only in a date.
+// Two that were written at the same time both stay: a person has to choose.
+func versions(files []File) (newest, older []File) {
+	last := map[string]int64{}
+	for _, f := range files {
+		name := strings.ToLower(Undated(f.Name))
+		if at, ok := last[name]; !ok || at < f.Modified {
+			last[name] = f.Modified
+		}
+	}
+	for _, f := range files {
+		if Undated(f.Name) != f.Name && f.Modified < last[strings.ToLower(Undated(f.Name))] {
+			older = append(older, f)
+		} else {
+			newest = append(newest, f)
+		}
+	}
+	return newest, older
 }
 
 // Hidden names are of no sender's making.

@@ -97,8 +97,7 @@ func Reads(mapped *mapping.Mapping) func(name string) bool {
 	if mapped == nil || len(mapped.Records) == 0 {
 		return Known(mapped)
 	}
-	files := mapped.Files()
-	return func(name string) bool { return slices.Contains(files, strings.ToLower(name)) }
+	return func(name string) bool { return Known(mapped)(name) && mapped.Reads(name) }
 }
 
 // csvNames are what the names of CSV files end in.

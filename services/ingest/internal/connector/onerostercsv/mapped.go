@@ -65,8 +65,10 @@ func (c *Contents) CSV() []CSVFile {
 type part struct {
 	kind normalise.Kind
 	name string
-	// entry is nil if the mapping names a file that is not there.
+	// entry is nil unless there is just one file that the mapping means; fit are
+	// the names of all.
 	entry   *zip.File
+	fit     []string
 	records *mapping.Records
 	head    *head // nil if it cannot be read
 }
@@ -80,10 +82,18 @@ func (c *Contents) parts(k normalise.Kind) []*part {
 		return nil
 	}
 	var out []*part
+	names := slices.Sorted(maps.Keys(c.delivered))
 	for _, r := range c.mapped.Of(k.String()) {
-		p := &part{kind: k, name: r.File, entry: c.delivered[r.File], records: r}
-		if p.entry != nil {
-			p.name, _, _ = BaseName(p.entry.Name)
+		p := &part{kind: k, name: r.File, records: r}
+		for _, name := range names {
+			if r.Reads(name) {
+				p.entry = c.delivered[name]
+				p.name, _, _ = BaseName(p.entry.Name) // it passed inspection
+				p.fit = append(p.fit, p.name)
+			}
+		}
+		if len(p.fit) > 1 {
+			p.entry = nil
 		}
 		out = append(out, p)
 	}

@@ -172,6 +172,9 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 			switch {
 			case err != nil:
 				fault(part.name, "file-unreadable", "%v", err)
+			case len(part.fit) > 1:
+				fault(part.name, "file-ambiguous", "%s and %s both fit the name %s in the mapping: remove the one that is not meant, or have the mapping name the file more closely",
+					part.fit[0], part.name, part.records.File)
 			case part.head.some(), mode == layer.Delta: // no rows are no changes
 				continue
 			case slices.Contains(required, k) && part.head == nil:
@@ -239,7 +242,7 @@ func (c *Contents) Plan(setting Setting, source string, known func(normalise.Kin
 		header := h.header
 		if part.records != nil {
 			var missing []*mapping.HeaderError
-			opts.Mapped, missing = part.records.Bind(h.header)
+			opts.Mapped, missing = part.records.Bind(part.name, h.header)
 			for _, e := range missing {
 				faults = append(faults, &normalise.Fault{File: part.name, Column: e.Column, Code: e.Code(), Message: e.Error()})
 			}

@@ -167,13 +167,15 @@ func (Connector) Pull(ctx context.Context, req connector.Request) (*connector.Pa
 	return out, nil
 }
 
-// used are the files that are done with once a package is kept: its own, zips
-// that were older, what is left of uploads that were cut off, and the file that
-// said that all is there. What nobody knows stays.
+// used are the files that are done with once a package is kept: its own, those
+// that were older, zips, what is left of uploads that were cut off, and the file
+// that said that all is there. What nobody knows stays.
 func (s settings) used(files []connector.Dropped, set *fileset.Set) (out []connector.Dropped) {
 	taken := map[string]bool{}
-	for _, f := range set.Files {
-		taken[f.Path] = true
+	for _, done := range append(set.Older, set) {
+		for _, f := range done.Files {
+			taken[f.Path] = true
+		}
 	}
 	for _, f := range files {
 		if taken[f.Key] || f.Key == "" || f.Name == s.Sentinel || s.Files != "loose" && strings.EqualFold(path.Ext(f.Name), ".zip") {

@@ -93,6 +93,7 @@ func TestSkippedPackages(t *testing.T) {
 		"zips in folders":    {map[string]any{"subfolders": true}, func(day string) string { return day + "/roster.zip" }},
 		"files in folders":   {map[string]any{"subfolders": true}, func(day string) string { return day + "/users.csv" }},
 		"an odd file name":   {nil, func(day string) string { return "a \"b\" \xff" + day + ".zip" }},
+		"dates in names":     {nil, func(day string) string { return "users_2026-08-0" + day + ".csv" }},
 		"names not in order": {nil, func(day string) string { return string('z'-day[0]+'0') + ".zip" }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,6 +102,7 @@ func TestSkippedPackages(t *testing.T) {
 				t.Helper()
 				req := s.request(t, c.set)
 				req.Last, req.Synced, req.InOrder = synced, synced, inOrder
+				req.Known = func(name string) bool { return filepath.Ext(name) == ".csv" }
 				p, err := hurried.Pull(t.Context(), req)
 				require.NoError(t, err)
 				if p.Unchanged {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/ingest/internal/connector/fileset"
 	"github.com/securly/sync/services/ingest/internal/csvtext"
 )
 
@@ -24,6 +25,7 @@ type shape struct {
 	Needs  []string
 	Fields map[string][]string
 	Own    map[string][]string
+	Full   []string
 	Texts  map[string]string
 	Values map[string]map[string]string
 	// Flat tells that the names in Own say enough in the only file of a package.
@@ -84,7 +86,7 @@ func (s *shape) named(file string) bool {
 
 // fit maps what it finds in a file; nil if that is not enough.
 func (s *shape) fit(f *ingestv1.DeliveredFile, own bool) *ingestv1.MappedRecords {
-	columns := map[string]string{} // plain names to those of the file
+	columns := map[string]*ingestv1.DeliveredColumn{} // by plain names
 	for _, c := range f.GetColumns() {
 		name := c.GetName()
 		if csvtext.Secret(name) || strings.ContainsAny(name, "{}") {
@@ -92,16 +94,16 @@ func (s *shape) fit(f *ingestv1.DeliveredFile, own bool) *ingestv1.MappedRecords
 		}
 		for _, p := range []string{plain(name[strings.LastIndexByte(name, '.')+1:]), plain(name)} {
 			if _, taken := columns[p]; !taken && p != "" {
-				columns[p] = name
+				columns[p] = c
 			}
 		}
 	}
-	r := &ingestv1.MappedRecords{Entity: s.Entity, File: f.GetName(), Fields: map[string]*ingestv1.MappedField{}}
+	r := &ingestv1.MappedRecords{Entity: s.Entity, File: fileset.Undated(f.GetName()), Fields: map[string]*ingestv1.MappedField{}}
 	find := func(fields map[string][]string) {
 		for field, names := range fields {
 			for _, name := range names {
 				if column, ok := columns[name]; ok && r.GetFields()[field] == nil {
-					r.Fields[field] = &ingestv1.MappedField{Value: "{" + column + "}", Values: s.Values[field]}
+					r.Fields[field] = &ingestv1.MappedField{Value: "{" + column.GetName() + "}", Values: s.Values[field]}
 				}
 			}
 		}
@@ -110,6 +112,7 @@ func (s *shape) fit(f *ingestv1.DeliveredFile, own bool) *ingestv1.MappedRecords
 	if own {
 		find(s.Own)
 	}
+	s.full(r, columns, own)
 	for _, field := range s.Needs {
 		if r.GetFields()[field] == nil {
 			return nil
@@ -125,6 +128,25 @@ func (s *shape) fit(f *ingestv1.DeliveredFile, own bool) *ingestv1.MappedRecords
 		r.Fields[field] = &ingestv1.MappedField{Value: text}
 	}
 	return proto.CloneOf(r) // values are shared with the shape
+}
+
+// full takes names apart that are written "Last, First" in one column.
+func (s *shape) full(r *ingestv1.MappedRecords, columns map[string]*ingestv1.DeliveredColumn, own bool) {
+	names := s.Full
+	if own && len(names) > 0 {
+		names = append(slices.Clone(names), "name", "fullname", "lastfirst")
+	}
+	for _, name := range names {
+		samples := columns[name].GetSamples()
+		if len(samples) == 0 || slices.ContainsFunc(samples, func(s string) bool { return !strings.Contains(s, ",") }) {
+			continue
+		}
+		for i, field := range []string{"familyName", "givenName"} {
+			if r.GetFields()[field] == nil {
+				r.Fields[field] = &ingestv1.MappedField{Value: "{" + columns[name].GetName() + "}", Split: &ingestv1.FieldSplit{At: ",", Part: int32(i + 1)}}
+			}
+		}
+	}
 }
 
 // plain makes names comparable.

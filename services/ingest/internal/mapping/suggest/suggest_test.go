@@ -18,7 +18,8 @@ func delivered(files map[string]string) (out []*ingestv1.DeliveredFile) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		f := &ingestv1.DeliveredFile{Name: name}
 		for c := range strings.SplitSeq(files[name], ",") {
-			f.Columns = append(f.Columns, &ingestv1.DeliveredColumn{Name: c})
+			c, sample, _ := strings.Cut(c, "=")
+			f.Columns = append(f.Columns, &ingestv1.DeliveredColumn{Name: c, Samples: strings.Split(strings.ReplaceAll(sample, ";", ","), "|")})
 		}
 		out = append(out, f)
 	}
@@ -32,6 +33,9 @@ func shown(m *ingestv1.Mapping) (out []string) {
 		line := r.GetEntity() + " " + r.GetFile()
 		for _, name := range slices.Sorted(maps.Keys(r.GetFields())) {
 			line += fmt.Sprintf(" %s=%s", name, r.GetFields()[name].GetValue())
+			if s := r.GetFields()[name].GetSplit(); s != nil {
+				line += fmt.Sprintf("/%s/%d", s.GetAt(), s.GetPart())
+			}
 		}
 		out = append(out, line)
 	}
@@ -78,8 +82,16 @@ func TestSuggestions(t *testing.T) {
 				"enrollments export.txt classSourcedId={ClassID} role=student schoolSourcedId={School} sourcedId={ClassID}-{StudentID} userSourcedId={StudentID}",
 			},
 		},
-		"nothing that is known": {map[string]string{"menu.csv": "Day,Meal"}, nil},
-		"odd names":             {map[string]string{"students.csv": "Student{ID},,First,Last,."}, nil},
+		"dates in names, and names in one column": {
+			map[string]string{"students_2026-08-12.csv": "ID,Name=Oak; Ann|Elm; Bo", "Staff 08122026 0130.csv": "ID,Teacher Name=Tree; Tom"},
+			[]string{
+				"users students_*.csv enabledUser=true familyName={Name}/,/1 givenName={Name}/,/2 role=student sourcedId={ID}",
+				"users Staff *.csv enabledUser=true familyName={Teacher Name}/,/1 givenName={Teacher Name}/,/2 role=teacher sourcedId={ID}",
+			},
+		},
+		"names that are not taken apart": {map[string]string{"students.csv": "ID,Name=Oak; Ann|Bo Elm"}, nil},
+		"nothing that is known":          {map[string]string{"menu.csv": "Day,Meal"}, nil},
+		"odd names":                      {map[string]string{"students.csv": "Student{ID},,First,Last,."}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := suggest.Mapping(delivered(c.files))

@@ -78,7 +78,10 @@ type MappedRecords struct {
 	// orgs, academicSessions, courses, classes, users, roles, enrollments or
 	// demographics.
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
-	// The delivered file, students.csv for example, in upper or lower case.
+	// The delivered file, students.csv for example, in upper or lower case. A *
+	// stands for any characters: students_*.csv. A package must have just one that
+	// it fits. Where files are fetched or dropped, of those whose names differ only
+	// in a date the one that was written last is taken.
 	File string `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
 	// By the names of the columns of the entity's OneRoster file, or metadata.NAME.
 	Fields map[string]*MappedField `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -173,7 +176,9 @@ type MappedField struct {
 	// How dates are written, MM/dd/yyyy for example: yyyy yy MMMM MMM MM M dd d HH
 	// mm ss, other characters as they are. Empty means any of the usual ways, the
 	// month before the day.
-	DateFormat    string `protobuf:"bytes,4,opt,name=date_format,json=dateFormat,proto3" json:"date_format,omitempty"`
+	DateFormat string `protobuf:"bytes,4,opt,name=date_format,json=dateFormat,proto3" json:"date_format,omitempty"`
+	// Takes a part of the value, before values and date_format. Absent, all of it.
+	Split         *FieldSplit `protobuf:"bytes,5,opt,name=split,proto3" json:"split,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -236,6 +241,69 @@ func (x *MappedField) GetDateFormat() string {
 	return ""
 }
 
+func (x *MappedField) GetSplit() *FieldSplit {
+	if x != nil {
+		return x.Split
+	}
+	return nil
+}
+
+// FieldSplit is a part of a value: of "Oak, Ann", at ",", part 1 is "Oak", and
+// parts 2 and -1 are "Ann".
+type FieldSplit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What stands between the parts. A blank is any number of blanks.
+	At string `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Counted from 1, or from the end if negative. A part that is not there is blank.
+	Part          int32 `protobuf:"varint,2,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldSplit) Reset() {
+	*x = FieldSplit{}
+	mi := &file_securly_sync_ingest_v1_mapping_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldSplit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldSplit) ProtoMessage() {}
+
+func (x *FieldSplit) ProtoReflect() protoreflect.Message {
+	mi := &file_securly_sync_ingest_v1_mapping_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldSplit.ProtoReflect.Descriptor instead.
+func (*FieldSplit) Descriptor() ([]byte, []int) {
+	return file_securly_sync_ingest_v1_mapping_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FieldSplit) GetAt() string {
+	if x != nil {
+		return x.At
+	}
+	return ""
+}
+
+func (x *FieldSplit) GetPart() int32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
 // RowCondition is met by the rows that have one of some values in a column.
 type RowCondition struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -250,7 +318,7 @@ type RowCondition struct {
 
 func (x *RowCondition) Reset() {
 	*x = RowCondition{}
-	mi := &file_securly_sync_ingest_v1_mapping_proto_msgTypes[3]
+	mi := &file_securly_sync_ingest_v1_mapping_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +330,7 @@ func (x *RowCondition) String() string {
 func (*RowCondition) ProtoMessage() {}
 
 func (x *RowCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_securly_sync_ingest_v1_mapping_proto_msgTypes[3]
+	mi := &file_securly_sync_ingest_v1_mapping_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +343,7 @@ func (x *RowCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowCondition.ProtoReflect.Descriptor instead.
 func (*RowCondition) Descriptor() ([]byte, []int) {
-	return file_securly_sync_ingest_v1_mapping_proto_rawDescGZIP(), []int{3}
+	return file_securly_sync_ingest_v1_mapping_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RowCondition) GetColumn() string {
@@ -314,18 +382,23 @@ const file_securly_sync_ingest_v1_mapping_proto_rawDesc = "" +
 	"\rkeep_unmapped\x18\x05 \x01(\bR\fkeepUnmapped\x1a^\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x129\n" +
-	"\x05value\x18\x02 \x01(\v2#.securly.sync.ingest.v1.MappedFieldR\x05value:\x028\x01\"\xf9\x01\n" +
+	"\x05value\x18\x02 \x01(\v2#.securly.sync.ingest.v1.MappedFieldR\x05value:\x028\x01\"\xb3\x02\n" +
 	"\vMappedField\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\x12G\n" +
 	"\x06values\x18\x02 \x03(\v2/.securly.sync.ingest.v1.MappedField.ValuesEntryR\x06values\x12!\n" +
 	"\totherwise\x18\x03 \x01(\tH\x00R\totherwise\x88\x01\x01\x12\x1f\n" +
 	"\vdate_format\x18\x04 \x01(\tR\n" +
-	"dateFormat\x1a9\n" +
+	"dateFormat\x128\n" +
+	"\x05split\x18\x05 \x01(\v2\".securly.sync.ingest.v1.FieldSplitR\x05split\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
 	"\n" +
-	"_otherwise\"P\n" +
+	"_otherwise\"0\n" +
+	"\n" +
+	"FieldSplit\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\tR\x02at\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\x05R\x04part\"P\n" +
 	"\fRowCondition\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\tR\x06values\x12\x10\n" +
@@ -343,26 +416,28 @@ func file_securly_sync_ingest_v1_mapping_proto_rawDescGZIP() []byte {
 	return file_securly_sync_ingest_v1_mapping_proto_rawDescData
 }
 
-var file_securly_sync_ingest_v1_mapping_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_securly_sync_ingest_v1_mapping_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_securly_sync_ingest_v1_mapping_proto_goTypes = []any{
 	(*Mapping)(nil),       // 0: securly.sync.ingest.v1.Mapping
 	(*MappedRecords)(nil), // 1: securly.sync.ingest.v1.MappedRecords
 	(*MappedField)(nil),   // 2: securly.sync.ingest.v1.MappedField
-	(*RowCondition)(nil),  // 3: securly.sync.ingest.v1.RowCondition
-	nil,                   // 4: securly.sync.ingest.v1.MappedRecords.FieldsEntry
-	nil,                   // 5: securly.sync.ingest.v1.MappedField.ValuesEntry
+	(*FieldSplit)(nil),    // 3: securly.sync.ingest.v1.FieldSplit
+	(*RowCondition)(nil),  // 4: securly.sync.ingest.v1.RowCondition
+	nil,                   // 5: securly.sync.ingest.v1.MappedRecords.FieldsEntry
+	nil,                   // 6: securly.sync.ingest.v1.MappedField.ValuesEntry
 }
 var file_securly_sync_ingest_v1_mapping_proto_depIdxs = []int32{
 	1, // 0: securly.sync.ingest.v1.Mapping.records:type_name -> securly.sync.ingest.v1.MappedRecords
-	4, // 1: securly.sync.ingest.v1.MappedRecords.fields:type_name -> securly.sync.ingest.v1.MappedRecords.FieldsEntry
-	3, // 2: securly.sync.ingest.v1.MappedRecords.where:type_name -> securly.sync.ingest.v1.RowCondition
-	5, // 3: securly.sync.ingest.v1.MappedField.values:type_name -> securly.sync.ingest.v1.MappedField.ValuesEntry
-	2, // 4: securly.sync.ingest.v1.MappedRecords.FieldsEntry.value:type_name -> securly.sync.ingest.v1.MappedField
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 1: securly.sync.ingest.v1.MappedRecords.fields:type_name -> securly.sync.ingest.v1.MappedRecords.FieldsEntry
+	4, // 2: securly.sync.ingest.v1.MappedRecords.where:type_name -> securly.sync.ingest.v1.RowCondition
+	6, // 3: securly.sync.ingest.v1.MappedField.values:type_name -> securly.sync.ingest.v1.MappedField.ValuesEntry
+	3, // 4: securly.sync.ingest.v1.MappedField.split:type_name -> securly.sync.ingest.v1.FieldSplit
+	2, // 5: securly.sync.ingest.v1.MappedRecords.FieldsEntry.value:type_name -> securly.sync.ingest.v1.MappedField
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_securly_sync_ingest_v1_mapping_proto_init() }
@@ -377,7 +452,7 @@ func file_securly_sync_ingest_v1_mapping_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_securly_sync_ingest_v1_mapping_proto_rawDesc), len(file_securly_sync_ingest_v1_mapping_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
