@@ -6,6 +6,7 @@ import { useGuardianPreview } from '../../api/guardians';
 import { useMay } from '../../api/queries';
 import { useUpdateSource } from '../../api/sources';
 import { Choice } from '../../components/Choice';
+import { SaveBar } from '../../components/SaveBar';
 import { ErrorState, LoadingLines } from '../../components/States';
 import { TableScroll } from '../../components/TableScroll';
 import { useDistrict } from '../../lib/district';
@@ -87,17 +88,14 @@ export function GuardianForm({ source }: { source: Schema['Source'] }) {
           </section>
         </>
       )}
-      <div className="save-bar">
-        {update.isError && <ErrorState error={update.error} />}
-        <div className="decision-actions">
-          <Button type="submit" disabled={!changed} loading={update.isPending}>
-            Save changes
-          </Button>
-          <span className="soft" role="status">
-            {changed ? 'There are changes that are not saved.' : 'Everything is saved.'}
-          </span>
-        </div>
-      </div>
+      <SaveBar
+        changed={changed}
+        busy={update.isPending}
+        error={update.error}
+        onUndo={() => {
+          setFile(saved);
+        }}
+      />
     </form>
   );
 }

@@ -5,7 +5,7 @@ import type { Schema } from '../../api/client';
 import { useMay } from '../../api/queries';
 import { useUpdateSource } from '../../api/sources';
 import { Choice } from '../../components/Choice';
-import { ErrorState } from '../../components/States';
+import { SaveBar } from '../../components/SaveBar';
 import { TableScroll } from '../../components/TableScroll';
 import { useDistrict } from '../../lib/district';
 import { holdModes, type Threshold, thresholdsOf } from '../../lib/holds';
@@ -82,26 +82,24 @@ export function HoldPolicyForm({ source }: { source: Schema['Source'] }) {
             }}
           />
         </section>
-        <div className="save-bar">
-          {update.isError && <ErrorState error={update.error} />}
-          <div className="decision-actions">
-            <Button type="submit" disabled={!changed} loading={update.isPending}>
-              Save changes
-            </Button>
-            <Button
-              variant="default"
-              disabled={update.isPending}
-              onClick={() => {
-                save({});
-              }}
-            >
-              Back to what is usual
-            </Button>
-            <span className="soft" role="status">
-              {changed ? 'There are changes that are not saved.' : 'Everything is saved.'}
-            </span>
-          </div>
-        </div>
+        <SaveBar
+          changed={changed}
+          busy={update.isPending}
+          error={update.error}
+          onUndo={() => {
+            setPolicy(saved);
+          }}
+        >
+          <Button
+            variant="default"
+            disabled={update.isPending}
+            onClick={() => {
+              save({});
+            }}
+          >
+            Back to what is usual
+          </Button>
+        </SaveBar>
       </fieldset>
     </form>
   );
