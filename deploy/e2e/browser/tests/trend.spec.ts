@@ -141,12 +141,14 @@ test('a report that failed is tried again', async ({ page, district }) => {
   await page.route('**/readinessReports/rev-1', failed);
   await page.goto(`${district.path}/readiness?report=rev-1`);
   await expect(page.getByText('This report could not be finished.')).toBeVisible();
+  await expect(page.getByText('The disk was full, made up for a test.')).toBeVisible();
   await page.getByRole('button', { name: 'Try report rev-1 again' }).click();
   await expect(page.getByRole('alert')).toContainText('Only a report that has failed');
 
   async function failed(route: import('@playwright/test').Route) {
     const answer = await route.fetch();
-    await route.fulfill({ json: { ...(await answer.json()), state: 'FAILED', checks: [] } });
+    const error = 'the disk was full, made up for a test';
+    await route.fulfill({ json: { ...(await answer.json()), state: 'FAILED', checks: [], error } });
   }
 });
 

@@ -337,7 +337,7 @@ func TestCatalogue(t *testing.T) {
 	for _, c := range check.Catalogue() {
 		require.False(t, seen[c.ID], c.ID)
 		seen[c.ID] = true
-		for _, text := range []string{c.Title, c.Description, c.HowToFix, c.Counts, c.Many, c.Few} {
+		for _, text := range []string{c.Title, c.Description, c.HowToFix, c.KnownIssues, c.Counts, c.Many, c.Few} {
 			require.NotEmpty(t, text, c.ID)
 		}
 		require.NotZero(t, c.Severity, c.ID)

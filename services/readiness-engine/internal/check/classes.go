@@ -52,10 +52,11 @@ var classChecks = []*Check{
 		Title:       "Class without a school",
 		Description: "The class names no school, or one that is not in the data. It cannot be shown in any school.",
 		Severity:    readinessv1.Severity_ERROR, NeedsFix: true,
-		HowToFix: "Assign the class to a school in the SIS, make sure that the export includes the school, and sync again.",
-		Counts:   "classes",
-		Many:     "schools are probably missing from the export, or classes name them by another id",
-		Few:      fewClasses,
+		HowToFix:    "Assign the class to a school in the SIS, make sure that the export includes the school, and sync again.",
+		KnownIssues: "A school that was removed counts as not in the data.",
+		Counts:      "classes",
+		Many:        "schools are probably missing from the export, or classes name them by another id",
+		Few:         fewClasses,
 		find: findClasses(func(v *View, c *replica.Class) string {
 			switch {
 			case c.School == 0:
@@ -71,10 +72,11 @@ var classChecks = []*Check{
 		Title:       "Class with an unknown course",
 		Description: "The class names a course that is not in the data.",
 		Severity:    readinessv1.Severity_ALERT, NeedsFix: true,
-		HowToFix: "Make sure that the export includes the course, or correct the class in the SIS, and sync again.",
-		Counts:   "classes",
-		Many:     "the course file is probably incomplete, or classes name courses by another id",
-		Few:      fewClasses,
+		HowToFix:    "Make sure that the export includes the course, or correct the class in the SIS, and sync again.",
+		KnownIssues: "A course that was removed counts as not in the data. A class that names no course is listed by another check.",
+		Counts:      "classes",
+		Many:        "the course file is probably incomplete, or classes name courses by another id",
+		Few:         fewClasses,
 		find: findClasses(func(v *View, c *replica.Class) string {
 			if c.Course != 0 && v.Courses.Rows[c.Course].State != replica.Active {
 				return "The course that the class names is not in the data."
@@ -126,10 +128,11 @@ var classChecks = []*Check{
 		Description: "No student is enrolled in the class.",
 		Rollover:    true,
 		Severity:    readinessv1.Severity_ALERT, NeedsFix: true,
-		HowToFix: "Enroll students in the SIS or remove the class, and sync again.",
-		Counts:   "classes",
-		Many:     "student enrollments are probably missing from the export",
-		Few:      "these look like single classes that are not used yet, or no more",
+		HowToFix:    "Enroll students in the SIS or remove the class, and sync again.",
+		KnownIssues: "Classes that are kept for staff meetings or duties are listed too.",
+		Counts:      "classes",
+		Many:        "student enrollments are probably missing from the export",
+		Few:         "these look like single classes that are not used yet, or no more",
 		find: findClassesByRow(func(v *View, row uint32) string {
 			if v.inClass[row].students == 0 {
 				return "No active student enrollment names the class."
