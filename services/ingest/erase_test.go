@@ -63,6 +63,11 @@ func (s *interrupted) List(ctx context.Context, collection string, q docstore.Qu
 	return s.Store.List(ctx, collection, q)
 }
 
+func (s *interrupted) Delete(ctx context.Context, collection, id string, version int64) error {
+	s.access("delete", collection)
+	return s.Store.Delete(ctx, collection, id, version)
+}
+
 func (h *hub) interruptable() *interrupted {
 	h.stop()
 	docs := &interrupted{Store: h.docs}

@@ -168,6 +168,25 @@ func TestRemovalIsGoneOnWith(t *testing.T) {
 	require.Equal(t, removal.GetSyncId(), h.source("other").GetStopped().GetRemoval())
 }
 
+// Whenever a process dies while an empty source goes, the others go on.
+func TestAnEmptySourceIsNeverHalfThere(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	enter, sync := h.byHand()
+	enter(`{"record":{"user":{"sourcedId":"x1","givenName":"Gail","familyName":"Guard","roles":[{"role":"parent","org":{"sourcedId":"s"}}]}}}`)
+	h.completed(sync())
+	_, err := h.entries.DeleteManualEntry(h.ctx, &ingestv1.DeleteManualEntryRequest{District: "d", Source: "hand", Entity: "users", SourcedId: "x1"})
+	require.NoError(t, err)
+	h.completed(sync())
+	require.NotEmpty(t, h.stored("layers/d/hand"))
+	docs := h.interruptable()
+	problems := []string{"the layer stays"}
+	docs.on("delete", "layers", func() { problems = h.doctor() })
+	require.Nil(t, h.end("hand", ""))
+	require.Empty(t, problems, "the files are there as long as the layer names them")
+	require.Empty(t, h.stored("layers/d/hand"))
+}
+
 func TestFreezeSource(t *testing.T) {
 	h := twoSources(t)
 	_, err := h.sources.DeleteSource(h.ctx, &ingestv1.DeleteSourceRequest{District: "d", Source: "other", Records: "keep"})

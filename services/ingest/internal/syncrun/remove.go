@@ -30,7 +30,7 @@ func (r *Runner) readRemoval(ctx context.Context, s *ingestv1.SyncDocument) erro
 	if err := StopForRemoval(ctx, r.deps.Store, s); err != nil {
 		return err
 	}
-	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) { d.Base = previous.GetSync() }, ingestv1.SyncState_QUEUED)
+	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) { d.Base = baseOf(previous) }, ingestv1.SyncState_QUEUED)
 }
 
 // StopForRemoval stops a source until the sync that removes it has ended. The
@@ -99,6 +99,13 @@ func RemoveSource(ctx context.Context, store *state.Store, bucket *blob.Bucket, 
 			return err
 		}
 	}
+	// Whoever dies here leaves files that nothing names, never a name without its file.
+	key := state.Key(district, source)
+	for _, remove := range []func(context.Context, string) error{store.Layers.Delete, store.Drops.Delete} {
+		if err := ignoreGone(remove(ctx, key)); err != nil {
+			return err
+		}
+	}
 	for _, prefix := range []string{UploadPrefix(district, source), dropbox.SourcePrefix(district, source), LayerPrefix(district, source)} {
 		if err := DeleteBlobs(ctx, bucket, prefix, func(string) bool { return true }); err != nil {
 			return err
@@ -107,13 +114,7 @@ func RemoveSource(ctx context.Context, store *state.Store, bucket *blob.Bucket, 
 	if err := store.EraseBeside(ctx, district, source); err != nil {
 		return err
 	}
-	key := state.Key(district, source)
-	for _, remove := range []func(context.Context, string) error{store.Drops.Delete, store.Layers.Delete, store.Sources.Delete} {
-		if err := ignoreGone(remove(ctx, key)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return ignoreGone(store.Sources.Delete(ctx, key))
 }
 
 func ignoreGone(err error) error {
