@@ -64,3 +64,18 @@ test('people are told by e-mail of what they chose', async ({ page, district }) 
   expect(recipients[0].kinds ?? []).toEqual([]);
   expect(recipients[1]).toEqual({ email: 'head@maple.example', kinds: ['HOLD'] });
 });
+
+test('a test mail that cannot be sent says why', async ({ page, district }) => {
+  await district.call('PUT', '/notifications', { recipients: [{ email: 'it@maple.example' }] });
+  // As if there were a mail server, so that the hub is asked and refuses.
+  await page.route(`**/v1/districts/${district.id}/notifications`, async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), mailOff: false } });
+  });
+  await page.goto(`${district.path}/settings/notifications`);
+  await page.getByRole('button', { name: 'Send a test mail to it@maple.example' }).click();
+  await expect(page.getByRole('alert')).toContainText('mail');
+  await page.getByRole('button', { name: 'Remove it@maple.example' }).click();
+  await page.getByRole('button', { name: 'Undo changes' }).click();
+  await expect(page.getByRole('group', { name: 'it@maple.example' })).toBeVisible();
+});

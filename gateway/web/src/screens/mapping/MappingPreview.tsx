@@ -203,9 +203,14 @@ function inWords(value: unknown): string {
   if (value === undefined || value === null) return '';
   if (Array.isArray(value)) return value.map(inWords).join(', ');
   if (typeof value !== 'object') return String(value as string | number | boolean);
-  const { sourcedId, ...others } = value as Record<string, unknown>;
-  const rest = Object.entries(others)
-    .filter(([, inner]) => inner !== '' && inner !== null)
-    .map(([name, inner]) => (name === 'org' ? `at ${inWords(inner)}` : inWords(inner)));
-  return [...(typeof sourcedId === 'string' ? [sourcedId] : []), ...rest].join(' ');
+  const { sourcedId, org, ...others } = value as Record<string, unknown>;
+  delete others.roleType;
+  const rest = Object.values(others).filter((inner) => inner !== '' && inner !== null);
+  return [
+    ...(sourcedId === undefined ? [] : [sourcedId]),
+    ...rest,
+    ...(org ? [`at ${inWords(org)}`] : []),
+  ]
+    .map(inWords)
+    .join(' ');
 }
