@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,9 +108,9 @@ func TestPermissionMatrix(t *testing.T) {
 	}
 	// want is what the architecture says (§7), written a second time.
 	want := func(p *typev1.Permission, r role, district string) verdict {
-		has := p.GetScope() == ""
-		for _, s := range r.scopes {
-			has = has || s == p.GetScope()
+		has := true
+		for s := range strings.FieldsSeq(p.GetScope()) {
+			has = has && slices.Contains(r.scopes, s)
 		}
 		switch access := p.GetAccess(); {
 		case access == typev1.Access_ACCESS_PUBLIC:

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/testkit"
@@ -92,7 +93,18 @@ func TestManualEntries(t *testing.T) {
 		_, err = h.entries.GetManualEntry(h.ctx, &ingestv1.GetManualEntryRequest{District: "d", Source: "hand", Entity: "users", SourcedId: "g1"})
 		require.Equal(t, codes.NotFound, errs.Status(err).Code())
 	})
+	t.Run("a person who was only entered is erased", func(t *testing.T) {
+		enter(`{"record":{"user":{"sourcedId":"x1","phone":"5"}},"correction":true}`)
+		done, err := h.erase("x1")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, done.GetEntries())
+	})
 	h.healthy()
+	h.end("hand", "freeze")
+	_, err = h.entries.PutManualEntry(h.ctx, &ingestv1.PutManualEntryRequest{District: "d", Source: "hand", Entry: &ingestv1.ManualEntry{
+		Record: &typev1.Record{Record: &typev1.Record_User{User: &typev1.User{SourcedId: "y"}}}, Correction: true,
+	}})
+	require.ErrorIs(t, err, errs.New(codes.FailedPrecondition, "SOURCE_STOPPED", ""))
 }
 
 func TestManualEntriesAreAskedForAndRefused(t *testing.T) {

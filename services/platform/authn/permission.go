@@ -119,8 +119,10 @@ func lookup(name string) (Method, error) {
 // permit decides all that does not depend on the request.
 func (m Method) permit(p Principal) error {
 	need := m.Permission
-	if need.GetScope() != "" && !p.HasScope(need.GetScope()) {
-		return errs.Errorf(codes.PermissionDenied, ReasonScope, "needs scope %s", need.GetScope()).With("scope", need.GetScope())
+	for scope := range strings.FieldsSeq(need.GetScope()) {
+		if !p.HasScope(scope) {
+			return errs.Errorf(codes.PermissionDenied, ReasonScope, "needs scope %s", scope).With("scope", scope)
+		}
 	}
 	if len(p.Schools) > 0 && !need.GetSchoolScoped() {
 		return errs.New(codes.PermissionDenied, ReasonSchools, "not for callers that are limited to some schools")

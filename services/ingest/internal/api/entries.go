@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
 	"github.com/securly/sync/services/ingest/internal/connector/manual"
+	"github.com/securly/sync/services/ingest/internal/schedule"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/docstore"
@@ -98,6 +100,9 @@ func (s *entries) PutManualEntry(ctx context.Context, req *ingestv1.PutManualEnt
 		return nil, invalid(strings.TrimSuffix("entry."+field, "."), "%v", err)
 	}
 	owner, err := s.owner(ctx, req.GetDistrict(), req.GetSource())
+	if err == nil {
+		err = schedule.RefuseStopped(owner.GetSource())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +130,12 @@ func (s *entries) PutManualEntry(ctx context.Context, req *ingestv1.PutManualEnt
 	if err != nil {
 		return nil, err
 	}
-	if err := s.still(ctx, owner); err != nil {
+	// The source may have been removed while the entry was written.
+	now, err := s.owner(ctx, req.GetDistrict(), req.GetSource())
+	if err == nil {
+		err = cmp.Or(s.still(ctx, owner), schedule.RefuseStopped(now.GetSource()))
+	}
+	if err != nil {
 		if undo := s.Store.Entries.DeleteVersion(ctx, doc); undo != nil && !isNotFound(undo) {
 			err = errors.Join(err, undo)
 		}

@@ -11,7 +11,6 @@ import (
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -24,8 +23,6 @@ import (
 	"github.com/securly/sync/services/ingest/internal/mapping/suggest"
 	"github.com/securly/sync/services/ingest/internal/normalise"
 	"github.com/securly/sync/services/ingest/internal/pipeline"
-	"github.com/securly/sync/services/platform/authn"
-	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/record"
 )
 
@@ -51,10 +48,6 @@ const previewRows = 100
 const maxPreview = 1 << 20
 
 func (m *mappings) PreviewMapping(ctx context.Context, req *ingestv1.PreviewMappingRequest) (*ingestv1.PreviewMappingResponse, error) {
-	const scope = "rosters.read"
-	if !authn.FromContext(ctx).HasScope(scope) {
-		return nil, errs.Errorf(codes.PermissionDenied, authn.ReasonScope, "needs scope %s as well, since it shows data of persons", scope).With("scope", scope)
-	}
 	doc, err := m.sources.source(ctx, req.GetDistrict(), req.GetSource())
 	if err != nil {
 		return nil, err

@@ -135,12 +135,15 @@ type Columns struct {
 	Header []string
 	at     map[Field]int
 	width  int // columns up to the last that has a name
+	// odd tells that the first row looks like one with values, so that its
+	// columns are named by their numbers: values are not told as names.
+	odd bool
 }
 
 // Bind finds the columns. It returns them also with the faults of the file that
 // keep it from being read, and reports what is not read.
 func Bind(file string, header []string, g *ingestv1.GuardianFile, report *finding.Report) (*Columns, []*normalise.Fault) {
-	c := &Columns{at: map[Field]int{}}
+	c := &Columns{at: map[Field]int{}, odd: !g.GetNoHeader() && unknownHeader(header)}
 	var faults []*normalise.Fault
 	fault := func(code, column, format string, args ...any) {
 		faults = append(faults, &normalise.Fault{File: file, Column: column, Code: code, Message: fmt.Sprintf(format, args...)})
@@ -151,7 +154,7 @@ func Bind(file string, header []string, g *ingestv1.GuardianFile, report *findin
 	}
 	places := map[string][]int{} // by folded name
 	for i, name := range header {
-		if g.GetNoHeader() {
+		if g.GetNoHeader() || c.odd {
 			name = strconv.Itoa(i + 1)
 		}
 		name = csvtext.Visible(name)

@@ -121,7 +121,7 @@ func columns(ctx context.Context, in Input, out *ingestv1.PreviewGuardiansRespon
 	if err != nil {
 		return err
 	}
-	if !in.Settings.GetNoHeader() && unknownHeader(c.Header) {
+	if c.odd {
 		out.Messages = append(out.Messages, &ingestv1.TestMessage{
 			Level: levelWarning, Code: "header-odd", File: in.File.Name,
 			Message: "the first row looks like one with values: if the file has no header, set the source to that",

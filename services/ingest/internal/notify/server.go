@@ -94,8 +94,11 @@ func (s *Server) Send(ctx context.Context, m Mail) error {
 	}
 	err = client.DialAndSendWithContext(ctx, msg)
 	var failed *gomail.SendError
-	if errors.As(err, &failed) && failed.ErrorCode() >= 500 && !failed.IsTemp() {
-		return fmt.Errorf("%w: code %d", errRefused, failed.ErrorCode())
+	if errors.As(err, &failed) { // its text has the address
+		if failed.ErrorCode() >= 500 && !failed.IsTemp() {
+			return fmt.Errorf("%w: code %d", errRefused, failed.ErrorCode())
+		}
+		return fmt.Errorf("send a mail: %s, code %d", failed.Reason, failed.ErrorCode())
 	}
 	if err != nil {
 		return fmt.Errorf("send a mail: %w", err)

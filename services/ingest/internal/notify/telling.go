@@ -93,9 +93,13 @@ func (t *telling) tellEnd(d *ingestv1.NoticeDocument) {
 	default:
 		d.Problem = ingestv1.NotificationKind_FAILURE
 		if was != d.GetProblem() {
+			changed := "Nothing in the roster has changed."
+			if t.ended.GetAppliedPart() != nil {
+				changed = "A part of it was applied before."
+			}
 			t.mail(d, d.GetProblem(), "has failed", fmt.Sprintf(
-				"The sync of %s that began on %s has failed. Nothing in the roster has changed. Later failures are not told again until a sync has succeeded.\n",
-				t.sourceName(), t.time(t.ended.GetCreateTime().AsTime())), t.ended.GetSyncId())
+				"The sync of %s that began on %s has failed. %s Later failures are not told again until a sync has succeeded.\n",
+				t.sourceName(), t.time(t.ended.GetCreateTime().AsTime()), changed), t.ended.GetSyncId())
 		}
 	}
 }

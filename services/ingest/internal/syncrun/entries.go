@@ -43,7 +43,7 @@ func (r *Runner) readEntries(ctx context.Context, s *ingestv1.SyncDocument) erro
 		rows += counts[name].GetReceived()
 	}
 	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
-		d.Base, d.Over, d.Fill = previous.GetSync(), over, fill
+		d.Base, d.Over, d.Fill = baseOf(previous), over, fill
 		d.Sync.RowsRead, d.Sync.Counts = rows, counts
 	}, ingestv1.SyncState_NORMALISING)
 }
@@ -114,7 +114,13 @@ func (r *Runner) writeEntries(ctx context.Context, key string, previous *ingestv
 func (r *Runner) eraseEntries(ctx context.Context, district, source, user string) error {
 	for _, name := range personal {
 		err := r.deps.Store.Entries.Delete(ctx, state.Key(district, source, name, user))
-		if err != nil && !errors.Is(err, docstore.ErrNotFound) {
+		if errors.Is(err, docstore.ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			_, err = r.done(ctx, state.Key(district, user), func(d *ingestv1.ErasePersonResponse) { d.Entries++ }, false)
+		}
+		if err != nil {
 			return err
 		}
 	}

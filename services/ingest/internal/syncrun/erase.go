@@ -157,7 +157,7 @@ func (r *Runner) erasePerson(ctx context.Context, district, user string, patienc
 	if doc, err = r.deps.Store.Erasures.Get(ctx, key); err != nil {
 		return nil, err
 	}
-	if done := doc.Value.GetDone(); unknown && done.GetLayerFiles()+done.GetPackages()+findings.GetFindingsFiles() == 0 && len(doc.Value.GetRecords()) == 0 {
+	if done := doc.Value.GetDone(); unknown && done.GetLayerFiles()+done.GetPackages()+done.GetEntries()+findings.GetFindingsFiles() == 0 && len(doc.Value.GetRecords()) == 0 {
 		if err := r.deps.Store.Erasures.DeleteVersion(ctx, doc); err != nil {
 			return nil, err
 		}

@@ -1063,9 +1063,9 @@ const file_securly_sync_ingest_v1_explain_proto_rawDesc = "" +
 	"\bfindings\x18\x04 \x03(\v2#.securly.sync.ingest.v1.SyncFindingR\bfindings\";\n" +
 	"\vSourceValue\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value2\xd7\x05\n" +
-	"\x0eExplainService\x12\x88\x04\n" +
-	"\rExplainRecord\x12,.securly.sync.ingest.v1.ExplainRecordRequest\x1a-.securly.sync.ingest.v1.ExplainRecordResponse\"\x99\x03\x8a\xb5\x18\x10\b\x03\x12\frosters.read\x82\xd3\xe4\x93\x02\xfe\x02Z7\x125/v1/districts/{district}/{entity=enrollments}:explainZ3\x121/v1/districts/{district}/{entity=classes}:explainZ3\x121/v1/districts/{district}/{entity=courses}:explainZ<\x12:/v1/districts/{district}/{entity=academicSessions}:explainZ8\x126/v1/districts/{district}/{entity=demographics}:explainZ0\x12./v1/districts/{district}/{entity=orgs}:explain\x12//v1/districts/{district}/{entity=users}:explain\x12\xb9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value2\xe4\x05\n" +
+	"\x0eExplainService\x12\x95\x04\n" +
+	"\rExplainRecord\x12,.securly.sync.ingest.v1.ExplainRecordRequest\x1a-.securly.sync.ingest.v1.ExplainRecordResponse\"\xa6\x03\x8a\xb5\x18\x1d\b\x03\x12\x19rosters.read sources.read\x82\xd3\xe4\x93\x02\xfe\x02Z7\x125/v1/districts/{district}/{entity=enrollments}:explainZ3\x121/v1/districts/{district}/{entity=classes}:explainZ3\x121/v1/districts/{district}/{entity=courses}:explainZ<\x12:/v1/districts/{district}/{entity=academicSessions}:explainZ8\x126/v1/districts/{district}/{entity=demographics}:explainZ0\x12./v1/districts/{district}/{entity=orgs}:explain\x12//v1/districts/{district}/{entity=users}:explain\x12\xb9\x01\n" +
 	"\fListPackages\x12+.securly.sync.ingest.v1.ListPackagesRequest\x1a,.securly.sync.ingest.v1.ListPackagesResponse\"N\x8a\xb5\x18\x10\b\x03\x12\fsources.read\x82\xd3\xe4\x93\x024\x122/v1/districts/{district}/sources/{source}/packagesBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
 
 var (

@@ -368,9 +368,9 @@ const file_securly_sync_ingest_v1_guardian_proto_rawDesc = "" +
 	"\x10GuardianKeyMatch\x125\n" +
 	"\x03key\x18\x01 \x01(\x0e2#.securly.sync.ingest.v1.GuardianKeyR\x03key\x12!\n" +
 	"\fmatched_rows\x18\x02 \x01(\x05R\vmatchedRows\x12#\n" +
-	"\rmatch_percent\x18\x03 \x01(\x01R\fmatchPercent2\xe5\x01\n" +
-	"\x0fGuardianService\x12\xd1\x01\n" +
-	"\x10PreviewGuardians\x12/.securly.sync.ingest.v1.PreviewGuardiansRequest\x1a0.securly.sync.ingest.v1.PreviewGuardiansResponse\"Z\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02?:\x01*\":/v1/districts/{district}/sources/{source}:previewGuardiansBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
+	"\rmatch_percent\x18\x03 \x01(\x01R\fmatchPercent2\xf2\x01\n" +
+	"\x0fGuardianService\x12\xde\x01\n" +
+	"\x10PreviewGuardians\x12/.securly.sync.ingest.v1.PreviewGuardiansRequest\x1a0.securly.sync.ingest.v1.PreviewGuardiansResponse\"g\x8a\xb5\x18\x1e\b\x03\x12\x1asources.write rosters.read\x82\xd3\xe4\x93\x02?:\x01*\":/v1/districts/{district}/sources/{source}:previewGuardiansBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
 
 var (
 	file_securly_sync_ingest_v1_guardian_proto_rawDescOnce sync.Once

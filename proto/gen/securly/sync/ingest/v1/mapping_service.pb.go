@@ -468,9 +468,9 @@ const file_securly_sync_ingest_v1_mapping_service_proto_rawDesc = "" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x12\x14\n" +
 	"\x05field\x18\x03 \x01(\tR\x05field\x12\x19\n" +
 	"\x05value\x18\x04 \x01(\tB\x03\x80\x01\x01R\x05value\x12\x12\n" +
-	"\x04rows\x18\x05 \x01(\x05R\x04rows2\xdc\x01\n" +
-	"\x0eMappingService\x12\xc9\x01\n" +
-	"\x0ePreviewMapping\x12-.securly.sync.ingest.v1.PreviewMappingRequest\x1a..securly.sync.ingest.v1.PreviewMappingResponse\"X\x8a\xb5\x18\x11\b\x03\x12\rsources.write\x82\xd3\xe4\x93\x02=:\x01*\"8/v1/districts/{district}/sources/{source}:previewMappingBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
+	"\x04rows\x18\x05 \x01(\x05R\x04rows2\xe9\x01\n" +
+	"\x0eMappingService\x12\xd6\x01\n" +
+	"\x0ePreviewMapping\x12-.securly.sync.ingest.v1.PreviewMappingRequest\x1a..securly.sync.ingest.v1.PreviewMappingResponse\"e\x8a\xb5\x18\x1e\b\x03\x12\x1asources.write rosters.read\x82\xd3\xe4\x93\x02=:\x01*\"8/v1/districts/{district}/sources/{source}:previewMappingBCZAgithub.com/securly/sync/proto/gen/securly/sync/ingest/v1;ingestv1b\x06proto3"
 
 var (
 	file_securly_sync_ingest_v1_mapping_service_proto_rawDescOnce sync.Once

@@ -87,7 +87,9 @@ type ErasePersonResponse struct {
 	FindingsFiles int32 `protobuf:"varint,3,opt,name=findings_files,json=findingsFiles,proto3" json:"findings_files,omitempty"`
 	// The revision that tells products of it; 0 if the roster had no active record
 	// of the person. Products that do not follow have to be told otherwise.
-	Revision      int32 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int32 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// How many entries by hand were of the person.
+	Entries       int32 `protobuf:"varint,5,opt,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -146,6 +148,13 @@ func (x *ErasePersonResponse) GetFindingsFiles() int32 {
 func (x *ErasePersonResponse) GetRevision() int32 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *ErasePersonResponse) GetEntries() int32 {
+	if x != nil {
+		return x.Entries
 	}
 	return 0
 }
@@ -320,13 +329,14 @@ const file_securly_sync_ingest_v1_upkeep_proto_rawDesc = "" +
 	"\x12ErasePersonRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1d\n" +
 	"\n" +
-	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"\x95\x01\n" +
+	"sourced_id\x18\x02 \x01(\tR\tsourcedId\"\xaf\x01\n" +
 	"\x13ErasePersonResponse\x12\x1f\n" +
 	"\vlayer_files\x18\x01 \x01(\x05R\n" +
 	"layerFiles\x12\x1a\n" +
 	"\bpackages\x18\x02 \x01(\x05R\bpackages\x12%\n" +
 	"\x0efindings_files\x18\x03 \x01(\x05R\rfindingsFiles\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x05R\brevision\"\xb6\x02\n" +
+	"\brevision\x18\x04 \x01(\x05R\brevision\x12\x18\n" +
+	"\aentries\x18\x05 \x01(\x05R\aentries\"\xb6\x02\n" +
 	"\x0fErasureDocument\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12>\n" +

@@ -91,8 +91,8 @@ type Permission struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who may call at all.
 	Access Access `protobuf:"varint,1,opt,name=access,proto3,enum=securly.sync.type.v1.Access" json:"access,omitempty"`
-	// The OAuth2 scope that the token must carry. Empty only for ACCESS_PUBLIC
-	// and ACCESS_AUTHENTICATED.
+	// The OAuth2 scope that the token must carry, or several with blanks between.
+	// Empty only for ACCESS_PUBLIC and ACCESS_AUTHENTICATED.
 	Scope string `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
 	// True when the method honours a caller that is limited to some schools.
 	// Such callers are refused everywhere else.
