@@ -36,6 +36,8 @@ type Base struct {
 	Users iter.Seq2[layer.Entry, error]
 	// Mark recognises them together with the settings that they are matched by.
 	Mark string
+	// files are the keys of the files that Users are read from.
+	files []string
 	// Last is the layer of the source.
 	Last *ingestv1.LayerDocument
 }
@@ -64,6 +66,7 @@ func (r *Runner) GuardianBase(ctx context.Context, district, source string, g *i
 			if f == nil {
 				continue
 			}
+			out.files = append(out.files, f.GetKey())
 			streams = append(streams, merge.Stream{Source: l.GetSource(), Rank: rank, Entries: m.read(ctx, l, f, typev1.Entity_ENTITY_USERS)})
 			content := fmt.Sprintf("%x", f.GetChecksum())
 			if f.GetChecksum() == 0 {
@@ -166,7 +169,7 @@ func (r *Runner) unmatched(ctx context.Context, s *ingestv1.SyncDocument, g *ing
 	if errors.Is(cause, layer.ErrDamaged) {
 		// The files of other sources go when these commit something else.
 		now, err := r.GuardianBase(ctx, s.GetDistrict(), s.GetSync().GetSource(), g)
-		if err != nil || now.Mark != base.Mark {
+		if err != nil || !slices.Equal(now.files, base.files) {
 			return errors.Join(errLater, err)
 		}
 	}
