@@ -108,6 +108,21 @@ func TestPartialApprovalOfAnOvertakenPlan(t *testing.T) {
 	require.Eventually(t, func() bool { return h.roster.Plans("d") == 0 }, testkit.Wait, 5*time.Millisecond, "no plan is left over")
 }
 
+// No other package brings again what is left out of one that has only changes.
+func TestAPartOfAPackageOfChangesIsRefused(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", large(300)))
+	held := h.sync("sis", removals("new"))
+	require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
+	for _, choice := range []*ingestv1.ApproveSyncRequest{{WithoutRemovals: true}, {Schools: []string{"s"}}} {
+		choice.Sync = held.GetSyncId()
+		require.ErrorIs(t, h.approvePart(choice), errs.New(codes.FailedPrecondition, "SYNC_HAS_CHANGES_ONLY", ""))
+	}
+	require.Equal(t, ingestv1.SyncState_ON_HOLD, h.get(held.GetSyncId()).GetState())
+	h.through(held)
+	require.Len(t, h.roster.Active("d", users), 302-100+1)
+}
+
 func TestChosenSchoolsAreThoseOfThePlan(t *testing.T) {
 	h := newHub(t)
 	h.completed(h.sync("sis", large(200)))

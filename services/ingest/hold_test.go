@@ -161,6 +161,38 @@ func TestRemovalsWait(t *testing.T) {
 	require.True(t, slices.ContainsFunc(held.GetHoldReasons(), (*ingestv1.HoldReason).GetDistrictWide))
 }
 
+// The rest of a package of changes is not lost, also to one that is read while the
+// rest is approved.
+func TestTheRestOfAPackageOfChangesWaits(t *testing.T) {
+	for mode, applied := range map[ingestv1.HoldMode]int{ingestv1.HoldMode_HOLD_SCHOOLS: 1, ingestv1.HoldMode_APPLY_SAFE: 2} {
+		t.Run(mode.String(), func(t *testing.T) {
+			h := newHub(t)
+			docs := h.interruptable()
+			h.setMode(mode)
+			w := newTown(3, 100)
+			h.completed(h.sync("sis", w.files()))
+			changes := addition("new-s0")
+			row := strings.SplitAfter(changes["users.csv"], "\n")[1]
+			changes["users.csv"] = strings.Replace(changes["users.csv"], ",s,", ",s0,", 1) + strings.NewReplacer("new-s0", "new-s1", ",s,", ",s1,").Replace(row)
+			for i := range 40 {
+				changes["users.csv"] += fmt.Sprintf("s1-%03d,tobedeleted,,,,,,,,,,,,,,,,\n", i)
+			}
+			held := h.sync("sis", changes)
+			require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
+			require.EqualValues(t, applied, held.GetAppliedPart().GetCounts()["users"].GetCreated())
+			require.ErrorIs(t, h.approvePart(&ingestv1.ApproveSyncRequest{Sync: held.GetSyncId(), Schools: []string{"s1"}}), errs.New(codes.FailedPrecondition, "SYNC_HAS_CHANGES_ONLY", ""))
+
+			h.upload("sis", addition("next"))
+			docs.on("get", "layers", func() { h.approve(held.GetSyncId()) }) // it was on hold when the runner looked
+			next := h.startSync("sis").GetSyncId()
+			h.completed(h.wait(held.GetSyncId(), ingestv1.SyncState_COMPLETED))
+			h.completed(h.wait(next))
+			require.Len(t, h.active("users", ""), 302-40+3)
+			require.Equal(t, []string{"new-s0", "new-s1", "next"}, h.active("users", "ne"))
+		})
+	}
+}
+
 // A part that would be held itself is not applied.
 func TestAPartThatTripsToo(t *testing.T) {
 	h := newHub(t)

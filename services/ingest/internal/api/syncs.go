@@ -304,6 +304,9 @@ func (s *syncs) ApproveSync(ctx context.Context, req *ingestv1.ApproveSyncReques
 		if d.GetSync().GetRemovesSource() {
 			return errs.Errorf(codes.FailedPrecondition, "SYNC_REMOVES_SOURCE", "sync %s removes a source, which is done as a whole or not at all: approve all of it, or discard it", req.GetSync())
 		}
+		if d.GetPartial() && !d.GetSync().GetRemerge() {
+			return errs.Errorf(codes.FailedPrecondition, "SYNC_HAS_CHANGES_ONLY", "the package of sync %s has only what has changed, and no other package brings again what is left out: approve all of it, or discard it, or upload and sync a complete package", req.GetSync())
+		}
 		for _, id := range req.GetSchools() {
 			if !slices.ContainsFunc(d.GetSync().GetSchools(), func(c *ingestv1.SchoolChanges) bool { return c.GetSchoolId() == id }) {
 				return invalid("schools", "no change of sync %s touches a school %q: take the ids from the sync's schools", req.GetSync(), id)

@@ -133,10 +133,7 @@ func (m *merging) others() map[string]string {
 	out := map[string]string{}
 	for _, l := range m.current {
 		if !m.own(l) && l.GetSync() != "" {
-			out[l.GetSource()] = l.GetSync()
-			if l.GetInPart() { // its files change once more
-				out[l.GetSource()] += " in part"
-			}
+			out[l.GetSource()] = baseOf(l)
 		}
 	}
 	return out

@@ -144,7 +144,7 @@ func (r *Runner) matchGuardians(ctx context.Context, s *ingestv1.SyncDocument, g
 		return err
 	}
 	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
-		d.Base, d.GuardiansBase, d.Over, d.Fill = base.Last.GetSync(), base.Mark, nil, nil
+		d.Base, d.GuardiansBase, d.Over, d.Fill = baseOf(base.Last), base.Mark, nil, nil
 		if g.GetPolicy() == ingestv1.GuardianPolicy_FILE_WINS {
 			d.Over = files
 		} else {

@@ -12,6 +12,15 @@ import (
 // read stands for the layer that was current then; once another sync has
 // committed, it stands for nothing.
 
+// baseOf names a layer. One that was committed in part changes once more with the
+// same sync, when the rest is.
+func baseOf(l *ingestv1.LayerDocument) string {
+	if l.GetInPart() {
+		return l.GetSync() + " in part"
+	}
+	return l.GetSync()
+}
+
 // follows tells whether the layer that s has made is the next one. If not, s is
 // over, or is read again. The caller holds the lease of commits.
 func (r *Runner) follows(ctx context.Context, s *ingestv1.SyncDocument) (bool, error) {
@@ -25,7 +34,7 @@ func (r *Runner) follows(ctx context.Context, s *ingestv1.SyncDocument) (bool, e
 		return true, nil // its commit was broken off right behind
 	case by > id:
 		return false, r.enter(ctx, s, ingestv1.SyncState_SUPERSEDED, nil, now)
-	case by != s.GetBase():
+	case baseOf(current) != s.GetBase():
 		return false, r.enter(ctx, s, ingestv1.SyncState_QUEUED, nil, now)
 	}
 	if s.GetPartial() && now == ingestv1.SyncState_PLANNING {

@@ -161,7 +161,7 @@ func (r *Runner) normalise(ctx context.Context, s *ingestv1.SyncDocument, snapsh
 		return err
 	}
 	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
-		d.Layer, d.Base, d.Partial = out.Layer, previous.GetSync(), plan.Partial
+		d.Layer, d.Base, d.Partial = out.Layer, baseOf(previous), plan.Partial
 		d.Shared, d.Sync.Shared = shared, shared.GetCounts()
 		d.FindingsKey, d.FindingsKept = FindingsKey(district, sync.GetSyncId()), int32(kept)
 		d.Sync.FindingsCount = int32(total)

@@ -49,7 +49,7 @@ func (r *Runner) remerge(ctx context.Context, s *ingestv1.SyncDocument) error {
 	}
 	return r.enter(ctx, s, ingestv1.SyncState_PLANNING, func(d *ingestv1.SyncDocument) {
 		d.Layer, d.Over, d.Fill, d.Shared = current.GetFiles(), current.GetOver(), current.GetFill(), shared
-		d.Base, d.Partial, d.Sync.UploadId = current.GetSync(), true, from.GetUploadId()
+		d.Base, d.Partial, d.Sync.UploadId = baseOf(current), true, from.GetUploadId()
 		d.Sync.Shared, d.Sync.Counts = shared.GetCounts(), map[string]*ingestv1.EntityCounts{}
 		for name, f := range current.GetFiles() {
 			d.Sync.Counts[name] = &ingestv1.EntityCounts{Received: int32(f.GetRecords())}
