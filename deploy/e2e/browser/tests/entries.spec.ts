@@ -18,8 +18,8 @@ test('a guardian, a teacher and a class are entered by hand, previewed and appli
   await page.getByLabel('Last name').fill('Byron');
   await page.getByLabel('Email').fill('gail@home.example');
   await page.getByLabel('School').selectOption('North School');
-  await page.getByLabel('Find students').fill('byron 0');
-  await page.getByLabel('Find students').press('Enter');
+  await page.getByLabel('Find students', { exact: true }).fill('byron 0');
+  await page.getByLabel('Find students', { exact: true }).press('Enter');
   await page.getByRole('button', { name: 'Add Ada Byron 0' }).click();
   await expect(page.getByRole('button', { name: 'Remove Ada Byron 0' })).toBeVisible();
   await page.getByRole('textbox', { name: 'Securly Internal ID' }).fill('gail');
@@ -46,6 +46,18 @@ test('a guardian, a teacher and a class are entered by hand, previewed and appli
   await page.getByLabel('Type').selectOption('Homeroom');
   await page.getByRole('button', { name: 'Save' }).click();
   await expect(page.getByRole('row', { name: /^Chess club/ })).toContainText('Class, added');
+
+  await page.getByRole('link', { name: 'Put people into a class' }).click();
+  await page.getByLabel('Find a class', { exact: true }).fill('art');
+  await page.getByRole('button', { name: 'Find a class now' }).click();
+  await page.getByRole('button', { name: 'Add Art' }).click();
+  await page.getByLabel('Find people', { exact: true }).fill('byron 1');
+  await page.getByRole('button', { name: 'Find people now' }).click();
+  await page.getByRole('button', { name: 'Add Bo Byron 1' }).click();
+  await expectSound(page, 'entry-members');
+  await page.getByRole('button', { name: 'Save' }).click();
+  const member = page.getByRole('row', { name: /^student-1 in class-north/ });
+  await expect(member).toContainText('Enrollment, added');
   await expectSound(page, 'entries');
 
   await page.getByRole('button', { name: 'Preview' }).click();
@@ -56,6 +68,8 @@ test('a guardian, a teacher and a class are entered by hand, previewed and appli
   await expectSound(page, 'entries-preview');
   await page.getByRole('button', { name: 'Sync this for good' }).click();
   await expect(page.getByRole('link', { name: /^Revision / })).toBeVisible({ timeout: 30_000 });
+  const { enrollments } = await district.call('GET', '/enrollments?userId=student-1');
+  expect(enrollments).toHaveLength(2);
   const { record } = await district.call('GET', '/users:get?sourcedId=gail');
   expect(record).toMatchObject({ givenName: 'Gail', roles: [{ role: 'guardian' }] });
   expect(record.agents).toMatchObject([{ sourcedId: 'student-0', contactType: 'guardian' }]);

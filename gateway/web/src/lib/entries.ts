@@ -158,6 +158,9 @@ export function enteredFields(entity: Entity, record: AnyRecord): string[] {
     agents: 'Relationships',
     address: 'Address',
     school: 'School',
+    user: 'User',
+    class: 'Class',
+    role: 'Role',
     classType: 'Type',
     grades: 'Grades',
   };

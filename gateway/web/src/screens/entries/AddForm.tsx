@@ -1,12 +1,12 @@
 import { Button, NativeSelect, TextInput } from '@mantine/core';
 import { useState } from 'react';
 import { Link } from 'react-router';
+import type { Schema } from '../../api/client';
 import { useOrgs } from '../../api/queries';
 import { Removable } from '../../components/Removable';
 import { ErrorState } from '../../components/States';
 import { useDistrict } from '../../lib/district';
 import { roleLabel } from '../../lib/entities';
-import type { Schema } from '../../api/client';
 import {
   type Addition,
   additions,
@@ -18,7 +18,7 @@ import {
 } from '../../lib/entries';
 import { screens } from '../../lib/urls';
 import { useSaveEntry } from './EntryScreen';
-import { type Child, FindStudents } from './FindStudents';
+import { FindRecords, type Found } from './FindRecords';
 
 type Both = Schema['User'] & Schema['Class'];
 
@@ -46,7 +46,7 @@ export function AddForm({ source, add, entry }: AddFormProps) {
   const [role, setRole] = useState<string>(had[0]?.role ?? roles[0] ?? '');
   const [homeroom, setHomeroom] = useState(classType === 'homeroom');
   const [contactType, setContactType] = useState(agents[0]?.contactType || 'guardian');
-  const [children, setChildren] = useState<Child[]>(
+  const [children, setChildren] = useState<Found[]>(
     agents.map(({ sourcedId = '' }) => ({ id: sourcedId, name: '' })),
   );
   const roleChoices =
@@ -168,7 +168,10 @@ export function AddForm({ source, add, entry }: AddFormProps) {
             words={({ name, id: of }) => (name ? `${name} (${of})` : of)}
             onChange={setChildren}
           />
-          <FindStudents
+          <FindRecords
+            label="Find students"
+            entity="users"
+            search={{ role: 'student' }}
             taken={children}
             onAdd={(child) => {
               setChildren([...children, child]);

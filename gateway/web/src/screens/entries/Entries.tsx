@@ -39,6 +39,13 @@ export function Entries({ source }: { source: Schema['Source'] }) {
               {additions[add].title}
             </Button>
           ))}
+          <Button
+            component={Link}
+            variant="default"
+            to={screens.entry(district, id, { add: 'members' })}
+          >
+            Put people into a class
+          </Button>
         </div>
       )}
       {remove.isError && <ErrorState error={remove.error} />}
@@ -96,7 +103,11 @@ function Row({ source, entry, busy, onDelete }: RowProps) {
   if (!entered) return null;
   const { entity, record } = entered;
   const sourcedId = record.sourcedId ?? '';
-  const name = recordName(entity, record) || sourcedId;
+  const { user, class: of }: Schema['Enrollment'] = record;
+  const name =
+    entity === 'enrollments' && user && of
+      ? `${user.sourcedId ?? ''} in ${of.sourcedId ?? ''}`
+      : recordName(entity, record) || sourcedId;
   const yields = entry.sourceWins ?? [];
   return (
     <tr>

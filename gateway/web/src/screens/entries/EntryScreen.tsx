@@ -11,6 +11,7 @@ import { screens } from '../../lib/urls';
 import { NotFoundScreen } from '../Fallbacks';
 import { AddForm } from './AddForm';
 import { CorrectForm } from './CorrectForm';
+import { MembersForm } from './MembersForm';
 
 /** One entry by hand: an addition, a correction, or one of them that is there and changes. */
 export function EntryScreen() {
@@ -30,6 +31,13 @@ export function EntryScreen() {
       {!mayWrite ? (
         <Page title="Entered by hand">
           <EmptyState title="Your account may not enter records" />
+        </Page>
+      ) : add === 'members' ? (
+        <Page
+          title="Put people into a class"
+          intro="For what no source delivers. It becomes part of the roster when you apply it."
+        >
+          <MembersForm source={source} />
         </Page>
       ) : add in additions ? (
         <Add key={add} source={source} add={add as Addition} />
