@@ -59,6 +59,13 @@ test('what got better since an earlier revision, and a comparison that fails', a
   await expect(page.locator('[data-check="student-email-missing"]')).toContainText(
     '1 fewer than at revision 1.',
   );
+  // What is related to an enrollment is its class.
+  const enrollments = page.locator('[data-check="enrollment-end-date-missing"]');
+  await enrollments.getByRole('button').first().click();
+  await expect(enrollments.getByRole('row').nth(1).getByRole('link').last()).toHaveAttribute(
+    'href',
+    /classes/,
+  );
   await base.selectOption('');
   await expect(page).not.toHaveURL(/since=/);
 

@@ -72,7 +72,10 @@ export function FindingsTable({ report, product, line }: FindingsTableProps) {
                 {has.grades && <td>{row.grades?.join(', ')}</td>}
                 {has.related && (
                   <td>
-                    <RecordLink entity="users" id={row.relatedSourcedId}>
+                    <RecordLink
+                      entity={row.entity === 'enrollments' ? 'classes' : 'users'}
+                      id={row.relatedSourcedId}
+                    >
                       {row.relatedName || row.relatedSourcedId}
                     </RecordLink>
                   </td>
