@@ -4,11 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	"github.com/securly/sync/services/platform/errs"
 )
 
 // damage changes a byte of, or cuts off, the current layer file of an entity.
@@ -53,6 +56,42 @@ func TestACompletePackageHealsADamagedLayer(t *testing.T) {
 				require.Len(t, h.roster.Active("d", users), students+3)
 			})
 		}
+	}
+}
+
+// What is left out stays as it was, which nobody can tell any more: all of the plan
+// waits, and nobody else waits for it.
+func TestNothingIsLeftOutOfADamagedLayer(t *testing.T) {
+	for mode, at := range map[ingestv1.HoldMode]string{ingestv1.HoldMode_HOLD_ALL: "", ingestv1.HoldMode_APPLY_SAFE: "SelectPlan done"} {
+		t.Run(mode.String(), func(t *testing.T) {
+			h := newHub(t)
+			h.setMode(mode)
+			first := h.completed(h.sync("sis", large(200)))
+			damage := sync.OnceFunc(func() {
+				require.NoError(t, os.Remove(filepath.Join(h.files, "layers/d/sis", first.GetSyncId(), "users")))
+			})
+			h.roster.FailWith(func(method string) error {
+				if method == at {
+					damage()
+				}
+				return nil
+			})
+			held := h.sync("sis", fewer())
+			part := &ingestv1.ApproveSyncRequest{Sync: held.GetSyncId(), WithoutRemovals: true}
+			if at == "" {
+				damage()
+				require.NoError(t, h.approvePart(part))
+				held = h.wait(held.GetSyncId(), ingestv1.SyncState_ON_HOLD)
+			}
+			require.Equal(t, ingestv1.SyncState_ON_HOLD, held.GetState())
+			require.Nil(t, held.GetAppliedPart())
+			require.EqualValues(t, 1, h.roster.Revision("d"), "nothing was committed")
+			require.ErrorIs(t, h.approvePart(part), errs.New(codes.FailedPrecondition, "LAYER_DAMAGED", ""))
+			h.through(held)
+			require.Len(t, h.active("users", ""), 53)
+			h.newSource("second", nil)
+			h.completed(h.sync("second", extras(1)))
+		})
 	}
 }
 

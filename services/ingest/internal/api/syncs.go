@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/grpc"
@@ -306,6 +307,9 @@ func (s *syncs) ApproveSync(ctx context.Context, req *ingestv1.ApproveSyncReques
 		}
 		if d.GetPartial() && !d.GetSync().GetRemerge() {
 			return errs.Errorf(codes.FailedPrecondition, "SYNC_HAS_CHANGES_ONLY", "the package of sync %s has only what has changed, and no other package brings again what is left out: approve all of it, or discard it, or upload and sync a complete package", req.GetSync())
+		}
+		if damaged := d.GetRebuild(); len(damaged) > 0 {
+			return errs.Errorf(codes.FailedPrecondition, "LAYER_DAMAGED", "what was stored of the %s of source %s is damaged, so that nothing can be left as it was: approve all of sync %s, or discard it", strings.Join(damaged, ", "), d.GetSync().GetSource(), req.GetSync())
 		}
 		for _, id := range req.GetSchools() {
 			if !slices.ContainsFunc(d.GetSync().GetSchools(), func(c *ingestv1.SchoolChanges) bool { return c.GetSchoolId() == id }) {

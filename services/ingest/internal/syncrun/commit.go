@@ -241,6 +241,13 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 		return r.enter(ctx, s, ingestv1.SyncState_PLANNING, nil, ingestv1.SyncState_COMMITTING)
 	}
 	plan, part, err := r.decided(ctx, s, fence)
+	next := &ingestv1.LayerDocument{
+		District: s.GetDistrict(), Source: s.GetSync().GetSource(), Files: s.GetLayer(), Sync: s.GetSync().GetSyncId(), UpdateTime: timestamppb.New(r.deps.Now()),
+		Undo: s.GetUndo(), Over: s.GetOver(), Fill: s.GetFill(), Shared: s.GetShared(), Guardians: s.GetSync().GetGuardians(), GuardiansBase: s.GetGuardiansBase(),
+	}
+	if err == nil && part != nil {
+		err = r.holdBack(ctx, s, part, next) // while nothing is visible yet: what it reads may be damaged
+	}
 	var answer *rosterv1.CommitPlanResponse
 	if err == nil {
 		answer, err = r.deps.Roster.CommitPlan(ctx, &rosterv1.CommitPlanRequest{District: s.GetDistrict(), Plan: plan, Fence: fence})
@@ -253,16 +260,7 @@ func (r *Runner) commitPlan(ctx context.Context, s *ingestv1.SyncDocument, fence
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	next := &ingestv1.LayerDocument{
-		District: s.GetDistrict(), Source: s.GetSync().GetSource(), Files: s.GetLayer(), Sync: s.GetSync().GetSyncId(), UpdateTime: timestamppb.New(r.deps.Now()),
-		Candidate: r.committed(ctx, s, answer), Undo: s.GetUndo(), Over: s.GetOver(), Fill: s.GetFill(), Shared: s.GetShared(),
-		Guardians: s.GetSync().GetGuardians(), GuardiansBase: s.GetGuardiansBase(),
-	}
-	if part != nil {
-		if err := r.holdBack(ctx, s, part, next); err != nil {
-			return err
-		}
-	}
+	next.Candidate = r.committed(ctx, s, answer)
 	if err := r.deps.Store.SetLayer(ctx, next); err != nil {
 		return fmt.Errorf("make the layer current: %w", err)
 	}

@@ -23,7 +23,7 @@ func (r *Runner) judge(ctx context.Context, s *ingestv1.SyncDocument, p *rosterv
 	}
 	chosen := proto.CloneOf(s.GetSelection())
 	approved := len(s.GetApprovedDigest()) > 0
-	if approved && bytes.Equal(s.GetApprovedDigest(), p.GetDigest()) {
+	if approved && bytes.Equal(s.GetApprovedDigest(), p.GetDigest()) && (chosen == nil || len(s.GetRebuild()) == 0) {
 		if chosen != nil {
 			chosen.Plan = partOf(s)
 		}
@@ -56,7 +56,7 @@ func (r *Runner) judge(ctx context.Context, s *ingestv1.SyncDocument, p *rosterv
 		return reasons, nil, nil
 	}
 	choice := plan.Choose(policy.GetMode(), p, reasons)
-	if choice == nil || s.GetSync().GetDryRun() {
+	if choice == nil || s.GetSync().GetDryRun() || len(s.GetRebuild()) > 0 { // what is left out could not stay as it was
 		return reasons, nil, nil
 	}
 	choice.Plan = partOf(s)

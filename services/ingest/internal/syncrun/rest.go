@@ -77,10 +77,7 @@ func (r *Runner) mix(ctx context.Context, s *ingestv1.SyncDocument, part *roster
 
 func (r *Runner) mixFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity, next, before *ingestv1.LayerFile) (*ingestv1.LayerFile, error) {
 	read := func(f *ingestv1.LayerFile) iter.Seq2[layer.Entry, error] {
-		if f == nil {
-			return func(func(layer.Entry, error) bool) {}
-		}
-		return layer.Read(ctx, r.deps.Blobs, f.GetKey(), f.GetRecords())
+		return readLayer(ctx, r.deps.Blobs, s.GetSync().GetSource(), f, e)
 	}
 	key := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/applied-" + state.NewID()
 	w, err := layer.Create(ctx, r.deps.Blobs, key, false)
