@@ -67,7 +67,7 @@ func Register(r grpc.ServiceRegistrar, d Deps) {
 	ingestv1.RegisterMappingServiceServer(r, &mappings{sources: s})
 	ingestv1.RegisterGuardianServiceServer(r, &guardians{sources: s})
 	ingestv1.RegisterSyncServiceServer(r, &syncs{Deps: d})
-	ingestv1.RegisterSharingServiceServer(r, &sharings{Deps: d})
+	ingestv1.RegisterSharingServiceServer(r, &sharings{sources: s})
 	ingestv1.RegisterUpkeepServiceServer(r, &upkeep{Deps: d})
 	ingestv1.RegisterExplainServiceServer(r, newExplaining(d))
 	ingestv1.RegisterManualEntryServiceServer(r, &entries{Deps: d})

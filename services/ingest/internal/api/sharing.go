@@ -20,7 +20,7 @@ import (
 
 type sharings struct {
 	ingestv1.UnimplementedSharingServiceServer
-	Deps
+	*sources
 }
 
 // checkSharing returns sharing settings as they are kept; nil for none.
@@ -48,6 +48,12 @@ func (s *sharings) PreviewSharing(ctx context.Context, req *ingestv1.PreviewShar
 	if _, err := s.source(ctx, req.GetDistrict(), req.GetSource()); err != nil {
 		return nil, err
 	}
+	// It holds the users' ids in memory.
+	end, err := s.trials.begin(state.Key(req.GetDistrict(), req.GetSource()))
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	for {
 		l, err := s.Store.Layer(ctx, req.GetDistrict(), req.GetSource())
 		if err != nil {

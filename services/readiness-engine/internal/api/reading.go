@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/pagetoken"
 	"github.com/securly/sync/services/readiness-engine/internal/report"
@@ -192,6 +193,9 @@ const (
 	madePoll   = 50 * time.Millisecond
 )
 
+// runScope is what CreateReadinessReport asks for.
+const runScope = "readiness.run"
+
 // made has a report made over an earlier revision than that of another report,
 // and waits for it.
 func (s *Server) made(ctx context.Context, than *readinessv1.StoredReport, revision int32) (*readinessv1.StoredReport, error) {
@@ -200,6 +204,14 @@ func (s *Server) made(ctx context.Context, than *readinessv1.StoredReport, revis
 			"baseRevision: must not be after revision %d, which the report is of", newest).With("field", "baseRevision")
 	}
 	district, id := than.GetDistrict(), report.OfRevision(revision)
+	if p := authn.FromContext(ctx); !p.HasScope(runScope) { // one that is there can be read
+		stored, err := s.completed(ctx, district, id)
+		if errors.Is(err, report.ErrNotFound) || errors.Is(err, report.ErrNotCompleted) {
+			err = errs.Errorf(codes.PermissionDenied, authn.ReasonScope,
+				"baseRevision: there is no report of revision %d yet, and who has one made needs scope %s", revision, runScope).With("scope", runScope)
+		}
+		return stored, err
+	}
 	queued, err := s.queue(ctx, district, id, revision)
 	if err == nil && queued.GetState() == readinessv1.ReportState_FAILED {
 		_, err = s.RetryReadinessReport(ctx, &readinessv1.RetryReadinessReportRequest{District: district, Report: id})

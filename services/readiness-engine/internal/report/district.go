@@ -39,10 +39,12 @@ func (r *Reports) declared(ctx context.Context, district string) (*ingestv1.Dist
 
 // given returns what the checks of a report go by. Without an answer that of the
 // newest report is as good: if the email domains are others by now, the sweep has
-// another report made.
-func (r *Reports) given(ctx context.Context, district string, now time.Time, log *slog.Logger) (check.Given, error) {
+// another report made. That one, which is not the report of its revision, needs
+// the answer.
+func (r *Reports) given(ctx context.Context, q *readinessv1.QueuedReport, now time.Time, log *slog.Logger) (check.Given, error) {
+	district := q.GetDistrict()
 	d, err := r.declared(ctx, district)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && (!q.GetAutomatic() || q.GetReportId() == OfRevision(q.GetRevision())) {
 		log.WarnContext(ctx, "readiness: going by what the district had declared at its last report", "district", district, "error", err)
 		var newest *readinessv1.StoredReport
 		newest, err = r.Newest(ctx, district)

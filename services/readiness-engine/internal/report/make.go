@@ -93,7 +93,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 	if err != nil {
 		return err
 	}
-	given, err := r.reports.given(ctx, q.GetDistrict(), r.now(), r.log)
+	given, err := r.reports.given(ctx, q, r.now(), r.log)
 	if err != nil {
 		return err
 	}
