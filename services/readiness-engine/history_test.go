@@ -13,6 +13,7 @@ import (
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
+	"github.com/securly/sync/services/platform/authn"
 	"github.com/securly/sync/services/platform/testkit"
 	readiness "github.com/securly/sync/services/readiness-engine"
 )
@@ -84,8 +85,14 @@ func TestComparisonWithARevisionThatHasNoReport(t *testing.T) {
 	compare := func(base int32) (*readinessv1.CompareReadinessReportsResponse, error) {
 		return e.client.CompareReadinessReports(e.ctx, &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-3", BaseRevision: base})
 	}
+	reader := testkit.As(t, t.Context(), authn.Principal{Subject: "reader", Districts: []string{"d1"}, Scopes: []string{"readiness.read"}})
+	request := &readinessv1.CompareReadinessReportsRequest{District: "d1", Report: "rev-3", BaseRevision: 1}
+	_, err := e.client.CompareReadinessReports(reader, request)
+	require.Equal(t, authn.ReasonScope, reason(err), "a reader has no reports made")
 	since, err := compare(1)
 	require.NoError(t, err)
+	_, err = e.client.CompareReadinessReports(reader, request)
+	require.NoError(t, err, "and reads those that are there")
 	require.Equal(t, "rev-1", since.Base.ReportId)
 	require.Equal(t, "student-email-missing", since.Checks[0].CheckId)
 	require.Equal(t, []int32{3, 1}, []int32{since.Checks[0].Now.Count, since.Checks[0].Then.Count})
