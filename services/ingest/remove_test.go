@@ -187,6 +187,38 @@ func TestAnEmptySourceIsNeverHalfThere(t *testing.T) {
 	require.Empty(t, h.stored("layers/d/hand"))
 }
 
+// What a dry run would have brought goes when nobody can look at it any more.
+func TestThePlanOfADryRunGoesWithItsSource(t *testing.T) {
+	for name, end := range map[string]func(h *hub){
+		"deleted": func(h *hub) { require.Nil(h.t, h.end("other", "")) },
+		"frozen":  func(h *hub) { require.Nil(h.t, h.end("other", "freeze")) },
+		"forgotten": func(h *hub) {
+			_, err := state.New(h.docs).Sources.Modify(h.ctx, "d/other", func(d *ingestv1.SourceDocument) error {
+				d.DryRun, d.Source.LastSync = "", ""
+				return nil
+			})
+			require.NoError(h.t, err)
+			h.ahead(500 * 24 * time.Hour)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHub(t)
+			h.newSource("other", nil)
+			h.upload("other", others())
+			trial, err := h.syncs.StartSync(h.ctx, &ingestv1.StartSyncRequest{District: "d", Source: "other", DryRun: true})
+			require.NoError(t, err)
+			h.completed(h.wait(trial.GetSyncId()))
+			require.Eventually(t, func() bool {
+				doc, err := state.New(h.docs).Source(h.ctx, "d", "other")
+				return err == nil && doc.Value.GetDryRun() != ""
+			}, testkit.Wait, 5*time.Millisecond)
+			require.Equal(t, 1, h.roster.Plans("d"))
+			end(h)
+			require.Eventually(t, func() bool { return h.roster.Plans("d") == 0 }, testkit.Wait, 5*time.Millisecond)
+		})
+	}
+}
+
 func TestFreezeSource(t *testing.T) {
 	h := twoSources(t)
 	_, err := h.sources.DeleteSource(h.ctx, &ingestv1.DeleteSourceRequest{District: "d", Source: "other", Records: "keep"})

@@ -55,7 +55,7 @@ func (s *Service) retainDistrict(ctx context.Context, id string, d *ingestv1.Dis
 	if _, err := s.api.Roster.PruneHistory(ctx, &rosterv1.PruneHistoryRequest{District: id, Before: timestamppb.New(before)}); err != nil {
 		return fmt.Errorf("forget what is older than %s: %w", before.Format(time.DateOnly), err)
 	}
-	if err := syncrun.Retain(ctx, s.api.Store, s.api.Blobs, id, now.AddDate(0, 0, -api.PackageDays(d)), before); err != nil {
+	if err := syncrun.Retain(ctx, s.api.Store, s.api.Roster, s.api.Blobs, id, now.AddDate(0, 0, -api.PackageDays(d)), before); err != nil {
 		return err
 	}
 	_, err = s.api.Store.Retention.Modify(ctx, id, func(m *ingestv1.RetentionDocument) error {

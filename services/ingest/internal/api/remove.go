@@ -64,7 +64,7 @@ func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRe
 	case err != nil:
 		return nil, err
 	case !owns:
-		return &ingestv1.DeleteSourceResponse{}, syncrun.RemoveSource(ctx, s.Store, s.Blobs, district, source)
+		return &ingestv1.DeleteSourceResponse{}, syncrun.RemoveSource(ctx, s.Store, s.Roster, s.Blobs, district, source)
 	case records == "":
 		return nil, errs.Errorf(codes.FailedPrecondition, "SOURCE_OWNS_RECORDS", "source %s owns records of the roster: say with records=freeze that they stay as they are, or with records=remove that they are removed with it", source).With("source", source)
 	}
@@ -79,10 +79,10 @@ func (s *sources) DeleteSource(ctx context.Context, req *ingestv1.DeleteSourceRe
 }
 
 // freeze stops a source with its records as they are. What would bring new ones
-// is forgotten: secrets, the password of those who drop files, and what they
-// have dropped.
+// is forgotten: secrets, the password of those who drop files, what they have
+// dropped, and what a dry run would have brought.
 func (s *sources) freeze(ctx context.Context, district, source string) error {
-	_, err := s.Store.Sources.Modify(ctx, state.Key(district, source), func(d *ingestv1.SourceDocument) error {
+	doc, err := s.Store.Sources.Modify(ctx, state.Key(district, source), func(d *ingestv1.SourceDocument) error {
 		if d.Source.Stopped == nil {
 			d.Source.Stopped = &ingestv1.Stop{Time: timestamppb.New(s.Now()), Frozen: true}
 		}
@@ -91,6 +91,9 @@ func (s *sources) freeze(ctx context.Context, district, source string) error {
 	})
 	if isNotFound(err) {
 		return state.ErrSourceNotFound
+	}
+	if err == nil {
+		err = syncrun.KeepDryRun(ctx, s.Store, s.Roster, doc, "")
 	}
 	if err == nil {
 		_, err = s.inbox(district, source).Clear(ctx)

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest/internal/dropbox"
 	"github.com/securly/sync/services/ingest/internal/schedule"
 	"github.com/securly/sync/services/ingest/internal/state"
@@ -74,7 +75,7 @@ func (r *Runner) settleRemoval(ctx context.Context, s *ingestv1.SyncDocument) er
 		return err
 	}
 	if sync.GetState() == ingestv1.SyncState_COMPLETED {
-		return RemoveSource(ctx, r.deps.Store, r.deps.Blobs, district, sync.GetSource())
+		return RemoveSource(ctx, r.deps.Store, r.deps.Roster, r.deps.Blobs, district, sync.GetSource())
 	}
 	_, err = r.deps.Store.Sources.Modify(ctx, doc.ID, func(d *ingestv1.SourceDocument) error {
 		stop := proto.CloneOf(d.GetSource().GetStopped())
@@ -90,7 +91,14 @@ func (r *Runner) settleRemoval(ctx context.Context, s *ingestv1.SyncDocument) er
 
 // RemoveSource deletes a source that owns no records, with all that was kept of
 // it; the source itself goes last. The caller holds it.
-func RemoveSource(ctx context.Context, store *state.Store, bucket *blob.Bucket, district, source string) error {
+func RemoveSource(ctx context.Context, store *state.Store, roster rosterv1.RosterServiceClient, bucket *blob.Bucket, district, source string) error {
+	doc, err := store.Source(ctx, district, source)
+	if err != nil {
+		return err
+	}
+	if err := KeepDryRun(ctx, store, roster, doc, ""); err != nil {
+		return err
+	}
 	for upload, err := range store.Uploads.All(ctx, state.Within(district, source)) {
 		if err != nil {
 			return err
@@ -100,9 +108,8 @@ func RemoveSource(ctx context.Context, store *state.Store, bucket *blob.Bucket, 
 		}
 	}
 	// Whoever dies here leaves files that nothing names, never a name without its file.
-	key := state.Key(district, source)
 	for _, remove := range []func(context.Context, string) error{store.Layers.Delete, store.Drops.Delete} {
-		if err := ignoreGone(remove(ctx, key)); err != nil {
+		if err := ignoreGone(remove(ctx, doc.ID)); err != nil {
 			return err
 		}
 	}
@@ -114,7 +121,7 @@ func RemoveSource(ctx context.Context, store *state.Store, bucket *blob.Bucket, 
 	if err := store.EraseBeside(ctx, district, source); err != nil {
 		return err
 	}
-	return ignoreGone(store.Sources.Delete(ctx, key))
+	return ignoreGone(store.Sources.Delete(ctx, doc.ID))
 }
 
 func ignoreGone(err error) error {

@@ -8,6 +8,7 @@ import (
 	"gocloud.dev/blob"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
+	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/ingest/internal/state"
 	"github.com/securly/sync/services/platform/docstore"
 )
@@ -15,7 +16,8 @@ import (
 // Retain forgets packages of a district that came, and syncs that ended, before
 // a time. Both are kept as long as something works with them, and syncs as long
 // as something names them; a package goes also if the current records are from it.
-func Retain(ctx context.Context, store *state.Store, bucket *blob.Bucket, district string, packages, syncs time.Time) error {
+// A plan that no revision came of goes with its sync.
+func Retain(ctx context.Context, store *state.Store, roster rosterv1.RosterServiceClient, bucket *blob.Bucket, district string, packages, syncs time.Time) error {
 	var old []docstore.Doc[*ingestv1.UploadDocument]
 	for doc, err := range store.Uploads.All(ctx, state.Within(district)) {
 		if err != nil {
@@ -39,6 +41,11 @@ func Retain(ctx context.Context, store *state.Store, bucket *blob.Bucket, distri
 		sync := doc.Value.GetSync()
 		if needed[sync.GetSyncId()] || !state.Final(sync.GetState()) || !sync.GetEndTime().AsTime().Before(syncs) {
 			continue
+		}
+		if sync.GetRevision() == 0 {
+			if err := discardPlans(ctx, roster, district, PlanOf(doc.Value)); err != nil {
+				return err
+			}
 		}
 		if err := DeleteBlob(ctx, bucket, FindingsKey(district, sync.GetSyncId())); err != nil {
 			return err

@@ -202,11 +202,15 @@ func (r *Runner) settle(ctx context.Context, s *ingestv1.SyncDocument) error {
 
 // discardPlans drops plans that are no longer needed; the names may be empty.
 func (r *Runner) discardPlans(ctx context.Context, district string, plans ...string) error {
+	return discardPlans(ctx, r.deps.Roster, district, plans...)
+}
+
+func discardPlans(ctx context.Context, roster rosterv1.RosterServiceClient, district string, plans ...string) error {
 	for _, plan := range plans {
 		if plan == "" {
 			continue
 		}
-		_, err := r.deps.Roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: district, Plan: plan})
+		_, err := roster.DiscardPlan(ctx, &rosterv1.DiscardPlanRequest{District: district, Plan: plan})
 		var known *errs.Error
 		gone := errors.As(err, &known) && (known.Code == codes.NotFound || known.Code == codes.FailedPrecondition)
 		if err != nil && !gone {
@@ -227,30 +231,37 @@ func (r *Runner) tidyDryRun(ctx context.Context, s *ingestv1.SyncDocument) error
 	if err != nil {
 		return err
 	}
-	last, next := source.Value.GetDryRun(), ""
+	next := ""
 	if s.GetSync().GetDryRun() && s.GetSync().GetState() == ingestv1.SyncState_COMPLETED {
 		next = id
 	}
-	if last >= id || last == next {
+	if source.Value.GetDryRun() >= id {
+		return nil
+	}
+	return KeepDryRun(ctx, r.deps.Store, r.deps.Roster, source, next)
+}
+
+// KeepDryRun makes a sync, or none, the dry run of a source whose plan can be
+// looked at, and drops the plan of the one before.
+func KeepDryRun(ctx context.Context, store *state.Store, roster rosterv1.RosterServiceClient, source docstore.Doc[*ingestv1.SourceDocument], next string) error {
+	district, last := source.Value.GetDistrict(), source.Value.GetDryRun()
+	if last == next {
 		return nil
 	}
 	if last != "" {
-		doc, err := r.deps.Store.Syncs.Get(ctx, state.Key(district, last))
+		doc, err := store.Syncs.Get(ctx, state.Key(district, last))
 		if err == nil {
-			err = r.discardPlans(ctx, district, doc.Value.GetPlan())
+			err = discardPlans(ctx, roster, district, doc.Value.GetPlan())
 		}
-		if err != nil && !errors.Is(err, docstore.ErrNotFound) {
+		if err := ignoreGone(err); err != nil {
 			return err
 		}
 	}
-	_, err = r.deps.Store.Sources.Modify(ctx, source.ID, func(d *ingestv1.SourceDocument) error {
+	_, err := store.Sources.Modify(ctx, source.ID, func(d *ingestv1.SourceDocument) error {
 		d.DryRun = next
 		return nil
 	})
-	if errors.Is(err, docstore.ErrNotFound) {
-		return nil
-	}
-	return err
+	return ignoreGone(err)
 }
 
 // announce publishes sync-ended once for the state that the sync is in.
