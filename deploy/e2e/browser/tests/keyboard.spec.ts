@@ -14,6 +14,7 @@ test('the main path works without a mouse', async ({ page, hub }) => {
   await page.keyboard.press('Enter');
   await expect(page.locator('[data-check]').first()).toBeVisible();
   await tabTo(page, /^Download CSV/);
+  await tabTo(page, 'Compare with');
   await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
   await expect(page.getByText('How to fix', { exact: true })).toBeVisible();
