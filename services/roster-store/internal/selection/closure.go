@@ -20,10 +20,11 @@ func position(c store.Change) store.Position { return store.Position{Entity: c.E
 // leftOut finds what is not applied: what the choice does not want, and what
 // cannot be without it. A record whose version refers to one that is not
 // created waits with it; a record stays as long as one that stays as it is
-// refers to it. The changes are read again until nothing is added, and what is
+// refers to it; and a person who stays keeps what is said of it, enrollments,
+// demographics and the links of relatives. The changes are read again until nothing is added, and what is
 // kept of them grows with what is left out only.
 func leftOut(changes iter.Seq2[store.Change, error], choice Choice, schools map[string]bool) (set, error) {
-	out, uncreated, needed := set{}, set{}, set{}
+	out, uncreated, needed, staying := set{}, set{}, set{}, set{}
 	for first, again := true, true; again; first = false {
 		again = false
 		for c, err := range changes {
@@ -40,6 +41,11 @@ func leftOut(changes iter.Seq2[store.Change, error], choice Choice, schools map[
 					return nil, err
 				}
 			}
+			if !leave && len(staying) > 0 {
+				if leave, err = letsGo(c, staying); err != nil {
+					return nil, err
+				}
+			}
 			if !leave {
 				continue
 			}
@@ -47,6 +53,9 @@ func leftOut(changes iter.Seq2[store.Change, error], choice Choice, schools map[
 			if c.Kind == store.Created {
 				uncreated[at], again = true, true
 				continue
+			}
+			if c.Kind == store.Removed && c.Entity == typev1.Entity_ENTITY_USERS {
+				staying[at], again = true, true
 			}
 			err = references(c.Before, func(to store.Position) bool {
 				again = again || !needed[to]
@@ -74,6 +83,26 @@ func (choice Choice) leaves(c store.Change, schools map[string]bool) bool {
 		return true
 	}
 	return slices.ContainsFunc(touched, func(id string) bool { return !slices.Contains(choice.Schools, id) })
+}
+
+// letsGo tells whether a change takes away what is said of one of some persons.
+func letsGo(c store.Change, persons set) (bool, error) {
+	kept := set{}
+	if c.Kind == store.Updated {
+		err := references(c.After, func(to store.Position) bool {
+			kept[to] = true
+			return true
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	found := false
+	err := references(c.Before, func(to store.Position) bool {
+		found = persons[to] && !kept[to]
+		return !found
+	})
+	return found, err
 }
 
 func refersTo(body []byte, targets set) (bool, error) {

@@ -237,6 +237,12 @@ func TestRandomPlans(t *testing.T) {
 				require.True(t, reason(t, at, c, choice, before, schools, full, part), "%v is left out of %+v without a reason", at, choice)
 			} else {
 				require.False(t, unwanted(c, choice, schools), "%v is applied", at)
+				if c.Kind != store.Created {
+					require.False(t, letsGo(t, c, func(at store.Position, _ ...store.Kind) bool {
+						_, applied := part[at]
+						return full[at].Kind == store.Removed && !applied
+					}), "%v is applied, though the person stays", at)
+				}
 			}
 		}
 		h.commit(chosen)
@@ -298,6 +304,25 @@ func unwanted(c store.Change, choice selection.Choice, schools map[string]bool) 
 	return slices.ContainsFunc(touched, func(id string) bool { return !slices.Contains(choice.Schools, id) })
 }
 
+// letsGo tells whether a change takes away what is said of a person who stays.
+func letsGo(t *testing.T, c store.Change, left func(store.Position, ...store.Kind) bool) bool {
+	const users = typev1.Entity_ENTITY_USERS
+	before, after := map[string]bool{}, map[string]bool{}
+	for body, into := range map[string]map[string]bool{string(c.Before): before, string(c.After): after} {
+		if r := decode(t, []byte(body)); active(r) {
+			for e, id := range record.References(r) {
+				into[id] = into[id] || e == users
+			}
+		}
+	}
+	for id, refers := range before {
+		if refers && (c.Kind == store.Removed || !after[id]) && left(store.Position{Entity: users, ID: id}, store.Removed) {
+			return true
+		}
+	}
+	return false
+}
+
 // reason tells whether a change had to be left out.
 func reason(t *testing.T, at store.Position, c store.Change, choice selection.Choice, before roster, schools map[string]bool, full, part map[store.Position]store.Change) bool {
 	left := func(at store.Position, kinds ...store.Kind) bool {
@@ -306,6 +331,9 @@ func reason(t *testing.T, at store.Position, c store.Change, choice selection.Ch
 		return planned && !applied && slices.Contains(kinds, other.Kind)
 	}
 	if unwanted(c, choice, schools) {
+		return true
+	}
+	if c.Kind != store.Created && letsGo(t, c, left) {
 		return true
 	}
 	if c.Kind != store.Removed {
