@@ -49,6 +49,25 @@ func TestSyncFromAKeptPackage(t *testing.T) {
 	require.ErrorIs(t, err, state.ErrSourceNotFound)
 }
 
+// A source that has stopped delivering has still stopped when somebody syncs
+// what it has delivered last once more.
+func TestAKeptPackageIsNoNewInput(t *testing.T) {
+	h := newHub(t)
+	first := h.completed(h.sync("sis", sound()))
+	require.False(t, first.GetUnchangedInput())
+	require.Eventually(t, func() bool { return h.source("sis").GetLastInputTime() != nil }, testkit.Wait, 5*time.Millisecond)
+	input := h.source("sis").GetLastInputTime().AsTime()
+	h.ahead(day)
+	again := h.completed(h.wait(h.startSyncOf("sis", first.GetUploadId())))
+	require.True(t, again.GetUnchangedInput())
+	trial, err := h.syncs.StartSync(h.ctx, &ingestv1.StartSyncRequest{District: "d", Source: "sis", DryRun: true})
+	require.NoError(t, err)
+	h.completed(h.wait(trial.GetSyncId())) // nothing is left to do for the one before
+	require.Equal(t, input, h.source("sis").GetLastInputTime().AsTime())
+	h.completed(h.sync("sis", large(30)))
+	require.Eventually(t, func() bool { return h.source("sis").GetLastInputTime().AsTime().After(input) }, testkit.Wait, 5*time.Millisecond)
+}
+
 func TestPackagesAndSyncsAreForgotten(t *testing.T) {
 	h := newHub(t)
 	var ended []*ingestv1.Sync

@@ -102,10 +102,6 @@ func (r *Runner) matchGuardians(ctx context.Context, s *ingestv1.SyncDocument, g
 	if err != nil {
 		return err
 	}
-	from, err := r.syncedFrom(ctx, s)
-	if err != nil {
-		return err
-	}
 	found := finding.NewReport(file.Name)
 	columns, faults := guardian.Open(file, g, found)
 	if len(faults) > 0 {
@@ -155,9 +151,6 @@ func (r *Runner) matchGuardians(ctx context.Context, s *ingestv1.SyncDocument, g
 		d.Sync.Counts = map[string]*ingestv1.EntityCounts{
 			usersName: {Received: report.GetRows(), Rejected: report.GetUnmatchedRows() + report.GetRejectedRows()},
 		}
-		if sync.GetUploadId() != "" && sync.GetUploadId() == from.GetUploadId() {
-			d.Sync.UnchangedInput = true
-		}
 	}, ingestv1.SyncState_NORMALISING)
 }
 
@@ -167,7 +160,7 @@ func (r *Runner) unmatched(ctx context.Context, s *ingestv1.SyncDocument, g *ing
 		return r.faulty(ctx, s, nil, onerostercsv.Faults(faults))
 	}
 	if errors.Is(cause, layer.ErrDamaged) {
-		// The files of other sources go when these commit something else.
+		// The files of other sources go when these commit anew, also the same.
 		now, err := r.GuardianBase(ctx, s.GetDistrict(), s.GetSync().GetSource(), g)
 		if err != nil || !slices.Equal(now.files, base.files) {
 			return errors.Join(errLater, err)

@@ -72,7 +72,7 @@ func (r *Runner) fetch(ctx context.Context, s *ingestv1.SyncDocument) error {
 		}
 	}
 	err = r.note(ctx, s, func(d *ingestv1.SyncDocument) {
-		d.UploadKey, d.Sync.UploadId, d.Sync.UnchangedInput = kept.GetKey(), kept.GetUploadId(), kept.GetUploadId() == from.GetUploadId()
+		d.UploadKey, d.Sync.UploadId = kept.GetKey(), kept.GetUploadId()
 		d.PullAfter, d.Sync.WaitingFor, d.Redelivered = nil, "", !pulled.Unchanged
 	})
 	if err != nil {

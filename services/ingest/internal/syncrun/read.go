@@ -67,7 +67,16 @@ func (r *Runner) read(ctx context.Context, s *ingestv1.SyncDocument) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	if err := r.enter(ctx, s, ingestv1.SyncState_NORMALISING, nil, ingestv1.SyncState_PULLING); err != nil {
+	from, err := r.syncedFrom(ctx, s)
+	if err != nil {
+		return err
+	}
+	err = r.enter(ctx, s, ingestv1.SyncState_NORMALISING, func(d *ingestv1.SyncDocument) {
+		if d.GetSync().GetAppliedPart() == nil { // else that is from this package
+			d.Sync.UnchangedInput = d.GetSync().GetUploadId() == from.GetUploadId()
+		}
+	}, ingestv1.SyncState_PULLING)
+	if err != nil {
 		return err
 	}
 	return r.normalise(ctx, s, snapshot, dir)
