@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,9 @@ func (s *settings) operating(cmd *cobra.Command, act func(ctx context.Context, o
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if err := load(cmd); err != nil {
 			return err
+		}
+		if _, err := os.Stat(s.hub.DataDir); err != nil {
+			return fmt.Errorf("there is no data directory: %w: name it with --data-dir", err)
 		}
 		operator, err := s.connect(cmd.Context())
 		if err != nil {

@@ -96,15 +96,15 @@ func (s *entries) PutManualEntry(ctx context.Context, req *ingestv1.PutManualEnt
 	if e == nil {
 		return nil, invalid("entry", "is required")
 	}
-	if field, err := manual.Check(e); err != nil {
-		return nil, invalid(strings.TrimSuffix("entry."+field, "."), "%v", err)
-	}
 	owner, err := s.owner(ctx, req.GetDistrict(), req.GetSource())
 	if err == nil {
 		err = schedule.RefuseStopped(owner.GetSource())
 	}
 	if err != nil {
 		return nil, err
+	}
+	if field, err := manual.Check(e); err != nil {
+		return nil, invalid(strings.TrimSuffix("entry."+field, "."), "%v", err)
 	}
 	sent := e.GetEtag()
 	e.Etag, e.UpdateTime, e.UpdatedBy = "", timestamppb.New(s.Now()), writer(ctx)

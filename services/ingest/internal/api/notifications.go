@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/mail"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -83,10 +84,10 @@ func checkRecipients(recipients []*ingestv1.Recipient) error {
 		if err != nil || at.Address != r.GetEmail() || len(r.GetEmail()) > maxAddress {
 			return invalid("settings.recipients", "entry %d has no e-mail address; someone@school.example would be one", i+1)
 		}
-		if seen[r.GetEmail()] {
+		if seen[strings.ToLower(r.GetEmail())] {
 			return invalid("settings.recipients", "entry %d has an address that another one has", i+1)
 		}
-		seen[r.GetEmail()] = true
+		seen[strings.ToLower(r.GetEmail())] = true
 		for _, k := range r.GetKinds() {
 			if _, known := ingestv1.NotificationKind_name[int32(k)]; !known || k == ingestv1.NotificationKind_NOTIFICATION_KIND_UNSPECIFIED {
 				return invalid("settings.recipients", "entry %d names a kind of notification that does not exist", i+1)

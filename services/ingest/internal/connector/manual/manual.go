@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -54,8 +55,12 @@ func Check(e *ingestv1.ManualEntry) (field string, err error) {
 		return "record", errors.New("is required: one of org, academicSession, course, class, user, enrollment, demographics")
 	}
 	switch {
-	case base.GetSourcedId() == "" || len(base.GetSourcedId()) > 255:
-		return "record.sourcedId", errors.New("is required, with 255 bytes at most")
+	case base.GetSourcedId() == "":
+		return "record.sourcedId", errors.New("is required")
+	case len(base.GetSourcedId()) > 255:
+		return "record.sourcedId", errors.New("must not be longer than 255 bytes")
+	case strings.ContainsFunc(base.GetSourcedId(), unicode.IsControl):
+		return "record.sourcedId", errors.New("has characters that cannot be seen")
 	case proto.Size(e.GetRecord()) > maxRecord:
 		return "record", fmt.Errorf("must not be longer than %d bytes", maxRecord)
 	}

@@ -25,6 +25,7 @@ func TestCheck(t *testing.T) {
 		{"a field that the source wins", `{"record":{"user":{"sourcedId":"u1","email":"a@b.example","metadata":{"house":"x"}}},"correction":true,"sourceWins":["email","metadata.house"]}`, ""},
 		{"nothing", `{}`, "record"},
 		{"no id", `{"record":{"user":{"givenName":"Gail"}}}`, "record.sourcedId"},
+		{"an id that cannot be seen", `{"record":{"user":{"sourcedId":"x\u0000y"}},"correction":true}`, "record.sourcedId"},
 		{"a new user without a role", `{"record":{"user":{"sourcedId":"g1","givenName":"Gail","familyName":"Guard"}}}`, "record.roles"},
 		{"a role that is none", `{"record":{"user":{"sourcedId":"g1","roles":[{"role":"wizard"}]}},"correction":true}`, "record.roles.role"},
 		{"a reference to nothing", `{"record":{"class":{"sourcedId":"c","title":"Art","school":{}}}}`, "record.school"},
