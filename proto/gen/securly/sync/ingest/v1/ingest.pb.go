@@ -5034,7 +5034,7 @@ var File_securly_sync_ingest_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\n" +
-	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$securly/sync/ingest/v1/mapping.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a$securly/sync/ingest/v1/sharing.proto\x1a%securly/sync/type/v1/permission.proto\"\xa4\x03\n" +
+	"#securly/sync/ingest/v1/ingest.proto\x12\x16securly.sync.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*securly/sync/ingest/v1/guardian_file.proto\x1a$securly/sync/ingest/v1/mapping.proto\x1a$securly/sync/ingest/v1/sharing.proto\x1a%securly/sync/type/v1/permission.proto\"\xa4\x03\n" +
 	"\bDistrict\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vdistrict_id\x18\x02 \x01(\tR\n" +
@@ -5760,8 +5760,8 @@ func file_securly_sync_ingest_v1_ingest_proto_init() {
 	if File_securly_sync_ingest_v1_ingest_proto != nil {
 		return
 	}
-	file_securly_sync_ingest_v1_mapping_proto_init()
 	file_securly_sync_ingest_v1_guardian_file_proto_init()
+	file_securly_sync_ingest_v1_mapping_proto_init()
 	file_securly_sync_ingest_v1_sharing_proto_init()
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[0].OneofWrappers = []any{}
 	file_securly_sync_ingest_v1_ingest_proto_msgTypes[39].OneofWrappers = []any{
