@@ -234,10 +234,8 @@ func (r *Runner) keepErased(ctx context.Context, s *ingestv1.SyncDocument, files
 			return err
 		}
 		files[name] = next
-		for _, key := range []string{f.GetKey(), layer.MarksKey(f.GetKey()), layer.ChangesKey(f.GetKey())} {
-			if err := DeleteBlob(ctx, r.deps.Blobs, key); err != nil {
-				return err
-			}
+		if err := deleteLayerFile(ctx, r.deps.Blobs, f.GetKey()); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -78,35 +78,13 @@ func (r *Runner) writeEntries(ctx context.Context, key string, previous *ingestv
 	if previous != nil {
 		before = layer.Read(ctx, r.deps.Blobs, previous.GetKey(), previous.GetRecords())
 	}
-	w, err := layer.Create(ctx, r.deps.Blobs, key, previous != nil)
-	if err != nil {
-		return nil, err
-	}
-	err = layer.WriteChanged(w, before, entries)
+	f, err := writeLayer(ctx, r.deps.Blobs, key, "", previous, func(w *layer.Writer) error { return layer.WriteChanged(w, before, entries) })
 	if errors.Is(err, layer.ErrDamaged) && previous != nil { // it is of no need
-		w.Abort()
 		return r.writeEntries(ctx, key, nil, entries)
 	}
 	if err != nil {
-		w.Abort()
 		return nil, fmt.Errorf("write what was entered: %w", err)
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	f := &ingestv1.LayerFile{Key: key, Records: w.Records(), Checksum: w.Checksum()}
-	if previous == nil {
-		return f, nil
-	}
-	if previous.GetChecksum() == f.GetChecksum() {
-		for _, unused := range []string{key, layer.MarksKey(key), layer.ChangesKey(key)} {
-			if err := DeleteBlob(ctx, r.deps.Blobs, unused); err != nil {
-				return nil, err
-			}
-		}
-		return previous, nil
-	}
-	f.Since, f.Changes = previous.GetKey(), w.Changes()
 	return f, nil
 }
 

@@ -176,47 +176,26 @@ func (r *Runner) writeGuardians(ctx context.Context, s *ingestv1.SyncDocument, g
 	if g.GetPolicy() == ingestv1.GuardianPolicy_FILE_WINS {
 		previous = last.GetOver()[usersName]
 	}
-	f, err := r.writeUsers(ctx, s, previous, rows)
-	if errors.Is(err, layer.ErrDamaged) { // it is of no need
-		f, err = r.writeUsers(ctx, s, nil, rows)
-	}
+	rules, err := guardianRules(g)
 	if err != nil {
 		return nil, err
 	}
-	if f.Mapping, err = guardianRules(g); err != nil {
-		return nil, err
+	f, err := r.writeUsers(ctx, s, rules, previous, rows)
+	if errors.Is(err, layer.ErrDamaged) { // it is of no need
+		f, err = r.writeUsers(ctx, s, rules, nil, rows)
 	}
-	if previous != nil && previous.GetChecksum() == f.GetChecksum() && previous.GetMapping() == f.GetMapping() {
-		for _, key := range []string{f.GetKey(), layer.MarksKey(f.GetKey()), layer.ChangesKey(f.GetKey())} {
-			if err := DeleteBlob(ctx, r.deps.Blobs, key); err != nil {
-				return nil, err
-			}
-		}
-		f = previous
-	}
-	return map[string]*ingestv1.LayerFile{usersName: f}, nil
+	return map[string]*ingestv1.LayerFile{usersName: f}, err
 }
 
-func (r *Runner) writeUsers(ctx context.Context, s *ingestv1.SyncDocument, previous *ingestv1.LayerFile, rows *layer.Sorter) (*ingestv1.LayerFile, error) {
+func (r *Runner) writeUsers(ctx context.Context, s *ingestv1.SyncDocument, rules string, previous *ingestv1.LayerFile, rows *layer.Sorter) (*ingestv1.LayerFile, error) {
 	build := layer.Build{Rows: rows, Mode: layer.Bulk, Rejected: func(layer.Item) {}} // no id comes twice
 	if previous != nil {
 		build.Previous = layer.Read(ctx, r.deps.Blobs, previous.GetKey(), previous.GetRecords())
 	}
-	f := &ingestv1.LayerFile{Key: LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/guardians"}
-	w, err := layer.Create(ctx, r.deps.Blobs, f.GetKey(), previous != nil)
+	key := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/guardians"
+	f, err := writeLayer(ctx, r.deps.Blobs, key, rules, previous, build.Write)
 	if err != nil {
-		return nil, err
-	}
-	if err := build.Write(w); err != nil {
-		w.Abort()
 		return nil, fmt.Errorf("write what a guardian file says: %w", err)
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	f.Records, f.Checksum = w.Records(), w.Checksum()
-	if previous != nil {
-		f.Since, f.Changes = previous.GetKey(), w.Changes()
 	}
 	return f, nil
 }

@@ -80,23 +80,21 @@ func (r *Runner) mixFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1
 		return readLayer(ctx, r.deps.Blobs, s.GetSync().GetSource(), f, e)
 	}
 	key := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/applied-" + state.NewID()
-	w, err := layer.Create(ctx, r.deps.Blobs, key, false)
+	f, err := writeLayer(ctx, r.deps.Blobs, key, "", nil, func(w *layer.Writer) error {
+		for entry, err := range layer.Mix(read(next), read(before), r.leftOut(ctx, s, e)) {
+			if err == nil {
+				err = w.Add(entry)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("take out of %s what is not applied: %w", record.EntityName(e), err)
 	}
-	for entry, err := range layer.Mix(read(next), read(before), r.leftOut(ctx, s, e)) {
-		if err == nil {
-			err = w.Add(entry)
-		}
-		if err != nil {
-			w.Abort()
-			return nil, fmt.Errorf("take out of %s what is not applied: %w", record.EntityName(e), err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return &ingestv1.LayerFile{Key: key, Records: w.Records(), Checksum: w.Checksum()}, nil
+	return f, nil
 }
 
 // leftOut yields the ids that a plan changes and the part that was chosen of it

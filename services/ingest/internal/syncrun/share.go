@@ -135,26 +135,13 @@ func (r *Runner) shareAll(ctx context.Context, s *ingestv1.SyncDocument, setting
 // it returns the file of before.
 func (r *Runner) shareFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity, entries iter.Seq2[layer.Entry, error], before *ingestv1.LayerFile) (*ingestv1.LayerFile, error) {
 	key := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/shared/" + record.EntityName(e)
-	w, err := layer.Create(ctx, r.deps.Blobs, key, before != nil)
+	f, err := writeLayer(ctx, r.deps.Blobs, key, "", before, func(w *layer.Writer) error {
+		return layer.WriteChanged(w, readLayer(ctx, r.deps.Blobs, s.GetSync().GetSource(), before, e), entries)
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := layer.WriteChanged(w, readLayer(ctx, r.deps.Blobs, s.GetSync().GetSource(), before, e), entries); err != nil {
-		w.Abort()
 		return nil, fmt.Errorf("share %s: %w", record.EntityName(e), err)
 	}
-	if before != nil && w.Changes() == 0 {
-		w.Abort()
-		return before, nil
-	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("share %s: %w", record.EntityName(e), err)
-	}
-	out := &ingestv1.LayerFile{Key: key, Records: w.Records(), Checksum: w.Checksum()}
-	if before != nil {
-		out.Since, out.Changes = before.GetKey(), w.Changes()
-	}
-	return out, nil
+	return f, nil
 }
 
 // Records yields what a source has in layer files, by entity.
