@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,4 +116,58 @@ func TestAnErasedPersonOfAMappedSource(t *testing.T) {
 	changed["students.csv"] = strings.Replace(changed["students.csv"], "Müller", "Mueller", 1)
 	h.completed(h.sync("own", changed))
 	require.Equal(t, "Mueller", h.user("S-007").GetFamilyName(), "who delivers another row brings that")
+}
+
+// What is made of a mapped source's files, shared or applied in part, is known to
+// be made by its mapping.
+func TestAnErasedPersonOfWhatIsMadeOfAMappedSource(t *testing.T) {
+	many := func(from int) map[string]string {
+		files := threeFilesPackage()
+		for i := from; i < 60; i++ {
+			files["students.csv"] += fmt.Sprintf("m%d,Min,Number%d,K,north,m%d@made-up.example,,,,,f,,\n", i, i, i)
+		}
+		return files
+	}
+	other := strings.Replace(threeFiles, `"email": {"value": "{Email}"}`, `"email": {"value": "new-{Email}"}`, 1)
+	for name, test := range map[string]struct {
+		make func(h *hub)
+		user string
+	}{
+		"shared": {user: "007", make: func(h *hub) {
+			h.completed(h.sync("own", many(0)))
+			h.through(h.share("own", &ingestv1.Sharing{Schools: []string{"north"}}))
+		}},
+		"applied in part": {user: "m0", make: func(h *hub) {
+			h.completed(h.sync("own", many(0)))
+			held := h.sync("own", many(40))
+			require.NoError(h.t, h.approvePart(&ingestv1.ApproveSyncRequest{Sync: held.GetSyncId(), WithoutRemovals: true}))
+			h.completed(h.wait(held.GetSyncId(), ingestv1.SyncState_COMPLETED))
+		}},
+		"made by two mappings": {user: "m0", make: func(h *hub) {
+			h.completed(h.sync("own", many(0)))
+			h.setMapping("own", other)
+			held := h.sync("own", many(40))
+			require.NoError(h.t, h.approvePart(&ingestv1.ApproveSyncRequest{Sync: held.GetSyncId(), WithoutRemovals: true}))
+			h.completed(h.wait(held.GetSyncId(), ingestv1.SyncState_COMPLETED))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHub(t)
+			h.mapped("own", threeFiles)
+			test.make(h)
+			require.NotEmpty(t, h.user(test.user).GetGivenName())
+			_, err := h.erase(test.user)
+			require.NoError(t, err)
+			require.Empty(t, h.user(test.user).GetGivenName())
+			if name == "made by two mappings" {
+				h.through(h.sync("own", many(0)))
+				require.Empty(t, h.user(test.user).GetGivenName(), "it is the mapping that has changed, not the person")
+				return
+			}
+			files := many(0)
+			files["students.csv"] = strings.NewReplacer("Müller", "Mueller", "Number0", "Mueller").Replace(files["students.csv"])
+			h.through(h.sync("own", files))
+			require.Equal(t, "Mueller", h.user(test.user).GetFamilyName(), "who delivers another row brings that")
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package syncrun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,12 +76,20 @@ func (r *Runner) mix(ctx context.Context, s *ingestv1.SyncDocument, part *roster
 	return out, nil
 }
 
+// mixedRules is the mapping of a file whose records were made by several. No
+// package is read by it, so that nobody takes its hashes for those of one.
+const mixedRules = "mixed"
+
 func (r *Runner) mixFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity, next, before *ingestv1.LayerFile) (*ingestv1.LayerFile, error) {
 	read := func(f *ingestv1.LayerFile) iter.Seq2[layer.Entry, error] {
 		return readLayer(ctx, r.deps.Blobs, s.GetSync().GetSource(), f, e)
 	}
 	key := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/applied-" + state.NewID()
-	f, err := writeLayer(ctx, r.deps.Blobs, key, "", nil, func(w *layer.Writer) error {
+	mapping := cmp.Or(next, before).GetMapping()
+	if next != nil && before != nil && mapping != before.GetMapping() {
+		mapping = mixedRules
+	}
+	f, err := writeLayer(ctx, r.deps.Blobs, key, mapping, nil, func(w *layer.Writer) error {
 		for entry, err := range layer.Mix(read(next), read(before), r.leftOut(ctx, s, e)) {
 			if err == nil {
 				err = w.Add(entry)

@@ -120,7 +120,7 @@ func (r *Runner) shareAll(ctx context.Context, s *ingestv1.SyncDocument, setting
 		if len(s.GetRebuild()) > 0 {
 			last = nil // it may be what is damaged
 		}
-		f, err := r.shareFile(ctx, s, e, filter.Apply(records(e), counts), last)
+		f, err := r.shareFile(ctx, s, e, files[name].GetMapping(), filter.Apply(records(e), counts), last)
 		if err != nil {
 			return nil, err
 		}
@@ -133,9 +133,9 @@ func (r *Runner) shareAll(ctx context.Context, s *ingestv1.SyncDocument, setting
 
 // shareFile writes what is shared of an entity. If that is what it was before,
 // it returns the file of before.
-func (r *Runner) shareFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity, entries iter.Seq2[layer.Entry, error], before *ingestv1.LayerFile) (*ingestv1.LayerFile, error) {
+func (r *Runner) shareFile(ctx context.Context, s *ingestv1.SyncDocument, e typev1.Entity, mapping string, entries iter.Seq2[layer.Entry, error], before *ingestv1.LayerFile) (*ingestv1.LayerFile, error) {
 	key := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/shared/" + record.EntityName(e)
-	f, err := writeLayer(ctx, r.deps.Blobs, key, "", before, func(w *layer.Writer) error {
+	f, err := writeLayer(ctx, r.deps.Blobs, key, mapping, before, func(w *layer.Writer) error {
 		return layer.WriteChanged(w, readLayer(ctx, r.deps.Blobs, s.GetSync().GetSource(), before, e), entries)
 	})
 	if err != nil {
