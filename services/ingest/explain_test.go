@@ -334,6 +334,57 @@ func TestErasedPersonIsNotTold(t *testing.T) {
 	require.NotContains(t, string(text), "Müller")
 }
 
+// Nor by the rows of others: a guardian's name is in the row of the child.
+func TestErasedGuardianIsNotToldByTheChild(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	h.guardianSource("d", &ingestv1.GuardianFile{})
+	file := "u1,g1,Ann,Wonder,ann@home.example,,,,\nu1,,Bob,Marvel,bob@home.example,,,,\n"
+	h.completed(h.family(file))
+	told := func(word string) bool {
+		text, err := json.Marshal(h.why("users", "u1"))
+		require.NoError(t, err)
+		return strings.Contains(string(text), word)
+	}
+	require.True(t, told("Wonder"))
+	derived := agents(h.user("u1"))[1]
+	_, err := h.erase("g1")
+	require.NoError(t, err)
+	h.completed(h.family(file))
+	require.False(t, told("Wonder"), "the row names g1")
+	require.True(t, told("Marvel"))
+	_, err = h.erase(derived)
+	require.NoError(t, err)
+	h.completed(h.family(file))
+	require.False(t, told("Marvel"), "the row makes an id that it does not have")
+	require.True(t, told("Müller"), "the child's own")
+}
+
+// In a file that is mapped, the id may be in no cell.
+func TestErasedPersonIsNotToldByMappedRows(t *testing.T) {
+	h := newHub(t)
+	h.mapped("own", `{"records": [
+		{"entity": "users", "file": "export.csv", "fields": {"sourcedId": {"value": "s{Student}"}, "role": {"value": "student"}, "orgSourcedIds": {"value": "main"}, "givenName": {"value": "{Name}"}, "familyName": {"value": "{Surname}"}}},
+		{"entity": "classes", "file": "export.csv", "fields": {"sourcedId": {"value": "c{Class}"}, "title": {"value": "{Class}"}, "schoolSourcedId": {"value": "main"}}},
+		{"entity": "enrollments", "file": "export.csv", "fields": {"sourcedId": {"value": "{Class}/{Student}"}, "classSourcedId": {"value": "c{Class}"}, "userSourcedId": {"value": "s{Student}"}, "role": {"value": "student"}}}
+	]}`)
+	file := map[string]string{"export.csv": "Student,Name,Surname,Class\n1,Ann,Wonder,Art\n2,Bob,Marvel,Art\n"}
+	told := func(entity, id, word string) bool {
+		text, err := json.Marshal(h.why(entity, id))
+		require.NoError(t, err)
+		return strings.Contains(string(text), word)
+	}
+	h.completed(h.sync("own", file))
+	require.True(t, told("classes", "cArt", "Wonder"))
+	_, err := h.erase("s1")
+	require.NoError(t, err)
+	h.completed(h.sync("own", file))
+	for entity, id := range map[string]string{"classes": "cArt", "enrollments": "Art/1"} {
+		require.False(t, told(entity, id, "Wonder"), entity)
+	}
+	require.True(t, told("enrollments", "Art/2", "Marvel"), "others are told")
+}
+
 func TestQuestionsThatCannotBe(t *testing.T) {
 	h := newHub(t)
 	for name, c := range map[string]struct {

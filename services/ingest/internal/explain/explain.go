@@ -18,6 +18,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
+	"github.com/securly/sync/services/ingest/internal/csvtext"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/schedule"
 	"github.com/securly/sync/services/ingest/internal/state"
@@ -46,7 +47,8 @@ type question struct {
 	zone         *time.Location
 	syncs        []*ingestv1.SyncDocument // of the district, oldest first
 	erased       *ingestv1.ErasureDocument
-	streams      []stream // that have the id, in the order of their sources
+	gone         map[string]bool // all persons of the district that were erased
+	streams      []stream        // that have the id, in the order of their sources
 	out          *ingestv1.ExplainRecordResponse
 }
 
@@ -90,8 +92,17 @@ func (e *Explainer) Explain(ctx context.Context, district, entity, id string) (*
 	return q.out, nil
 }
 
-// erasure finds out whether the person was erased.
+// erasure finds out who was erased, and whether the person was.
 func (q *question) erasure(ctx context.Context) error {
+	q.gone = map[string]bool{}
+	for _, part := range []string{state.ErasurePending, state.ErasureDone} {
+		for doc, err := range q.Store.Erasures.All(ctx, state.Within(part, q.district)) {
+			if err != nil {
+				return err
+			}
+			q.gone[csvtext.Clean(doc.Value.GetUser())] = true
+		}
+	}
 	if q.entity != typev1.Entity_ENTITY_USERS && q.entity != typev1.Entity_ENTITY_DEMOGRAPHICS {
 		return nil
 	}

@@ -36,8 +36,9 @@ const (
 type scan struct {
 	entity     typev1.Entity
 	id         string
-	references bool // look also at rows of others, if there is no own one
-	hide       bool // tell no values
+	references bool            // look also at rows of others, if there is no own one
+	hide       bool            // tell no values
+	gone       map[string]bool // persons of whom none are told
 	mapped     *mapping.Mapping
 }
 
@@ -163,6 +164,7 @@ func (s scan) file(ctx context.Context, f *zip.File, name, column string, by *ma
 			return id == s.id
 		}
 	}
+	hidden := s.hidden(name, header)
 	var batch csvtext.Batch
 	for len(*out) < maxRows {
 		if err := context.Cause(ctx); err != nil {
@@ -180,7 +182,11 @@ func (s scan) file(ctx context.Context, f *zip.File, name, column string, by *ma
 			if err != nil || !has(fields) {
 				continue
 			}
-			*out = append(*out, &ingestv1.RowEvidence{File: name, Row: int32(row.Number), Values: s.values(header, fields)})
+			evidence := &ingestv1.RowEvidence{File: name, Row: int32(row.Number)}
+			if !hidden(fields) {
+				evidence.Values = values(header, fields)
+			}
+			*out = append(*out, evidence)
 			if column == "sourcedid" && at >= 0 || len(*out) == maxRows {
 				return nil // of rows with the same id the first counts
 			}
@@ -206,26 +212,56 @@ func (s scan) has(fields []string, at, width int) bool {
 	if at >= 0 && at < len(fields) && len(fields) == width {
 		return csvtext.Clean(fields[at]) == s.id
 	}
-	return slices.ContainsFunc(fields, func(cell string) bool {
-		if csvtext.Clean(cell) == s.id {
-			return true
-		}
-		if at >= 0 {
-			return false
-		}
-		for item := range strings.FieldsFuncSeq(cell, func(r rune) bool { return r == ',' || r == ';' }) {
-			if csvtext.Clean(item) == s.id {
-				return true
-			}
-		}
-		return false
-	})
+	is := func(id string) bool { return id == s.id }
+	return slices.ContainsFunc(fields, func(cell string) bool { return is(csvtext.Clean(cell)) || at < 0 && listed(cell, is) })
 }
 
-func (s scan) values(header, fields []string) []*ingestv1.SourceValue {
-	if s.hide {
-		return nil
+// listed tells whether a cell is a list with an id.
+func listed(cell string, is func(id string) bool) bool {
+	for item := range strings.FieldsFuncSeq(cell, func(r rune) bool { return r == ',' || r == ';' }) {
+		if is(csvtext.Clean(item)) {
+			return true
+		}
 	}
+	return false
+}
+
+// hidden returns what tells whether the values of a row are not told: also a row
+// of somebody else says something of an erased person whom it names, or whose id
+// a mapping makes of it.
+func (s scan) hidden(name string, header []string) func(fields []string) bool {
+	if s.hide || len(s.gone) == 0 {
+		return func([]string) bool { return s.hide }
+	}
+	var made []*mapping.Rows
+	if s.mapped != nil {
+		for _, by := range s.mapped.Records {
+			if !by.Reads(name) {
+				continue
+			}
+			if rows, missing := by.Bind(name, header); len(missing) == 0 {
+				made = append(made, rows)
+			}
+		}
+	}
+	gone := func(id string) bool { return s.gone[id] }
+	names := func(cell string) bool { return gone(csvtext.Clean(cell)) || listed(cell, gone) }
+	return func(fields []string) bool {
+		for _, rows := range made {
+			if len(fields) < rows.Width() {
+				return true // nobody can tell whose it is
+			}
+			for i := range rows.Header() {
+				if v, _ := rows.Value(i, fields); names(v) {
+					return true
+				}
+			}
+		}
+		return slices.ContainsFunc(fields, names)
+	}
+}
+
+func values(header, fields []string) []*ingestv1.SourceValue {
 	var out []*ingestv1.SourceValue
 	for i, value := range fields {
 		column := ""

@@ -13,6 +13,7 @@ import (
 	"github.com/securly/sync/services/ingest/internal/connector/catalogue"
 	"github.com/securly/sync/services/ingest/internal/connector/onerostercsv"
 	"github.com/securly/sync/services/ingest/internal/finding"
+	"github.com/securly/sync/services/ingest/internal/guardian"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/mapping"
 	"github.com/securly/sync/services/ingest/internal/merge"
@@ -44,6 +45,7 @@ type asked struct {
 	uploads map[string]*ingestv1.UploadDocument
 	mapped  *mapping.Mapping
 	matched bool         // its rows are matched with records of others
+	opaque  bool         // its rows may be of an erased person whose id they do not have
 	newest  string       // upload
 	base    *layer.Entry // that its records have; nil for none
 }
@@ -53,6 +55,9 @@ func (q *question) source(ctx context.Context, source *ingestv1.Source) error {
 	a := &asked{
 		SourceEvidence: &ingestv1.SourceEvidence{Source: source.GetSourceId(), DisplayName: source.GetDisplayName(), Rules: rules(source)},
 		uploads:        map[string]*ingestv1.UploadDocument{}, matched: source.GetGuardians() != nil,
+	}
+	for id := range q.gone {
+		a.opaque = a.opaque || !guardian.Names(source.GetGuardians(), id)
 	}
 	var err error
 	if a.mapped, err = onerostercsv.MappingOf(source); err != nil {
@@ -319,7 +324,7 @@ func (q *question) read(ctx context.Context, a *asked, upload string, s *ingestv
 		return p, nil
 	}
 	p.Unread = ""
-	if err := q.look(ctx, scan{entity: q.entity, id: q.id, references: references, hide: q.erased != nil, mapped: a.mapped}, kept, p); err != nil {
+	if err := q.look(ctx, scan{entity: q.entity, id: q.id, references: references, hide: q.erased != nil || a.opaque, gone: q.gone, mapped: a.mapped}, kept, p); err != nil {
 		return nil, err
 	}
 	if a.matched && !a.Has { // the rows say something of a record that others deliver
