@@ -391,11 +391,12 @@ func planOf(p *rosterv1.Plan) store.Plan {
 
 func effectOf(populations map[string]int32, s *rosterv1.PlanSignals) store.Effect {
 	out := store.Effect{
-		Active: map[store.Entity]int{}, Students: int(s.GetStudents()), Emails: int(s.GetEmails()),
+		Active: map[store.Entity]int{}, Students: int(s.GetStudents()), Emails: int(s.GetEmails()), Teachers: int(s.GetTeachers()),
 		Signals: store.Signals{
 			EmailsBlanked: int(s.GetEmailsBlanked()), UsersRekeyed: int(s.GetUsersRekeyed()), RolesFlipped: int(s.GetRolesFlipped()),
 			ManyGuardians: int(s.GetStudentsManyGuardians()), EmergencyTurned: int(s.GetEmergencyContactsTurned()),
 			SessionsEnded: int(s.GetSessionsEnded()), ClassesHalved: int(s.GetClassesHalved()), LosingEnrollments: int(s.GetStudentsLosingEnrollments()),
+			TeachersLosing: int(s.GetTeachersLosingEnrollments()),
 		},
 	}
 	for name, n := range populations {

@@ -23,6 +23,10 @@ const kinds: Record<string, HoldKind> = {
     title: 'Emergency contacts as guardians',
     counts: 'students whose emergency contacts would become guardians',
   },
+  'teachers-unenrolled': {
+    title: 'Teachers without classes',
+    counts: 'teachers who would lose enrollments and get no others',
+  },
   'classes-halved': {
     title: 'Classes would empty',
     counts: 'classes that would lose more than half of their students',

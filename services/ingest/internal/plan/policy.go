@@ -116,10 +116,8 @@ func (p place) holds(f Facts, t Thresholds) (out []*ingestv1.HoldReason) {
 		switch {
 		case empty:
 			add(gone, name, c.GetRemoved(), before)
-		case e == typev1.Entity_ENTITY_ENROLLMENTS && p.signals != nil:
+		case e == typev1.Entity_ENTITY_ENROLLMENTS:
 			add(unenrolled, name, p.signals.GetStudentsLosingEnrollments(), p.students())
-		case e == typev1.Entity_ENTITY_ENROLLMENTS: // of a plan that does not know whose they are
-			add(fewer, name, c.GetRemoved()-c.GetCreated(), before)
 		default:
 			add(fewer, name, c.GetRemoved(), before)
 		}

@@ -16,6 +16,7 @@ const (
 	RolesFlipped   = "roles-flipped"
 	ManyGuardians  = "many-guardians"
 	ContactsTurned = "contacts-turned"
+	TeachersLosing = "teachers-unenrolled"
 	ClassesHalved  = "classes-halved"
 	TermsEnded     = "terms-ended"
 	SchoolsRemoved = "schools-removed"
@@ -56,7 +57,8 @@ var emptied = kind{
 	next:    "check that the export is complete; approve if they are really gone, else discard and send a complete export",
 }
 
-// unenrolled are the removals of enrollments: people count, not rows.
+// unenrolled are the removals of enrollments: students count, not rows. Teachers
+// are too few beside them, and have a type of their own.
 var unenrolled = kind{
 	name: ManyRemovals, removals: true,
 	message: "{n} students{where} would lose enrollments and get no others",
@@ -110,6 +112,13 @@ var signals = []kind{
 		measure: func(p place, _ Facts) (int32, int32) { return p.signals.GetEmergencyContactsTurned(), p.students() },
 		message: "emergency contacts of {n} students{where} would become guardians",
 		next:    "guardians see more than emergency contacts: approve if they are guardians, else discard and have their contact type sent as before",
+	}, {
+		name: TeachersLosing, entity: "enrollments", usual: at(10, 10), rollover: off(), removals: true,
+		measure: func(p place, _ Facts) (int32, int32) {
+			return p.signals.GetTeachersLosingEnrollments(), cmp.Or(p.signals.GetTeachers(), p.users())
+		},
+		message: "{n} teachers{where} would lose enrollments and get no others",
+		next:    "they would lose the classes that they teach: check that the file of enrollments is complete; approve if they have really left these classes, else discard and send a complete export",
 	}, {
 		name: ClassesHalved, entity: "classes", usual: at(10, 5), rollover: off(), removals: true,
 		measure: func(p place, _ Facts) (int32, int32) { return p.signals.GetClassesHalved(), p.populations["classes"] },

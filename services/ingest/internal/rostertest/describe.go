@@ -61,6 +61,29 @@ func (d *district) name(school string) string {
 	return ""
 }
 
+// enrollments that students get, or lose if negative, by school and student; no
+// school is all of them.
+type enrollments map[[2]string]int
+
+func (n enrollments) add(body []byte, by int) {
+	e := decode(body).GetEnrollment()
+	if e.GetStatus() != record.StatusActive || e.GetRole() != "student" {
+		return
+	}
+	n[[2]string{"", e.GetUser().GetSourcedId()}] += by
+	n[[2]string{e.GetSchool().GetSourcedId(), e.GetUser().GetSourcedId()}] += by
+}
+
+func (n enrollments) signals(school string) *rosterv1.PlanSignals {
+	out := &rosterv1.PlanSignals{}
+	for at, by := range n {
+		if at[0] == school && by < 0 {
+			out.StudentsLosingEnrollments++
+		}
+	}
+	return out
+}
+
 // describe writes down what a plan changes of what, in all and of each school.
 func (s *Store) describe(d *district, p *staged) {
 	slices.SortFunc(p.changes, func(a, b change) int { return cmp.Or(cmp.Compare(a.entity, b.entity), cmp.Compare(a.id, b.id)) })
@@ -83,12 +106,17 @@ func (s *Store) describe(d *district, p *staged) {
 		}
 	}
 	digest := sha256.New()
+	enrolled := enrollments{}
 	for _, c := range p.changes {
 		var was []byte
 		if c.was != nil {
 			was = c.was.hash
 		}
 		_, _ = fmt.Fprintf(digest, "%d %q %s %x %x\n", c.entity, c.id, c.kind, was, c.hash) // never fails
+		if c.was != nil {
+			enrolled.add(c.was.body, -1)
+		}
+		enrolled.add(c.body, 1)
 		for _, id := range c.touches() {
 			if changed[id] == nil {
 				changed[id] = &staged{plan: &rosterv1.Plan{Counts: map[string]*rosterv1.ChangeCounts{}}}
@@ -98,8 +126,9 @@ func (s *Store) describe(d *district, p *staged) {
 	}
 	p.plan.Digest = digest.Sum(nil)
 	for _, id := range slices.Sorted(maps.Keys(changed)) {
-		p.plan.Schools = append(p.plan.Schools, &rosterv1.SchoolPlan{SchoolId: id, Name: d.name(id), Counts: changed[id].plan.GetCounts(), Populations: populations[id]})
+		p.plan.Schools = append(p.plan.Schools, &rosterv1.SchoolPlan{SchoolId: id, Name: d.name(id), Counts: changed[id].plan.GetCounts(), Populations: populations[id], Signals: enrolled.signals(id)})
 	}
+	p.plan.Signals = enrolled.signals("")
 	if s.signals != nil {
 		s.signals(p.plan)
 	}

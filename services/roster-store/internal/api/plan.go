@@ -187,6 +187,7 @@ func planSignals(e store.Effect) *rosterv1.PlanSignals {
 		UsersRekeyed: count(e.UsersRekeyed), RolesFlipped: count(e.RolesFlipped),
 		StudentsManyGuardians: count(e.ManyGuardians), EmergencyContactsTurned: count(e.EmergencyTurned),
 		SessionsEnded: count(e.SessionsEnded), ClassesHalved: count(e.ClassesHalved), StudentsLosingEnrollments: count(e.LosingEnrollments),
+		Teachers: count(e.Teachers), TeachersLosingEnrollments: count(e.TeachersLosing),
 	}
 }
 

@@ -10,6 +10,8 @@ type Effect struct {
 	// Students before. Emails are the users with one before, 0 if they were not
 	// counted because few lose theirs.
 	Students, Emails int
+	// Teachers before; for a school 0 if none of its own loses enrollments.
+	Teachers int
 	Signals
 }
 
@@ -34,6 +36,9 @@ type Signals struct {
 	ClassesHalved int
 	// LosingEnrollments are students who lose more enrollments than they get.
 	LosingEnrollments int
+	// TeachersLosing are people who lose more enrollments as anything but a
+	// student than they get.
+	TeachersLosing int
 }
 
 // Add returns the sum.
@@ -47,5 +52,6 @@ func (s Signals) Add(o Signals) Signals {
 		SessionsEnded:     s.SessionsEnded + o.SessionsEnded,
 		ClassesHalved:     s.ClassesHalved + o.ClassesHalved,
 		LosingEnrollments: s.LosingEnrollments + o.LosingEnrollments,
+		TeachersLosing:    s.TeachersLosing + o.TeachersLosing,
 	}
 }

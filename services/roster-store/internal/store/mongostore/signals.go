@@ -53,11 +53,20 @@ func (b baseOf) Active(ctx context.Context, school string, entities []store.Enti
 
 // Students implements signals.Base.
 func (b baseOf) Students(ctx context.Context, school string) (int, error) {
+	return b.family(ctx, school, record.FamilyStudent)
+}
+
+// Teachers implements signals.Base.
+func (b baseOf) Teachers(ctx context.Context, school string) (int, error) {
+	return b.family(ctx, school, record.FamilyTeacher)
+}
+
+func (b baseOf) family(ctx context.Context, school string, f record.Family) (int, error) {
 	if school == "" {
 		info, err := b.c.revision(b.rev)
-		return info.Families[record.FamilyStudent], err
+		return info.Families[f], err
 	}
-	return b.active(ctx, store.Query{Entity: users, SchoolID: school, Role: string(record.FamilyStudent)})
+	return b.active(ctx, store.Query{Entity: users, SchoolID: school, Role: string(f)})
 }
 
 // Class implements signals.Base.

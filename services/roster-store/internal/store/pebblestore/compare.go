@@ -347,7 +347,7 @@ func (s *stager) before(e store.Entity, id string) ([]byte, error) {
 // finish writes the document, which makes the plan complete; syncing it syncs
 // all before it.
 func (s *stager) finish(ctx context.Context) error {
-	if err := s.signals.Finish(ctx, baseOf{s.d, s.snap}, &s.plan.Plan); err != nil {
+	if err := s.signals.Finish(ctx, baseOf{s.d, s.snap, s.plan.Base}, &s.plan.Plan); err != nil {
 		return err
 	}
 	if err := setDoc(s.batch, planKey(spacePlan, s.plan.ID), s.plan); err != nil {

@@ -130,6 +130,7 @@ func schoolsIn(terms []search.Term) []string {
 type baseOf struct {
 	d    *district
 	snap *pebble.Snapshot
+	rev  store.Revision // the head of snap
 }
 
 func (b baseOf) summary() (doc summaryDoc, err error) {
@@ -168,6 +169,17 @@ func (b baseOf) Students(_ context.Context, school string) (int, error) {
 	}
 	p, err := populationIn(b.snap, school)
 	return p.students, err
+}
+
+// Teachers implements signals.Base.
+func (b baseOf) Teachers(ctx context.Context, school string) (int, error) {
+	if school == "" {
+		doc, err := b.summary()
+		return doc.Families[record.FamilyTeacher], err
+	}
+	base := &view{d: b.d, snap: b.snap, head: b.rev, rev: b.rev, scope: store.Scope{All: true}}
+	p, err := base.page(ctx, store.Query{Entity: users, SchoolID: school, Role: string(record.FamilyTeacher), Status: record.StatusActive}, "", 0)
+	return p.Total, err
 }
 
 // Class implements signals.Base.

@@ -47,6 +47,8 @@ type Base interface {
 	Active(ctx context.Context, school string, entities []store.Entity) (map[store.Entity]int, error)
 	// Students counts the active students.
 	Students(ctx context.Context, school string) (int, error)
+	// Teachers counts the active teachers.
+	Teachers(ctx context.Context, school string) (int, error)
 	// Class returns how many students an active class has, and its schools; false
 	// if there is no such class.
 	Class(ctx context.Context, id string) (students int, schools []string, ok bool, err error)
@@ -80,17 +82,22 @@ type Counter struct {
 	classes map[string]int32 // students that a class gets or loses
 	gone    map[string]bool  // classes that are removed
 
-	// Enrollments that students get or lose, by hashes of their ids: in all, and
-	// by the number of the school.
-	students map[uint64]int32
-	bySchool map[enrolled]int32
+	// Enrollments that people get or lose: in all, and by the number of the school.
+	people   map[enrolled]int32
+	bySchool map[enrolledAt]int32
 
 	removed, created []person
 }
 
+// enrolled is someone, by a hash of the id, as a student or as anything else.
 type enrolled struct {
-	student uint64
-	school  int32
+	user    uint64
+	student bool
+}
+
+type enrolledAt struct {
+	enrolled
+	school int32
 }
 
 // person is recognised by hashes of identifier, email and username; 0 for none.
@@ -104,7 +111,7 @@ func New(at time.Time) *Counter {
 	return &Counter{
 		today: at.UTC().Format(time.DateOnly), seed: maphash.MakeSeed(), digests: map[store.Entity]hash.Hash{},
 		schools: map[string]store.Signals{}, numbers: map[string]int32{},
-		classes: map[string]int32{}, gone: map[string]bool{}, students: map[uint64]int32{}, bySchool: map[enrolled]int32{},
+		classes: map[string]int32{}, gone: map[string]bool{}, people: map[enrolled]int32{}, bySchool: map[enrolledAt]int32{},
 	}
 }
 
@@ -229,19 +236,20 @@ func (c *Counter) number(school string) int32 {
 
 // enrollment counts one side of a change of an enrollment.
 func (c *Counter) enrollment(f search.Facts, by int32) {
-	if !f.EnrolsStudent() {
+	if f.Tombstone {
 		return
 	}
-	if class := f.Value(search.FieldClass); class != "" {
+	student := f.EnrolsStudent()
+	if class := f.Value(search.FieldClass); class != "" && student {
 		c.classes[class] += by
 	}
 	if f.LinkUser == "" {
 		return
 	}
-	student := maphash.String(c.seed, f.LinkUser)
-	c.students[student] += by
+	who := enrolled{maphash.String(c.seed, f.LinkUser), student}
+	c.people[who] += by
 	for _, s := range f.Schools {
-		c.bySchool[enrolled{student, c.number(s)}] += by
+		c.bySchool[enrolledAt{who, c.number(s)}] += by
 	}
 }
 
@@ -284,18 +292,24 @@ func (c *Counter) halved(ctx context.Context, base Base) error {
 }
 
 func (c *Counter) losing() {
-	one := store.Signals{LosingEnrollments: 1}
-	for _, by := range c.students {
+	for who, by := range c.people {
 		if by < 0 {
-			c.add(one)
+			c.add(who.losing())
 		}
 	}
 	for at, by := range c.bySchool {
-		if by < 0 && c.students[at.student] < 0 {
+		if by < 0 && c.people[at.enrolled] < 0 {
 			school := c.names[at.school]
-			c.schools[school] = c.schools[school].Add(one)
+			c.schools[school] = c.schools[school].Add(at.losing())
 		}
 	}
+}
+
+func (e enrolled) losing() store.Signals {
+	if e.student {
+		return store.Signals{LosingEnrollments: 1}
+	}
+	return store.Signals{TeachersLosing: 1}
 }
 
 // rekeyed finds the removed ones among the created ones: by identifier, those
@@ -350,7 +364,12 @@ func (c *Counter) populations(ctx context.Context, base Base, plan *store.Plan) 
 		if e.Active, err = base.Active(ctx, school, entities); err != nil {
 			return err
 		}
-		e.Students, err = base.Students(ctx, school)
+		if e.Students, err = base.Students(ctx, school); err != nil {
+			return err
+		}
+		if school == "" || e.TeachersLosing > 0 {
+			e.Teachers, err = base.Teachers(ctx, school)
+		}
 		return err
 	}
 	if err := fill(&plan.Effect, "", record.Entities()); err != nil {

@@ -31,7 +31,8 @@ func effectsBase() []*typev1.Record {
 	}
 	return append(records,
 		user("v", "student", "Bo", "Jones", "", "s2"), enrollment("av", "v", "k2", "s2", "student"),
-		user("w", "teacher", "Cy", "Jones", "cy@example.org", "s1", "s2"), user("g1", "parent", "Di", "Smith", ""))
+		user("w", "teacher", "Cy", "Jones", "cy@example.org", "s1", "s2"),
+		enrollment("tw1", "w", "k1", "s1", "teacher"), enrollment("tw2", "w", "k2", "s2", "teacher"), user("g1", "parent", "Di", "Smith", ""))
 }
 
 func planEffects(t *testing.T, s suite) {
@@ -69,7 +70,7 @@ func planEffects(t *testing.T, s suite) {
 	require.Equal(t, store.Signals{EmailsBlanked: 10}, all.Signals)
 	require.Equal(t, 13, all.Emails)
 	require.Equal(t, 13, all.Students)
-	require.Equal(t, map[store.Entity]int{orgs: 2, sessions: 1, courses: 0, classes: 2, users: 15, enrollments: 13, demographics: 0}, all.Active)
+	require.Equal(t, map[store.Entity]int{orgs: 2, sessions: 1, courses: 0, classes: 2, users: 15, enrollments: 15, demographics: 0}, all.Active)
 	// The teacher is of both schools, the parent of its children's.
 	require.Equal(t, store.Effect{
 		Active: map[store.Entity]int{users: 14}, Students: 12, Emails: 13, Signals: store.Signals{EmailsBlanked: 10},
@@ -138,6 +139,14 @@ func planEffects(t *testing.T, s suite) {
 		}
 	})
 	require.Zero(t, all.Signals, "its students are elsewhere")
+
+	all, schools = effects("teachers", func(records map[string]*typev1.Record) {
+		delete(records, "tw1")
+	})
+	require.Equal(t, store.Signals{TeachersLosing: 1}, all.Signals)
+	require.Equal(t, store.Signals{TeachersLosing: 1}, schools["s1"].Signals)
+	require.Equal(t, []int{1, 1}, []int{all.Teachers, schools["s1"].Teachers})
+	require.Zero(t, schools["s2"].Signals)
 }
 
 func digests(t *testing.T, s suite) {
@@ -166,10 +175,11 @@ func compareEffects(t *testing.T, plan store.Plan, was, is state, kinds map[stor
 	o.people(plan.CreateTime)
 	o.rekeyed()
 	o.classes()
-	o.enrolments()
+	o.enrolments(true, store.Signals{LosingEnrollments: 1})
+	o.enrolments(false, store.Signals{TeachersLosing: 1})
 	want := store.Effect{Signals: o.all}
 	if plan.Base > 0 {
-		want.Active, want.Students, want.Emails = o.population(record.Entities(), func(store.Position) bool { return true })
+		want.Active, want.Students, want.Teachers, want.Emails = o.population(record.Entities(), func(store.Position) bool { return true })
 	}
 	if o.all.EmailsBlanked < 10 {
 		want.Emails = 0
@@ -180,9 +190,12 @@ func compareEffects(t *testing.T, plan store.Plan, was, is state, kinds map[stor
 	for school, counts := range plan.Schools {
 		want := store.Effect{Signals: o.schools[school]}
 		if plan.Base > 0 {
-			want.Active, want.Students, want.Emails = o.population(slices.Collect(maps.Keys(counts)), func(at store.Position) bool {
+			want.Active, want.Students, want.Teachers, want.Emails = o.population(slices.Collect(maps.Keys(counts)), func(at store.Position) bool {
 				return o.scopes[at][school]
 			})
+			if want.TeachersLosing == 0 {
+				want.Teachers = 0
+			}
 		}
 		if o.all.EmailsBlanked < 10 {
 			want.Emails = 0
@@ -201,8 +214,8 @@ type oracle struct {
 
 func active(r *typev1.Record) bool { return r != nil && !isTombstone(r) }
 
-func (o *oracle) population(entities []store.Entity, of func(store.Position) bool) (map[store.Entity]int, int, int) {
-	counts, students, emails := map[store.Entity]int{}, 0, 0
+func (o *oracle) population(entities []store.Entity, of func(store.Position) bool) (counts map[store.Entity]int, students, teachers, emails int) {
+	counts = map[store.Entity]int{}
 	for _, e := range entities {
 		counts[e] = 0
 	}
@@ -216,11 +229,14 @@ func (o *oracle) population(entities []store.Entity, of func(store.Position) boo
 		if isStudent(r.GetUser()) {
 			students++
 		}
+		if families(r.GetUser())[record.FamilyTeacher] {
+			teachers++
+		}
 		if r.GetUser().GetEmail() != "" {
 			emails++
 		}
 	}
-	return counts, students, emails
+	return counts, students, teachers, emails
 }
 
 // add counts for the district and for the schools of a user.
@@ -325,11 +341,12 @@ func (o *oracle) rekeyed() {
 	}
 }
 
-// enrolled counts the active students' enrollments by something.
-func enrolled[K comparable](s state, by func(*typev1.Enrollment) K) map[K]int {
+// enrolled counts the active enrollments of students, or those of others, by
+// something.
+func enrolled[K comparable](s state, students bool, by func(*typev1.Enrollment) K) map[K]int {
 	out := map[K]int{}
 	for _, r := range s {
-		if e := r.GetEnrollment(); active(r) && e.GetRole() == "student" {
+		if e := r.GetEnrollment(); e != nil && active(r) && (e.GetRole() == "student") == students {
 			out[by(e)]++
 		}
 	}
@@ -338,7 +355,7 @@ func enrolled[K comparable](s state, by func(*typev1.Enrollment) K) map[K]int {
 
 func (o *oracle) classes() {
 	class := func(e *typev1.Enrollment) string { return e.GetClass().GetSourcedId() }
-	before, after := enrolled(o.was, class), enrolled(o.is, class)
+	before, after := enrolled(o.was, true, class), enrolled(o.is, true, class)
 	for id, n := range before {
 		at := store.Position{Entity: classes, ID: id}
 		if n < 5 || 2*after[id] >= n || !active(o.was[at]) || !active(o.is[at]) {
@@ -351,12 +368,11 @@ func (o *oracle) classes() {
 	}
 }
 
-func (o *oracle) enrolments() {
-	student := func(e *typev1.Enrollment) string { return e.GetUser().GetSourcedId() }
-	before, after := enrolled(o.was, student), enrolled(o.is, student)
-	at := func(e *typev1.Enrollment) [2]string { return [2]string{student(e), e.GetSchool().GetSourcedId()} }
-	atBefore, atAfter := enrolled(o.was, at), enrolled(o.is, at)
-	one := store.Signals{LosingEnrollments: 1}
+func (o *oracle) enrolments(students bool, one store.Signals) {
+	user := func(e *typev1.Enrollment) string { return e.GetUser().GetSourcedId() }
+	before, after := enrolled(o.was, students, user), enrolled(o.is, students, user)
+	at := func(e *typev1.Enrollment) [2]string { return [2]string{user(e), e.GetSchool().GetSourcedId()} }
+	atBefore, atAfter := enrolled(o.was, students, at), enrolled(o.is, students, at)
 	for id, n := range before {
 		if after[id] < n {
 			o.all = o.all.Add(one)

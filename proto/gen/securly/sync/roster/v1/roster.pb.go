@@ -2510,6 +2510,10 @@ type PlanSignals struct {
 	// who moves between classes is not counted. Those who are removed themselves
 	// are counted too. In a SchoolPlan those of them who lose more of its own.
 	StudentsLosingEnrollments int32 `protobuf:"varint,10,opt,name=students_losing_enrollments,json=studentsLosingEnrollments,proto3" json:"students_losing_enrollments,omitempty"`
+	// Teachers before; of a SchoolPlan 0 if none of its own loses enrollments.
+	Teachers int32 `protobuf:"varint,11,opt,name=teachers,proto3" json:"teachers,omitempty"`
+	// The same of enrollments as anything but a student.
+	TeachersLosingEnrollments int32 `protobuf:"varint,12,opt,name=teachers_losing_enrollments,json=teachersLosingEnrollments,proto3" json:"teachers_losing_enrollments,omitempty"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -2610,6 +2614,20 @@ func (x *PlanSignals) GetClassesHalved() int32 {
 func (x *PlanSignals) GetStudentsLosingEnrollments() int32 {
 	if x != nil {
 		return x.StudentsLosingEnrollments
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetTeachers() int32 {
+	if x != nil {
+		return x.Teachers
+	}
+	return 0
+}
+
+func (x *PlanSignals) GetTeachersLosingEnrollments() int32 {
+	if x != nil {
+		return x.TeachersLosingEnrollments
 	}
 	return 0
 }
@@ -3644,7 +3662,7 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2$.securly.sync.roster.v1.ChangeCountsR\x05value:\x028\x01\x1a>\n" +
 	"\x10PopulationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xb4\x03\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x90\x04\n" +
 	"\vPlanSignals\x12\x1a\n" +
 	"\bstudents\x18\x01 \x01(\x05R\bstudents\x12\x16\n" +
 	"\x06emails\x18\x02 \x01(\x05R\x06emails\x12%\n" +
@@ -3656,7 +3674,9 @@ const file_securly_sync_roster_v1_roster_proto_rawDesc = "" +
 	"\x0esessions_ended\x18\b \x01(\x05R\rsessionsEnded\x12%\n" +
 	"\x0eclasses_halved\x18\t \x01(\x05R\rclassesHalved\x12>\n" +
 	"\x1bstudents_losing_enrollments\x18\n" +
-	" \x01(\x05R\x19studentsLosingEnrollments\"@\n" +
+	" \x01(\x05R\x19studentsLosingEnrollments\x12\x1a\n" +
+	"\bteachers\x18\v \x01(\x05R\bteachers\x12>\n" +
+	"\x1bteachers_losing_enrollments\x18\f \x01(\x05R\x19teachersLosingEnrollments\"@\n" +
 	"\x0eGetPlanRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\tR\x04plan\"\xb0\x01\n" +
