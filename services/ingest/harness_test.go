@@ -122,7 +122,8 @@ func (h *hub) start() {
 	sftp, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(h.t, err)
 	h.sftpPort = sftp.Addr().(*net.TCPAddr).Port
-	h.service, err = ingest.New(ingest.Config{SFTPKey: filepath.Join(h.files, "..", "sftp_host_key"), TempDir: h.temp, Sweep: 20 * time.Millisecond, Retain: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20,
+	h.service, err = ingest.New(ingest.Config{
+		SFTPKey: filepath.Join(h.files, "..", "sftp_host_key"), TempDir: h.temp, Sweep: 20 * time.Millisecond, Retain: 20 * time.Millisecond, LeaseLife: 300 * time.Millisecond, MaxUpload: 64 << 20,
 		Notify: 20 * time.Millisecond, Mail: ingest.Mail{Server: config.Secret(h.mail), From: "sync@hub.example", PublicURL: "https://hub.example"},
 	}, ingest.Deps{
 		Docs: h.docs, Bus: h.bus, Blobs: h.blobs, Log: testkit.Log(h.t), SFTP: sftp,
