@@ -1048,6 +1048,11 @@ export interface components {
              *     removal. What refers to something that is left out is left out too.
              */
             schools?: string[];
+            /**
+             * @description The digest of the sync that was looked at, if not empty: the call is refused
+             *     with PLAN_CHANGED when the plan is another one now.
+             */
+            digest?: string;
         };
         /** @description BlackoutDates are days in a row, YYYY-MM-DD. */
         BlackoutDates: {
@@ -1409,6 +1414,11 @@ export interface components {
              *     of the person. Products that do not follow have to be told otherwise.
              */
             revision?: number;
+            /**
+             * Format: int32
+             * @description How many entries by hand were of the person.
+             */
+            entries?: number;
         };
         /**
          * @description ExplainReason is one thing that keeps an id out of the roster, or is about to
@@ -2736,6 +2746,11 @@ export interface components {
              */
             holdReasonsCount?: number;
             guardians?: components["schemas"]["GuardianReport"];
+            /**
+             * @description Says which plan it is that the other fields tell of, for ApproveSync; empty
+             *     without a plan.
+             */
+            digest?: string;
         };
         SyncChange: {
             entity?: string;

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ type syncs struct {
 func syncView(d *ingestv1.SyncDocument) *ingestv1.Sync {
 	v := d.GetSync()
 	v.Name = "districts/" + d.GetDistrict() + "/syncs/" + v.GetSyncId()
+	v.Digest = hex.EncodeToString(d.GetDigest())
 	return v
 }
 
@@ -298,6 +300,9 @@ func (s *syncs) ListSyncFindings(ctx context.Context, req *ingestv1.ListSyncFind
 
 func (s *syncs) ApproveSync(ctx context.Context, req *ingestv1.ApproveSyncRequest) (*ingestv1.Sync, error) {
 	return s.decide(ctx, req.GetDistrict(), req.GetSync(), ingestv1.SyncState_COMMITTING, "approved", func(d *ingestv1.SyncDocument) error {
+		if seen := req.GetDigest(); seen != "" && seen != hex.EncodeToString(d.GetDigest()) {
+			return errs.Errorf(codes.Aborted, "PLAN_CHANGED", "the plan of sync %s is no longer the one that was looked at, it was made anew in the meantime: look at its changes again, then approve or discard it", req.GetSync())
+		}
 		d.ApprovedDigest = d.GetDigest()
 		if !req.GetWithoutRemovals() && len(req.GetSchools()) == 0 {
 			return nil

@@ -112,7 +112,7 @@ func (s *Store) describe(d *district, p *staged) {
 		if c.was != nil {
 			was = c.was.hash
 		}
-		_, _ = fmt.Fprintf(digest, "%d %q %s %x %x\n", c.entity, c.id, c.kind, was, c.hash) // never fails
+		_, _ = fmt.Fprintf(digest, "%d %q %s %x %x %q\n", c.entity, c.id, c.kind, was, c.hash, c.touches()) // never fails
 		if c.was != nil {
 			enrolled.add(c.was.body, -1)
 		}

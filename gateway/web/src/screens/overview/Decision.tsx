@@ -37,10 +37,12 @@ export function DecisionForm({ sync }: { sync: Schema['Sync'] }) {
     if (none) return;
     decide.mutate({
       verb: 'approve',
-      choice:
-        part === 'schools'
+      choice: {
+        digest: sync.digest,
+        ...(part === 'schools'
           ? { schools: [...chosen] }
-          : { withoutRemovals: part === 'without-removals' },
+          : { withoutRemovals: part === 'without-removals' }),
+      },
     });
   };
   const of = (choice: Part) => ({

@@ -32,7 +32,7 @@ type Change struct {
 	Was, Is search.Facts
 	// WasHash is zero if there is no live record.
 	WasHash, IsHash record.Hash
-	// Schools that the plan counts the change under.
+	// Schools that the plan counts the change under, in ascending order.
 	Schools []string
 }
 
@@ -117,24 +117,29 @@ func New(at time.Time) *Counter {
 
 // Add is told a change. Those of an entity come in ascending order of their ids.
 func (c *Counter) Add(ch Change) {
-	c.Digest(ch.Entity, ch.ID, ch.Kind, ch.WasHash, ch.IsHash)
+	c.Digest(ch.Entity, ch.ID, ch.Kind, ch.WasHash, ch.IsHash, ch.Schools...)
 	c.Count(ch)
 }
 
 // Digest takes down what a change does.
-func (c *Counter) Digest(e store.Entity, id string, kind store.Kind, was, is record.Hash) {
+func (c *Counter) Digest(e store.Entity, id string, kind store.Kind, was, is record.Hash, schools ...string) {
 	d := c.digests[e]
 	if d == nil {
 		d = sha256.New()
 		c.digests[e] = d
 	}
-	var head [5 + 2*record.HashSize]byte
+	var head [9 + 2*record.HashSize]byte
 	head[0] = byte(kind)
 	binary.BigEndian.PutUint32(head[1:], uint32(len(id)))
-	copy(head[5:], was[:])
-	copy(head[5+record.HashSize:], is[:])
+	binary.BigEndian.PutUint32(head[5:], uint32(len(schools)))
+	copy(head[9:], was[:])
+	copy(head[9+record.HashSize:], is[:])
 	_, _ = d.Write(head[:])
 	_, _ = d.Write([]byte(id)) // never fails
+	for _, school := range schools {
+		_, _ = d.Write(binary.BigEndian.AppendUint32(nil, uint32(len(school))))
+		_, _ = d.Write([]byte(school))
+	}
 }
 
 // Crowded tells whether a record is a student with too many guardians.

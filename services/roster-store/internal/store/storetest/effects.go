@@ -160,6 +160,9 @@ func digests(t *testing.T, s suite) {
 	delta(t, s, "elsewhere", org("s3", "West"))
 	commit(t, s, "elsewhere")
 	require.Equal(t, first.Digest, delta(t, s, "of another base", other).Digest)
+	delta(t, s, "enrolled", enrollment("e9", "u2", "k1", "s3", "teacher"))
+	commit(t, s, "enrolled")
+	require.NotEqual(t, first.Digest, delta(t, s, "of another school", other).Digest, "the same part is another one")
 	commit(t, s, "first")
 	require.Equal(t, delta(t, s, "no change").Digest, delta(t, s, "no change either", other).Digest)
 }

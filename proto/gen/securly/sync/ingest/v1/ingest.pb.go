@@ -3315,7 +3315,10 @@ type Sync struct {
 	// then of schools with the largest counts first.
 	HoldReasonsCount int32 `protobuf:"varint,36,opt,name=hold_reasons_count,json=holdReasonsCount,proto3" json:"hold_reasons_count,omitempty"`
 	// What came of a guardian file.
-	Guardians     *GuardianReport `protobuf:"bytes,48,opt,name=guardians,proto3" json:"guardians,omitempty"`
+	Guardians *GuardianReport `protobuf:"bytes,48,opt,name=guardians,proto3" json:"guardians,omitempty"`
+	// Says which plan it is that the other fields tell of, for ApproveSync; empty
+	// without a plan.
+	Digest        string `protobuf:"bytes,49,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3551,6 +3554,13 @@ func (x *Sync) GetGuardians() *GuardianReport {
 		return x.Guardians
 	}
 	return nil
+}
+
+func (x *Sync) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
 }
 
 // AppliedPart is what a sync has applied of a plan of which the rest is on hold.
@@ -4726,7 +4736,10 @@ type ApproveSyncRequest struct {
 	// Ids of schools. If there are any, a change applies only if all schools that
 	// it touches are among them; one that touches none applies unless it is a
 	// removal. What refers to something that is left out is left out too.
-	Schools       []string `protobuf:"bytes,4,rep,name=schools,proto3" json:"schools,omitempty"`
+	Schools []string `protobuf:"bytes,4,rep,name=schools,proto3" json:"schools,omitempty"`
+	// The digest of the sync that was looked at, if not empty: the call is refused
+	// with PLAN_CHANGED when the plan is another one now.
+	Digest        string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4787,6 +4800,13 @@ func (x *ApproveSyncRequest) GetSchools() []string {
 		return x.Schools
 	}
 	return nil
+}
+
+func (x *ApproveSyncRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
 }
 
 type RestoreRevisionRequest struct {
@@ -5275,7 +5295,7 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x05files\x18\x02 \x03(\v2$.securly.sync.ingest.v1.UploadedFileR\x05files\"6\n" +
 	"\fUploadedFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x01R\x04size\"\x99\v\n" +
+	"\x04size\x18\x02 \x01(\x01R\x04size\"\xb1\v\n" +
 	"\x04Sync\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\async_id\x18\x02 \x01(\tR\x06syncId\x12\x16\n" +
@@ -5308,7 +5328,8 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x06shared\x18\x1f \x03(\v2(.securly.sync.ingest.v1.Sync.SharedEntryR\x06shared\x12F\n" +
 	"\fapplied_part\x18# \x01(\v2#.securly.sync.ingest.v1.AppliedPartR\vappliedPart\x12,\n" +
 	"\x12hold_reasons_count\x18$ \x01(\x05R\x10holdReasonsCount\x12D\n" +
-	"\tguardians\x180 \x01(\v2&.securly.sync.ingest.v1.GuardianReportR\tguardians\x1a_\n" +
+	"\tguardians\x180 \x01(\v2&.securly.sync.ingest.v1.GuardianReportR\tguardians\x12\x16\n" +
+	"\x06digest\x181 \x01(\tR\x06digest\x1a_\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12:\n" +
 	"\x05value\x18\x02 \x01(\v2$.securly.sync.ingest.v1.EntityCountsR\x05value:\x028\x01\x1a`\n" +
@@ -5416,12 +5437,13 @@ const file_securly_sync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x06column\x18\x05 \x01(\tR\x06column\x12\x1d\n" +
 	"\n" +
 	"sourced_id\x18\x06 \x01(\tR\tsourcedId\x12\x18\n" +
-	"\amessage\x18\a \x01(\tR\amessage\"\x89\x01\n" +
+	"\amessage\x18\a \x01(\tR\amessage\"\xa1\x01\n" +
 	"\x12ApproveSyncRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x12\n" +
 	"\x04sync\x18\x02 \x01(\tR\x04sync\x12)\n" +
 	"\x10without_removals\x18\x03 \x01(\bR\x0fwithoutRemovals\x12\x18\n" +
-	"\aschools\x18\x04 \x03(\tR\aschools\"}\n" +
+	"\aschools\x18\x04 \x03(\tR\aschools\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\"}\n" +
 	"\x16RestoreRevisionRequest\x12\x1a\n" +
 	"\bdistrict\x18\x01 \x01(\tR\bdistrict\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x05R\brevision\x12\x17\n" +

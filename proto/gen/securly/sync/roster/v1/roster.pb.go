@@ -2277,9 +2277,10 @@ type Plan struct {
 	// The active records of base_revision, by entity name.
 	Populations map[string]int32 `protobuf:"bytes,9,rep,name=populations,proto3" json:"populations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	Signals     *PlanSignals     `protobuf:"bytes,10,opt,name=signals,proto3" json:"signals,omitempty"`
-	// A SHA-256 of all changes, each by its entity, sourcedId, kind and the hashes
-	// of the record before and after. Two plans with the same digest show and do
-	// the same, whatever their bases. It is not that of the schools, names or counts.
+	// A SHA-256 of all changes, each by its entity, sourcedId, kind, the hashes of
+	// the record before and after and the schools that it is counted for; without
+	// schools if base_revision is 0. Two plans with the same digest show and do the
+	// same, and so does the same part of them. It is not that of names or counts.
 	Digest        []byte `protobuf:"bytes,11,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
