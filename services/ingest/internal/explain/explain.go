@@ -48,7 +48,7 @@ type question struct {
 	syncs        []*ingestv1.SyncDocument // of the district, oldest first
 	erased       *ingestv1.ErasureDocument
 	gone         map[string]bool // all persons of the district that were erased
-	streams      []stream        // that have the id, in the order of their sources
+	streams      said            // that have the id, in the order of their sources
 	out          *ingestv1.ExplainRecordResponse
 }
 

@@ -40,7 +40,11 @@ type scan struct {
 	hide       bool            // tell no values
 	gone       map[string]bool // persons of whom none are told
 	mapped     *mapping.Mapping
+	own        func(name string, header []string) match // of a guardian file
 }
+
+// match tells whether a row is of the id.
+type match func(fields []string) bool
 
 // of reads a package, a copy of it on the local disk, into out.
 func (s scan) of(ctx context.Context, file *os.File, out *ingestv1.PackageEvidence) error {
@@ -53,6 +57,9 @@ func (s scan) of(ctx context.Context, file *os.File, out *ingestv1.PackageEviden
 		return fmt.Errorf("read a package: %w", err)
 	}
 	z.RegisterDecompressor(zip.Deflate, func(in io.Reader) io.ReadCloser { return flate.NewReader(in) })
+	if s.own != nil {
+		return s.guardians(ctx, z.File, out)
+	}
 	for _, f := range z.File {
 		if err := s.mappedFile(ctx, f, out); err != nil {
 			return err
@@ -67,7 +74,7 @@ func (s scan) of(ctx context.Context, file *os.File, out *ingestv1.PackageEviden
 		switch {
 		case kind != nil && pipeline.EntityOf(*kind) != s.entity:
 			others = append(others, f)
-		case strings.EqualFold(path.Ext(name), ".csv") && !strings.EqualFold(name, "manifest.csv"):
+		case table(name):
 			if err := s.file(ctx, f, name, s.column(kind), nil, &out.Rows); err != nil {
 				return err
 			}
@@ -95,11 +102,54 @@ func (s scan) mappedFile(ctx context.Context, f *zip.File, out *ingestv1.Package
 		if !r.Reads(name) {
 			continue
 		}
-		if err := s.file(ctx, f, name, "", r, &out.Rows); err != nil {
+		if err := s.file(ctx, f, name, "", s.mappedBy(r), &out.Rows); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mappedBy returns what tells the rows that a mapping makes the id of.
+func (s scan) mappedBy(by *mapping.Records) func(name string, header []string) match {
+	return func(name string, header []string) match {
+		made, missing := by.Bind(name, header)
+		if len(missing) > 0 {
+			return func([]string) bool { return false } // it makes nothing of the file
+		}
+		key := slices.Index(made.Header(), "sourcedId")
+		return func(fields []string) bool {
+			if key < 0 || len(fields) < made.Width() || !made.Wants(fields) {
+				return false
+			}
+			id, _ := made.Value(key, fields)
+			return id == s.id
+		}
+	}
+}
+
+// guardians adds the rows of a guardian file: those of the guardian, or else those
+// that only name somebody.
+func (s scan) guardians(ctx context.Context, files []*zip.File, out *ingestv1.PackageEvidence) error {
+	for _, f := range files {
+		_, name := kindOf(f.Name)
+		if !table(name) {
+			continue
+		}
+		if err := s.file(ctx, f, name, "", s.own, &out.Rows); err != nil {
+			return err
+		}
+		if s.references && len(out.GetRows()) == 0 {
+			if err := s.file(ctx, f, name, "", nil, &out.References); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// table tells whether a file has records.
+func table(name string) bool {
+	return strings.EqualFold(path.Ext(name), ".csv") && !strings.EqualFold(name, "manifest.csv")
 }
 
 // kindOf tells which file of a roster an entry of a zip is; nil for none.
@@ -126,9 +176,9 @@ func (s scan) column(kind *normalise.Kind) string {
 }
 
 // file adds the rows of one file that have the id, where that is in a known
-// column or made by a mapping, or else anywhere, alone or in a list. What cannot
+// column or told by bind, or else anywhere, alone or in a list. What cannot
 // be read is passed over: the findings of its sync say so.
-func (s scan) file(ctx context.Context, f *zip.File, name, column string, by *mapping.Records, out *[]*ingestv1.RowEvidence) error {
+func (s scan) file(ctx context.Context, f *zip.File, name, column string, bind func(name string, header []string) match, out *[]*ingestv1.RowEvidence) error {
 	in, err := f.Open()
 	if err != nil {
 		return nil // see above
@@ -149,20 +199,9 @@ func (s scan) file(ctx context.Context, f *zip.File, name, column string, by *ma
 		at = slices.IndexFunc(header, func(h string) bool { return csvtext.Fold(h) == column })
 	}
 	parser, plain := csvtext.NewParser(comma), s.plain()
-	has := func(fields []string) bool { return s.has(fields, at, len(header)) }
-	if by != nil {
-		made, missing := by.Bind(name, header)
-		if len(missing) > 0 {
-			return nil // as above
-		}
-		key := slices.Index(made.Header(), "sourcedId")
-		plain, has = nil, func(fields []string) bool {
-			if key < 0 || len(fields) < made.Width() || !made.Wants(fields) {
-				return false
-			}
-			id, _ := made.Value(key, fields)
-			return id == s.id
-		}
+	has := match(func(fields []string) bool { return s.has(fields, at, len(header)) })
+	if bind != nil {
+		plain, has = nil, bind(name, header)
 	}
 	hidden := s.hidden(name, header)
 	var batch csvtext.Batch

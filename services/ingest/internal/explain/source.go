@@ -44,17 +44,20 @@ type asked struct {
 	syncs   []*ingestv1.SyncDocument // its own, oldest first
 	uploads map[string]*ingestv1.UploadDocument
 	mapped  *mapping.Mapping
-	matched bool         // its rows are matched with records of others
 	opaque  bool         // its rows may be of an erased person whose id they do not have
 	newest  string       // upload
 	base    *layer.Entry // that its records have; nil for none
+	had     said         // that is of it in the roster
+	// Of a guardian file: its settings, and whom the id is linked with in it.
+	guardians *ingestv1.GuardianFile
+	relatives []string
 }
 
 // source finds out what one source says of the id.
 func (q *question) source(ctx context.Context, source *ingestv1.Source) error {
 	a := &asked{
 		SourceEvidence: &ingestv1.SourceEvidence{Source: source.GetSourceId(), DisplayName: source.GetDisplayName(), Rules: rules(source)},
-		uploads:        map[string]*ingestv1.UploadDocument{}, matched: source.GetGuardians() != nil,
+		uploads:        map[string]*ingestv1.UploadDocument{}, guardians: source.GetGuardians(),
 	}
 	for id := range q.gone {
 		a.opaque = a.opaque || !guardian.Names(source.GetGuardians(), id)
@@ -117,21 +120,14 @@ func rules(s *ingestv1.Source) []string {
 // records looks for the id in what the source has in the roster.
 func (q *question) records(ctx context.Context, source *ingestv1.Source, a *asked) (err error) {
 	files := state.Current(a.layer)
-	for _, f := range []struct {
-		rank merge.Rank
-		file *ingestv1.LayerFile
-	}{{merge.Over, files.Over[q.name]}, {merge.Base, files.In(q.name)}, {merge.Fill, files.Fill[q.name]}} {
-		entry, err := q.find(ctx, f.file)
-		if err != nil {
-			return err
-		}
-		if entry == nil {
-			continue
-		}
-		q.streams = append(q.streams, stream{source: a.GetSource(), rank: f.rank, file: f.file, entry: entry})
-		a.Has = a.Has || !entry.Deleted && !entry.Overlay
-		if f.rank == merge.Base {
-			a.base = entry
+	if a.had, err = q.said(ctx, a, files); err != nil {
+		return err
+	}
+	for _, s := range a.had {
+		q.streams = append(q.streams, s)
+		a.Has = a.Has || !s.entry.Deleted
+		if s.rank == merge.Base {
+			a.base = s.entry
 		}
 	}
 	if a.base != nil && a.base.Deleted {
@@ -195,6 +191,14 @@ func (q *question) newer(ctx context.Context, a *asked) error {
 		if sync.GetDryRun() || sync.GetState() == ingestv1.SyncState_SUPERSEDED || read[sync.GetUploadId()] {
 			continue
 		}
+		var next said
+		switch sync.GetState() {
+		case ingestv1.SyncState_PLANNING, ingestv1.SyncState_ON_HOLD, ingestv1.SyncState_COMMITTING:
+			var err error
+			if next, err = q.said(ctx, a, state.Made(s)); err != nil {
+				return err
+			}
+		}
 		var p *ingestv1.PackageEvidence
 		if sync.GetUploadId() != "" {
 			read[sync.GetUploadId()] = true
@@ -203,16 +207,14 @@ func (q *question) newer(ctx context.Context, a *asked) error {
 				return err
 			}
 		}
-		if err := q.pending(ctx, a, s, p); err != nil {
-			return err
-		}
+		q.pending(a, s, p, next)
 	}
 	return nil
 }
 
 // pending says what a sync means whose records are not the source's yet. p is
-// nil if it has read no package.
-func (q *question) pending(ctx context.Context, a *asked, s *ingestv1.SyncDocument, p *ingestv1.PackageEvidence) error {
+// nil if it has read no package; next is what the source says with it.
+func (q *question) pending(a *asked, s *ingestv1.SyncDocument, p *ingestv1.PackageEvidence, next said) {
 	sync, source := s.GetSync(), a.GetSource()
 	r := &ingestv1.ExplainReason{Source: source, Sync: sync.GetSyncId(), UploadId: sync.GetUploadId(), Time: sync.GetCreateTime()}
 	if rows := p.GetRows(); len(rows) > 0 {
@@ -220,23 +222,11 @@ func (q *question) pending(ctx context.Context, a *asked, s *ingestv1.SyncDocume
 	}
 	switch sync.GetState() {
 	case ingestv1.SyncState_PLANNING, ingestv1.SyncState_ON_HOLD, ingestv1.SyncState_COMMITTING:
-		next, err := q.find(ctx, state.Made(s).In(q.name))
-		if err != nil {
-			return err
-		}
-		was, is := a.base != nil && !a.base.Deleted, next != nil && !next.Deleted
-		switch {
-		case !was && is:
-			r.Code = "created"
-		case was && !is:
-			r.Code = "removed"
-		case was && a.base.Hash != next.Hash:
-			r.Code = "updated"
-		case !is:
-			q.rejected(a, s, p)
-			return nil
-		default:
-			return nil
+		if r.Code = a.had.change(next); r.GetCode() == "" {
+			if !next.live() && a.base == nil {
+				q.rejected(a, s, p)
+			}
+			return
 		}
 		begun := fmt.Sprintf("a sync of source %s, begun %s, ", source, q.on(sync.GetCreateTime().AsTime()))
 		r.Type, r.Message, r.NextStep = waiting, begun+"waits for a person: in it, it is "+r.GetCode(), "look at the sync, and approve or discard it"
@@ -244,10 +234,10 @@ func (q *question) pending(ctx context.Context, a *asked, s *ingestv1.SyncDocume
 			r.Type, r.Message, r.NextStep = syncRunning, begun+"has not ended yet: in it, it is "+r.GetCode(), "wait until it has ended"
 		}
 		q.reason(r)
-		return nil
+		return
 	}
 	if len(p.GetRows()) == 0 {
-		return nil
+		return
 	}
 	begun := fmt.Sprintf("it is in %s, row %d, of the package of a sync of source %s, begun %s, that ", r.GetFile(), r.GetRow(), source, q.on(sync.GetCreateTime().AsTime()))
 	switch sync.GetState() {
@@ -258,13 +248,12 @@ func (q *question) pending(ctx context.Context, a *asked, s *ingestv1.SyncDocume
 	case ingestv1.SyncState_CANCELLED:
 		r.Type, r.Message, r.NextStep = syncCancelled, begun+"a person has cancelled", "sync the source again"
 	case ingestv1.SyncState_COMPLETED:
-		return nil // it has become the layer meanwhile
+		return // it has become the layer meanwhile
 	default:
 		r.Type, r.Message, r.NextStep = syncRunning, begun+"has not ended yet", "wait until it has ended"
 	}
 	q.reason(r)
 	q.rejected(a, s, p)
-	return nil
 }
 
 // current looks at the package that the source's records are from, and where
@@ -275,11 +264,11 @@ func (q *question) current(ctx context.Context, a *asked) error {
 		return nil
 	}
 	made := a.reader(a.syncs[at])
-	p, err := q.read(ctx, a, made.GetSync().GetUploadId(), made, !a.Has)
+	p, err := q.read(ctx, a, made.GetSync().GetUploadId(), made, !a.Has || a.guardians != nil)
 	if err != nil {
 		return err
 	}
-	if a.base == nil {
+	if !a.Has && a.base == nil {
 		q.rejected(a, made, p)
 		if rows := p.GetRows(); len(rows) > 0 && made.GetSync().GetCounts()[q.name].GetWithheld() > 0 {
 			q.reason(&ingestv1.ExplainReason{
@@ -324,11 +313,12 @@ func (q *question) read(ctx context.Context, a *asked, upload string, s *ingestv
 		return p, nil
 	}
 	p.Unread = ""
-	if err := q.look(ctx, scan{entity: q.entity, id: q.id, references: references, hide: q.erased != nil || a.opaque, gone: q.gone, mapped: a.mapped}, kept, p); err != nil {
-		return nil, err
+	look := scan{entity: q.entity, id: q.id, references: references, hide: q.erased != nil || a.opaque, gone: q.gone, mapped: a.mapped}
+	if a.guardians != nil {
+		look.own = q.guardian(a)
 	}
-	if a.matched && !a.Has { // the rows say something of a record that others deliver
-		p.References, p.Rows = append(p.References, p.GetRows()...), nil
+	if err := q.look(ctx, look, kept, p); err != nil {
+		return nil, err
 	}
 	return p, q.findings(ctx, s, p)
 }

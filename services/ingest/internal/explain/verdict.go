@@ -153,7 +153,7 @@ func (q *question) removed(ctx context.Context, by *ingestv1.Sync) error {
 		r.Message = fmt.Sprintf("%s, because the package that source %s had delivered did not have it any more", gone, by.GetSource())
 		r.NextStep = "look whether the source still has it, and whether its export leaves it out"
 	}
-	if slices.ContainsFunc(q.out.GetSources(), func(e *ingestv1.SourceEvidence) bool { return e.GetHas() }) && r.GetType() == noLongerDelivered {
+	if q.streams.makes() && r.GetType() == noLongerDelivered {
 		return nil // it is delivered again
 	}
 	q.reason(r)
@@ -212,7 +212,7 @@ func (q *question) conclude() {
 func (q *question) absent() {
 	packages, references := 0, 0
 	for _, s := range q.out.GetSources() {
-		if s.GetHas() {
+		if q.streams.of(s.GetSource()).makes() {
 			q.reason(&ingestv1.ExplainReason{
 				Type: leftOut, Source: s.GetSource(), Sync: s.GetSync(),
 				Message:  fmt.Sprintf("source %s delivers it, and the roster does not have it any more or not yet", s.GetSource()),
