@@ -13,6 +13,7 @@ import (
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/ingest/internal/plan"
 	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/errs"
 	"github.com/securly/sync/services/platform/testkit"
 )
@@ -209,9 +210,9 @@ func TestThePlanOfADryRunGoesWithItsSource(t *testing.T) {
 			require.NoError(t, err)
 			h.completed(h.wait(trial.GetSyncId()))
 			require.Eventually(t, func() bool {
-				doc, err := state.New(h.docs).Source(h.ctx, "d", "other")
-				return err == nil && doc.Value.GetDryRun() != ""
-			}, testkit.Wait, 5*time.Millisecond)
+				_, err := state.New(h.docs).Open.Get(h.ctx, state.Key("d", trial.GetSyncId()))
+				return errors.Is(err, docstore.ErrNotFound)
+			}, testkit.Wait, 5*time.Millisecond, "nothing is left to do for it")
 			require.Equal(t, 1, h.roster.Plans("d"))
 			end(h)
 			require.Eventually(t, func() bool { return h.roster.Plans("d") == 0 }, testkit.Wait, 5*time.Millisecond)
