@@ -71,3 +71,44 @@ func TestWhichRowsOfAGuardianFileAreWhose(t *testing.T) {
 	require.Equal(t, "guardianData.csv", out.GetReasons()[0].GetFile())
 	require.EqualValues(t, 4, out.GetReasons()[0].GetRow())
 }
+
+// What the newest package does not have is looked for in those before it.
+func TestWhyIsItOnlyInAnOlderPackage(t *testing.T) {
+	extra := edited(sound(), "users.csv", "u2,", "u3,,,true,s,student,new,,New,One,,,,,,,,\nu2,")
+	t.Run("discarded", func(t *testing.T) {
+		h := newHub(t)
+		h.completed(h.sync("sis", large(200)))
+		held := h.sync("sis", fewer())
+		_, err := h.syncs.DiscardSync(h.ctx, &ingestv1.DiscardSyncRequest{District: "d", Sync: held.GetSyncId()})
+		require.NoError(t, err)
+		h.completed(h.sync("sis", large(200)))
+		out := h.why("users", "new")
+		require.Equal(t, []string{"sync-discarded"}, reasonsOf(out), out)
+		require.Equal(t, held.GetSyncId(), out.GetReasons()[0].GetSync())
+	})
+	t.Run("never synced", func(t *testing.T) {
+		h := newHub(t)
+		upload := h.upload("sis", extra)
+		h.completed(h.sync("sis", sound()))
+		out := h.why("users", "u3")
+		require.Equal(t, []string{"no-longer-delivered"}, reasonsOf(out), out)
+		require.Contains(t, out.GetMessage(), "not in the newest package of source sis; last in the one of ")
+		require.Equal(t, upload, out.GetReasons()[0].GetUploadId())
+		require.Len(t, out.GetSources()[0].GetPackages(), 2)
+	})
+}
+
+// A record that an approval in part has kept is there, and it is said why.
+func TestWhyIsItStillThere(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", large(200)))
+	held := h.sync("sis", fewer())
+	require.NoError(t, h.approvePart(&ingestv1.ApproveSyncRequest{Sync: held.GetSyncId(), WithoutRemovals: true}))
+	h.completed(h.wait(held.GetSyncId(), ingestv1.SyncState_COMPLETED))
+	out := h.why("users", "st-0199")
+	require.Equal(t, "present", out.GetVerdict())
+	require.Equal(t, []string{"left-out"}, reasonsOf(out), out)
+	require.Contains(t, out.GetMessage(), "has left its removal out")
+	require.NotEmpty(t, out.GetNextStep())
+	require.Empty(t, h.why("users", "st-0001").GetReasons())
+}

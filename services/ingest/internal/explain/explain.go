@@ -49,6 +49,7 @@ type question struct {
 	erased       *ingestv1.ErasureDocument
 	gone         map[string]bool // all persons of the district that were erased
 	streams      said            // that have the id, in the order of their sources
+	asked        []*asked        // the sources, in their order
 	out          *ingestv1.ExplainRecordResponse
 }
 
@@ -83,7 +84,7 @@ func (e *Explainer) Explain(ctx context.Context, district, entity, id string) (*
 		}
 		q.syncs = append(q.syncs, doc.Value)
 	}
-	for _, part := range []func(context.Context) error{q.erasure, q.sources, q.stored} {
+	for _, part := range []func(context.Context) error{q.erasure, q.sources, q.stored, q.older} {
 		if err := part(ctx); err != nil {
 			return nil, err
 		}

@@ -92,7 +92,7 @@ func (q *question) source(ctx context.Context, source *ingestv1.Source) error {
 	if err := q.current(ctx, a); err != nil {
 		return err
 	}
-	q.out.Sources = append(q.out.Sources, a.SourceEvidence)
+	q.asked, q.out.Sources = append(q.asked, a), append(q.out.Sources, a.SourceEvidence)
 	return nil
 }
 
@@ -280,6 +280,7 @@ func (q *question) current(ctx context.Context, a *asked) error {
 		}
 		return nil
 	}
+	q.keptBack(a, made, p)
 	for i, n := at-1, 0; i >= 0 && n < maxOlder && len(p.GetRows()) == 0 && a.syncs[i+1].GetPartial(); i, n = i-1, n+1 {
 		if p, err = q.read(ctx, a, a.syncs[i].GetSync().GetUploadId(), a.syncs[i], false); err != nil {
 			return err
