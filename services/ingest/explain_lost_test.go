@@ -112,3 +112,31 @@ func TestWhyIsItStillThere(t *testing.T) {
 	require.NotEmpty(t, out.GetNextStep())
 	require.Empty(t, h.why("users", "st-0001").GetReasons())
 }
+
+// A correction of what nobody delivers is not forgotten.
+func TestWhatIsOnlyCorrected(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	enter, sync := h.byHand()
+	enter(`{"record":{"user":{"sourcedId":"u9","phone":"1"}},"correction":true}`)
+	h.completed(sync())
+	out := h.why("users", "u9")
+	require.Equal(t, []string{"never-delivered", "only-corrected"}, reasonsOf(out), out)
+	require.Equal(t, "hand", out.GetReasons()[1].GetSource())
+}
+
+// Of an erased person whom a source delivers again something is to be done.
+func TestAnErasedPersonIsDeliveredAgain(t *testing.T) {
+	h := newHub(t)
+	h.completed(h.sync("sis", sound()))
+	_, err := h.erase("u1")
+	require.NoError(t, err)
+	h.completed(h.sync("sis", sound()))
+	require.Contains(t, h.why("users", "u1").GetNextStep(), "nothing is to be done")
+	h.newSource("other", nil)
+	h.completed(h.sync("other", edited(sound(), "users.csv", "Zoé", "Other")))
+	out := h.why("users", "u1")
+	require.Contains(t, out.GetMessage(), "delivered again, by source other")
+	require.Contains(t, out.GetNextStep(), "removed from source other")
+	require.Contains(t, out.GetNextStep(), "erase the person once more")
+}

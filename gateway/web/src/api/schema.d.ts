@@ -1428,7 +1428,8 @@ export interface components {
             /**
              * @description erased, waiting, rejected, not-shared, sync-failed, sync-discarded,
              *     sync-cancelled, sync-running, not-synced, left-out, taken-back,
-             *     deleted-by-source, source-removed, no-longer-delivered, never-delivered.
+             *     deleted-by-source, source-removed, no-longer-delivered, never-delivered,
+             *     only-corrected.
              */
             type?: string;
             message?: string;

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	ingestv1 "github.com/securly/sync/proto/gen/securly/sync/ingest/v1"
 	"github.com/securly/sync/services/platform/record"
@@ -59,6 +60,39 @@ func (a *asked) last(upload string) *ingestv1.SyncDocument {
 		}
 	}
 	return nil
+}
+
+// corrections tells of what was entered by hand, and of which there is no record.
+func (q *question) corrections() {
+	for _, a := range q.asked {
+		if a.manual && a.had.live() && !q.streams.makes() {
+			q.reason(&ingestv1.ExplainReason{
+				Type: onlyCorrected, Source: a.GetSource(), Sync: a.GetSync(), Time: a.GetSyncTime(),
+				Message:  fmt.Sprintf("source %s has a correction of it that was entered by hand, and waits until another source delivers the record", a.GetSource()),
+				NextStep: "look whether the id of the entry agrees in every character with that in the source, or enter it as a whole record",
+			})
+		}
+	}
+}
+
+// again tells which sources deliver an erased person again.
+func (q *question) again() {
+	var sources []string
+	for _, s := range q.streams {
+		if !s.entry.Deleted && !s.blank() && !slices.Contains(sources, s.source) {
+			sources = append(sources, s.source)
+		}
+	}
+	if q.erased == nil || len(sources) == 0 {
+		return
+	}
+	for _, r := range q.out.GetReasons() {
+		if r.GetType() == erased {
+			names := strings.Join(sources, ", ")
+			r.Message = fmt.Sprintf("the person was erased from the hub, %s, and is delivered again, by source %s", q.on(q.erased.GetCreateTime().AsTime()), names)
+			r.NextStep = fmt.Sprintf("have the person removed from source %s, sync it, and erase the person once more", names)
+		}
+	}
 }
 
 // keptBack tells of a record that is there only because whoever approved a part

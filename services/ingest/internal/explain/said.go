@@ -5,12 +5,15 @@ import (
 	"errors"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	typev1 "github.com/securly/sync/proto/gen/securly/sync/type/v1"
 	"github.com/securly/sync/services/ingest/internal/finding"
 	"github.com/securly/sync/services/ingest/internal/guardian"
 	"github.com/securly/sync/services/ingest/internal/layer"
 	"github.com/securly/sync/services/ingest/internal/merge"
 	"github.com/securly/sync/services/ingest/internal/state"
+	"github.com/securly/sync/services/platform/record"
 )
 
 // said is what sources say of the id, one entry of a rank.
@@ -77,6 +80,12 @@ func (s said) change(next said) string {
 		return "updated"
 	}
 	return ""
+}
+
+// blank tells whether it is only what is kept of an erased person.
+func (s stream) blank() bool {
+	rec := &typev1.Record{}
+	return proto.Unmarshal(s.entry.Body, rec) == nil && proto.Equal(rec, record.Blank(rec))
 }
 
 // guardian returns what tells the rows of a guardian file that are of the id.

@@ -50,6 +50,7 @@ type asked struct {
 	had     said         // that is of it in the roster
 	// Of a guardian file: its settings, and whom the id is linked with in it.
 	guardians *ingestv1.GuardianFile
+	manual    bool // entered by hand
 	relatives []string
 }
 
@@ -57,7 +58,7 @@ type asked struct {
 func (q *question) source(ctx context.Context, source *ingestv1.Source) error {
 	a := &asked{
 		SourceEvidence: &ingestv1.SourceEvidence{Source: source.GetSourceId(), DisplayName: source.GetDisplayName(), Rules: rules(source)},
-		uploads:        map[string]*ingestv1.UploadDocument{}, guardians: source.GetGuardians(),
+		uploads:        map[string]*ingestv1.UploadDocument{}, guardians: source.GetGuardians(), manual: catalogue.Manual(source.GetConnector()),
 	}
 	for id := range q.gone {
 		a.opaque = a.opaque || !guardian.Names(source.GetGuardians(), id)

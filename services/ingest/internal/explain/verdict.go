@@ -35,11 +35,12 @@ const (
 	sourceRemoved     = "source-removed"
 	noLongerDelivered = "no-longer-delivered"
 	neverDelivered    = "never-delivered"
+	onlyCorrected     = "only-corrected"
 )
 
 var order = []string{
 	erased, waiting, rejected, notShared, syncFailed, syncDiscarded, syncCancelled, syncRunning, notSynced,
-	deletedBySource, takenBack, leftOut, sourceRemoved, noLongerDelivered, neverDelivered,
+	deletedBySource, takenBack, leftOut, sourceRemoved, noLongerDelivered, neverDelivered, onlyCorrected,
 }
 
 // stored asks the roster.
@@ -183,7 +184,9 @@ func (q *question) conclude() {
 	there := q.out.GetStored().GetStatus() == record.StatusActive
 	if !there {
 		q.absent()
+		q.corrections()
 	}
+	q.again()
 	slices.SortStableFunc(q.out.Reasons, func(a, b *ingestv1.ExplainReason) int {
 		return slices.Index(order, a.GetType()) - slices.Index(order, b.GetType())
 	})

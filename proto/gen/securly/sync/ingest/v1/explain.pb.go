@@ -523,7 +523,8 @@ type ExplainReason struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// erased, waiting, rejected, not-shared, sync-failed, sync-discarded,
 	// sync-cancelled, sync-running, not-synced, left-out, taken-back,
-	// deleted-by-source, source-removed, no-longer-delivered, never-delivered.
+	// deleted-by-source, source-removed, no-longer-delivered, never-delivered,
+	// only-corrected.
 	Type     string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	Message  string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	NextStep string `protobuf:"bytes,3,opt,name=next_step,json=nextStep,proto3" json:"next_step,omitempty"`
