@@ -83,7 +83,7 @@ func (q *question) again() {
 			sources = append(sources, s.source)
 		}
 	}
-	if q.erased == nil || len(sources) == 0 {
+	if q.erased.GetEndTime() == nil || len(sources) == 0 {
 		return
 	}
 	for _, r := range q.out.GetReasons() {
