@@ -62,6 +62,9 @@ func holding(t *testing.T, dir string, words ...string) (found []string) {
 // unpacked returns what a file holds in every packing that it can be read in.
 func unpacked(t *testing.T, path string, raw []byte) (texts [][]byte) {
 	t.Helper()
+	if plain, ok := testkit.LayerText(t, raw); ok {
+		texts = append(texts, plain)
+	}
 	if plain, err := io.ReadAll(s2.NewReader(bytes.NewReader(raw))); err == nil {
 		texts = append(texts, plain)
 	}

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/s2"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
@@ -36,7 +35,7 @@ func (h *hub) holding(prefix string, words ...string) []string {
 		}
 		require.NoError(h.t, err)
 		text := [][]byte{raw}
-		if plain, err := io.ReadAll(s2.NewReader(bytes.NewReader(raw))); err == nil {
+		if plain, ok := testkit.LayerText(h.t, raw); ok {
 			text = append(text, plain)
 		}
 		if z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw))); err == nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"iter"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -37,9 +36,9 @@ type Build struct {
 	Roles, Profiles Mode
 	// OwnRoles tells that user rows bring roles themselves (OneRoster 1.1).
 	OwnRoles bool
-	// Previous is what Read yields of the previous layer file; nil when there is
-	// none, or nothing of it is needed.
-	Previous iter.Seq2[Entry, error]
+	// Previous is the previous layer file; nil when there is none, or nothing of
+	// it is needed. Write closes it.
+	Previous *Reader
 	// Known are the rows that the previous layer file was made of and that the
 	// package has again; they are not among Rows. Nil if all were read anew.
 	Known *Known
@@ -65,9 +64,9 @@ func (b Build) Write(w *Writer) error {
 	if b.Mode == Bulk && !b.Join && b.Previous == nil {
 		return b.copyRows(w)
 	}
-	prev := newPrevious(b.Previous, b.Known, w)
-	defer prev.stop()
-	if err := prev.next(); err != nil {
+	prev := b.previous(w)
+	defer prev.close()
+	if err := prev.next(nil, false); err != nil {
 		return err
 	}
 	// before passes on the previous entries up to id, or all.
@@ -76,7 +75,7 @@ func (b Build) Write(w *Writer) error {
 			if err := b.keep(w, prev); err != nil {
 				return err
 			}
-			if err := prev.next(); err != nil {
+			if err := prev.next(id, all); err != nil {
 				return err
 			}
 		}
@@ -96,7 +95,7 @@ func (b Build) Write(w *Writer) error {
 		if err := b.assemble(w, &g, prev); err != nil {
 			return err
 		}
-		return prev.next()
+		return prev.next(nil, false)
 	}
 	for it, err := range b.Rows.Items() {
 		if err != nil {
@@ -122,9 +121,12 @@ func (b Build) Write(w *Writer) error {
 
 // previous walks through the previous layer file.
 type previous struct {
-	pull  func() (Entry, error, bool)
-	stop  func()
+	from  *Reader // nil if there is none
 	known *Known
+	// keeps tells that entries that no row names stay as they are, if their own
+	// rows are seen or need not be.
+	keeps, unseen bool
+
 	entry Entry
 	row   int // of the record, if the package has the same row again
 	more  bool
@@ -133,26 +135,42 @@ type previous struct {
 	kept  bool // w has a record with the id of entry
 }
 
-func newPrevious(entries iter.Seq2[Entry, error], known *Known, w *Writer) *previous {
-	if entries == nil {
-		entries = func(func(Entry, error) bool) {}
+func (b Build) previous(w *Writer) *previous {
+	if b.Previous != nil {
+		w.records.limit *= 2 // so that blocks that grow a little need not be split
 	}
-	p := &previous{known: known, at: -1, w: w}
-	p.pull, p.stop = iter.Pull2(entries)
-	return p
+	return &previous{
+		from: b.Previous, known: b.Known, at: -1, w: w,
+		keeps: !b.rejoins(), unseen: b.Mode != Bulk,
+	}
 }
 
-func (p *previous) next() error {
+func (p *previous) close() {
+	if p.from != nil {
+		p.from.close()
+	}
+}
+
+// next goes on to the next entry. Before that it passes on the blocks that end
+// before id, or all, if all of their entries stay as they are.
+func (p *previous) next(id []byte, all bool) error {
 	if p.more && !p.kept {
 		if err := p.w.change(Change{ID: p.entry.ID, Was: true, Before: p.entry}); err != nil {
 			return err
 		}
 	}
-	var err error
-	if p.entry, err, p.more = p.pull(); err != nil || !p.more {
-		return err
+	p.more = false
+	if p.from == nil {
+		return nil
 	}
 	p.at++
+	if err := p.skip(id, all); err != nil {
+		return err
+	}
+	var err error
+	if p.entry, p.more, err = p.from.next(); err != nil || !p.more {
+		return err
+	}
 	p.row, p.kept = 0, false
 	if p.known != nil {
 		if p.at >= len(p.known.rows) {
@@ -161,6 +179,40 @@ func (p *previous) next() error {
 		p.entry.mark, p.row = p.known.at(p.at)
 	}
 	return nil
+}
+
+// skip passes on whole blocks, and stands in front of an entry then, or the end.
+func (p *previous) skip(id []byte, all bool) error {
+	for p.from.entries == 0 {
+		if _, err := p.w.records.align(); err != nil { // blocks end where they did
+			return err
+		}
+		if more, err := p.from.nextBlock(); err != nil || !more {
+			return err
+		}
+		if !p.stays(id, all) {
+			return nil
+		}
+		n := p.from.entries
+		if copied, err := p.w.copyBlock(p.from, p.known, p.at); err != nil || !copied {
+			return err
+		}
+		p.at += n
+		p.from.entries = 0
+	}
+	return nil
+}
+
+// stays tells whether all entries of a block stay as they are.
+func (p *previous) stays(id []byte, all bool) bool {
+	if !p.keeps || !all && bytes.Compare(p.from.last, id) >= 0 {
+		return false
+	}
+	n := p.from.entries
+	if p.known == nil || p.at+n > len(p.known.rows) {
+		return p.known == nil && p.unseen
+	}
+	return p.unseen || p.known.all(p.at, n)
 }
 
 // copyRows is the plain case: the rows are the layer.
@@ -234,10 +286,13 @@ func (it *Item) entry() Entry {
 	return Entry{ID: it.ID, Hash: it.Hash, Deleted: it.Deleted, Overlay: it.Overlay, Body: it.Body, mark: it.Mark}
 }
 
+// rejoins tells that users lose roles or profiles that no row names.
+func (b Build) rejoins() bool { return b.Join && (b.Roles == Bulk || b.Profiles == Bulk) }
+
 // keep passes on a previous record that no row on its way names.
 func (b Build) keep(w *Writer, prev *previous) error {
 	switch {
-	case b.Join && (b.Roles == Bulk || b.Profiles == Bulk):
+	case b.rejoins():
 		return b.assemble(w, &group{id: prev.entry.ID}, prev)
 	case b.Mode == Bulk && prev.row == 0:
 		return nil // it is gone

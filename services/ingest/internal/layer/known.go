@@ -147,9 +147,12 @@ func (k *Known) See(at uint32, row int) (other int) {
 }
 
 // All tells whether every record of the layer was recognised.
-func (k *Known) All() bool {
-	for i := range k.rows {
-		if k.rows[i].seen.Load() == 0 {
+func (k *Known) All() bool { return k.all(0, len(k.rows)) }
+
+// all tells whether all of so many records were recognised.
+func (k *Known) all(position, records int) bool {
+	for i := range k.rows[position : position+records] {
+		if k.rows[position+i].seen.Load() == 0 {
 			return false
 		}
 	}

@@ -1,7 +1,9 @@
 package layer
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -140,6 +142,26 @@ func TestAbortedLayerFileIsNotThere(t *testing.T) {
 	require.False(t, there)
 }
 
+// Whenever its context ends, a file that is being written can be given up.
+func TestAbortAfterTheContextHasEnded(t *testing.T) {
+	b := bucket(t)
+	for range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
+		w, err := Create(ctx, b, "k", false)
+		require.NoError(t, err)
+		body := make([]byte, batchSize)
+		for range 3 {
+			require.NoError(t, w.Add(Entry{Body: body}))
+		}
+		cancel()
+		for err == nil {
+			err = w.Add(Entry{Body: body})
+		}
+		require.ErrorIs(t, err, context.Canceled)
+		w.Abort()
+	}
+}
+
 func org(id, name, status string) *typev1.Record {
 	return &typev1.Record{Record: &typev1.Record_Org{Org: &typev1.Org{SourcedId: id, Name: name, Status: status}}}
 }
@@ -165,7 +187,7 @@ func build(t *testing.T, b *blob.Bucket, mode Mode, previous int, rows string) (
 	buf.Close()
 	plan := Build{Rows: s, Mode: mode, Rejected: func(it Item) { rejected = append(rejected, it.Row) }}
 	if previous > 0 {
-		plan.Previous = Read(t.Context(), b, "previous", int64(previous))
+		plan.Previous = Open(t.Context(), b, "previous", int64(previous))
 	}
 	w, err := Create(t.Context(), b, "next", previous > 0)
 	require.NoError(t, err)
@@ -236,9 +258,154 @@ func TestLargeEntry(t *testing.T) {
 	require.NoError(t, w.Close())
 	next, err := Create(t.Context(), b, "is", true)
 	require.NoError(t, err)
-	plan := Build{Rows: NewSorter(t.TempDir(), 1<<20), Mode: Delta, Previous: Read(t.Context(), b, "was", 3)}
+	plan := Build{Rows: NewSorter(t.TempDir(), 1<<20), Mode: Delta, Previous: Open(t.Context(), b, "was", 3)}
 	require.NoError(t, plan.Write(next))
 	require.NoError(t, next.Close())
 	require.Zero(t, next.Changes())
 	require.Equal(t, w.Checksum(), next.Checksum(), "the same file")
+}
+
+// However blocks go over from one file to the next, the records, their marks and
+// what has changed are those of the rows.
+func TestBlocksThatStay(t *testing.T) {
+	for _, mode := range []Mode{Bulk, Delta} {
+		b, r := bucket(t), rand.New(rand.NewPCG(5, 6))
+		body := func(id string, hash byte) []byte { return []byte(strings.Repeat(id+string(rune(hash)), 20)) }
+		mark := func(id string, hash byte) Mark { return NewMarker("t").Mark(fmt.Append(nil, id, hash)) }
+		was, key, records := map[string]byte{}, "", int64(0)
+		for day := range 40 {
+			is := maps.Clone(was)
+			for range []int{0, 1, 30}[r.IntN(3)] {
+				switch id := fmt.Sprintf("%05d", r.IntN(8000)); {
+				case mode == Bulk && r.IntN(3) == 0:
+					delete(is, id)
+				default:
+					is[id] = byte(r.IntN(100))
+				}
+			}
+			if day == 0 || day == 20 { // many at once
+				from := r.IntN(4000)
+				for i := range 2000 {
+					is[fmt.Sprintf("%05d", from+i)] = byte(day)
+				}
+			}
+			if day == 30 && mode == Bulk {
+				maps.DeleteFunc(is, func(id string, _ byte) bool { return id > "02" && id < "04" })
+			}
+			s := NewSorter(t.TempDir(), 1<<20)
+			build := Build{Rows: s, Mode: mode, Rejected: func(it Item) { t.Errorf("%s rejected", it.ID) }}
+			if key != "" {
+				build.Previous = Open(t.Context(), b, key, records)
+				if mode == Bulk {
+					build.Known = LoadKnown(t.Context(), b, key, records)
+				}
+			}
+			rows, row := s.Buffer(), 0
+			for id, hash := range is {
+				row++
+				at := make([]uint32, 1)
+				if build.Known != nil {
+					if build.Known.Find([]Mark{mark(id, hash)}, at); at[0] != 0 {
+						require.Zero(t, build.Known.See(at[0], row))
+						continue
+					}
+				}
+				if old, ok := was[id]; mode == Delta && ok && old == hash {
+					continue
+				}
+				require.NoError(t, rows.Add(Item{ID: []byte(id), Row: row, Hash: record.Hash{hash}, Body: body(id, hash), Mark: mark(id, hash)}))
+			}
+			rows.Close()
+			next := fmt.Sprint(day)
+			w, err := Create(t.Context(), b, next, true)
+			require.NoError(t, err)
+			require.NoError(t, build.Write(w))
+			require.NoError(t, w.Close())
+			require.NoError(t, s.Close())
+
+			require.EqualValues(t, len(is), w.Records())
+			sound, err := Sound(t.Context(), b, next, w.Checksum())
+			require.NoError(t, err)
+			require.True(t, sound)
+			marks, err := b.ReadAll(t.Context(), MarksKey(next))
+			require.NoError(t, err)
+			ids, i := slices.Sorted(maps.Keys(is)), 0
+			for e, err := range Read(t.Context(), b, next, w.Records()) {
+				require.NoError(t, err)
+				id := string(e.ID)
+				require.Equal(t, ids[i], id)
+				require.Equal(t, record.Hash{is[id]}, e.Hash)
+				require.Equal(t, body(id, is[id]), e.Body)
+				if mode == Bulk {
+					require.Equal(t, mark(id, is[id]), readMark(marks[i*markSize:]))
+				}
+				i++
+			}
+			require.Len(t, ids, i)
+			for c, err := range ReadChanges(t.Context(), b, next, w.Changes()) {
+				require.NoError(t, err)
+				id := string(c.ID)
+				old, there := was[id]
+				require.Equal(t, there, c.Was)
+				require.Equal(t, old, c.Before.Hash[0])
+				if delete(was, id); c.Is {
+					was[id] = c.After.Hash[0]
+				}
+			}
+			if key == "" {
+				was = is // nobody asks for its changes
+			}
+			require.Equal(t, is, was)
+			key, records = next, w.Records()
+		}
+		require.Less(t, blocksOf(t, b, key, records), 2*int(records)*160/blockSize, "blocks have not become small")
+	}
+}
+
+func blocksOf(t *testing.T, b *blob.Bucket, key string, records int64) (n int) {
+	r := Open(t.Context(), b, key, records)
+	defer r.close()
+	for {
+		more, err := r.nextBlock()
+		require.NoError(t, err)
+		if !more {
+			return n
+		}
+		n++
+	}
+}
+
+// Wherever a file is changed or cut, it is not taken for another one: not by who
+// reads all of it, and not by who passes on what stays.
+func TestDamageIsFound(t *testing.T) {
+	b, r := bucket(t), rand.New(rand.NewPCG(7, 8))
+	w, err := Create(t.Context(), b, "k", false)
+	require.NoError(t, err)
+	for i := range 400 {
+		require.NoError(t, w.Add(Entry{ID: fmt.Appendf(nil, "%06d", i), Body: fmt.Appendf(nil, "%x", r.Uint64())}))
+	}
+	require.NoError(t, w.Close())
+	whole, err := b.ReadAll(t.Context(), "k")
+	require.NoError(t, err)
+	requireDamage := func(content []byte, what ...any) {
+		require.NoError(t, b.WriteAll(t.Context(), "damaged", content, nil))
+		var failed error
+		for _, err := range Read(t.Context(), b, "damaged", w.Records()) {
+			failed = err
+		}
+		require.ErrorIs(t, failed, ErrDamaged, what...)
+		next, err := Create(t.Context(), b, "next", true)
+		require.NoError(t, err)
+		build := Build{Rows: NewSorter(t.TempDir(), 1<<20), Mode: Delta, Previous: Open(t.Context(), b, "damaged", w.Records())}
+		require.ErrorIs(t, build.Write(next), ErrDamaged, what...)
+		next.Abort()
+	}
+	for at := 0; at < len(whole); at += 1 + r.IntN(40) {
+		changed := slices.Clone(whole)
+		changed[at] ^= 1 << r.IntN(8)
+		requireDamage(changed, "changed at %d", at)
+		requireDamage(whole[:at], "cut at %d", at)
+	}
+	requireDamage(append(slices.Clone(whole), 0), "longer")
+	requireDamage([]byte("\xff\x06\x00\x00S2sTwO"+string(whole)), "of the version before")
 }

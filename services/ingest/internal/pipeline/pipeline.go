@@ -502,7 +502,7 @@ func (b *build) write(ctx context.Context, plan layer.Build) error {
 		return err
 	}
 	if prev != nil && b.needsPrevious(plan) {
-		plan.Previous = layer.Read(ctx, b.in.Bucket, prev.GetKey(), prev.GetRecords())
+		plan.Previous = layer.Open(ctx, b.in.Bucket, prev.GetKey(), prev.GetRecords())
 	}
 	key := b.in.Prefix + name
 	w, err := layer.Create(ctx, b.in.Bucket, key, plan.Previous != nil)

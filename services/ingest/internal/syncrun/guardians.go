@@ -190,7 +190,7 @@ func (r *Runner) writeGuardians(ctx context.Context, s *ingestv1.SyncDocument, g
 func (r *Runner) writeUsers(ctx context.Context, s *ingestv1.SyncDocument, rules string, previous *ingestv1.LayerFile, rows *layer.Sorter) (*ingestv1.LayerFile, error) {
 	build := layer.Build{Rows: rows, Mode: layer.Bulk, Rejected: func(layer.Item) {}} // no id comes twice
 	if previous != nil {
-		build.Previous = layer.Read(ctx, r.deps.Blobs, previous.GetKey(), previous.GetRecords())
+		build.Previous = layer.Open(ctx, r.deps.Blobs, previous.GetKey(), previous.GetRecords())
 	}
 	key := LayerPrefix(s.GetDistrict(), s.GetSync().GetSource()) + s.GetSync().GetSyncId() + "/guardians"
 	f, err := writeLayer(ctx, r.deps.Blobs, key, rules, previous, build.Write)
