@@ -112,14 +112,12 @@ func (k *Known) Find(marks []Mark, at []uint32) {
 		at[i] = k.slots[k.slot(m.key)]
 	}
 	for i, m := range marks {
-		if at[i] == 0 || k.is(at[i], m) {
-			continue
-		}
-		slot := k.slot(m.key)
-		for at[i] != 0 && !k.is(at[i], m) {
+		found, slot := at[i], k.slot(m.key)
+		for found != 0 && !k.is(found, m) {
 			slot = (slot + 1) & (len(k.slots) - 1)
-			at[i] = k.slots[slot]
+			found = k.slots[slot]
 		}
+		at[i] = found
 	}
 }
 

@@ -84,8 +84,11 @@ func (s *Server) serve(t testing.TB, encryption *tls.Config) (address string) {
 	require.NoError(t, err)
 	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{server: s}, nil }))
 	server.Domain, server.TLSConfig = "localhost", encryption
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(door) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(door) // ends with Close
+	}()
 	t.Cleanup(func() {
 		require.NoError(t, server.Close())
 		<-ended
