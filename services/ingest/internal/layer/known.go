@@ -117,7 +117,7 @@ func (k *Known) Find(marks []Mark, at []uint32) {
 			slot = (slot + 1) & (len(k.slots) - 1)
 			found = k.slots[slot]
 		}
-		at[i] = found
+		at[i] = found //nolint:gosec // at is as long as marks
 	}
 }
 
