@@ -44,6 +44,10 @@ func entryView(doc docstore.Doc[*ingestv1.ManualEntryDocument]) *ingestv1.Manual
 }
 
 func (s *entries) ListManualEntries(ctx context.Context, req *ingestv1.ListManualEntriesRequest) (*ingestv1.ListManualEntriesResponse, error) {
+	size, err := pagetoken.Size(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
 	if _, err := s.owner(ctx, req.GetDistrict(), req.GetSource()); err != nil {
 		return nil, err
 	}
@@ -53,10 +57,6 @@ func (s *entries) ListManualEntries(ctx context.Context, req *ingestv1.ListManua
 			return nil, invalid("entity", "%v", err)
 		}
 		within += req.GetEntity() + "/"
-	}
-	size, err := pagetoken.Size(req.GetPageSize())
-	if err != nil {
-		return nil, err
 	}
 	docs, next, err := page(ctx, &s.Deps, s.Store.Entries, "entries of "+within, within, req.GetPageToken(), size)
 	if err != nil {
