@@ -1045,7 +1045,9 @@ export interface components {
             /**
              * @description Ids of schools. If there are any, a change applies only if all schools that
              *     it touches are among them; one that touches none applies unless it is a
-             *     removal. What refers to something that is left out is left out too.
+             *     removal. What refers to something that is left out is left out too, and a
+             *     person who stays keeps enrollments, demographics and the links of relatives.
+             *     A part of a package that holds only changes cannot be approved.
              */
             schools?: string[];
             /**

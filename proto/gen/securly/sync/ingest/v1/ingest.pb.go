@@ -4735,7 +4735,9 @@ type ApproveSyncRequest struct {
 	WithoutRemovals bool `protobuf:"varint,3,opt,name=without_removals,json=withoutRemovals,proto3" json:"without_removals,omitempty"`
 	// Ids of schools. If there are any, a change applies only if all schools that
 	// it touches are among them; one that touches none applies unless it is a
-	// removal. What refers to something that is left out is left out too.
+	// removal. What refers to something that is left out is left out too, and a
+	// person who stays keeps enrollments, demographics and the links of relatives.
+	// A part of a package that holds only changes cannot be approved.
 	Schools []string `protobuf:"bytes,4,rep,name=schools,proto3" json:"schools,omitempty"`
 	// The digest of the sync that was looked at, if not empty: the call is refused
 	// with PLAN_CHANGED when the plan is another one now.
