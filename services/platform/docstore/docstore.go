@@ -10,6 +10,7 @@ package docstore
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc/codes"
 
@@ -72,3 +73,11 @@ type Query struct {
 
 // DefaultLimit is the size of a page when the query names none.
 const DefaultLimit = 100
+
+// IgnoreNotFound takes a document that is not there for one that was deleted.
+func IgnoreNotFound(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}

@@ -225,7 +225,7 @@ func (c *check) sync(ctx context.Context, doc docstore.Doc[*ingestv1.SyncDocumen
 			return err // it has begun since
 		}
 		if now, err := c.Store.Syncs.Get(ctx, doc.ID); err != nil || state.Final(now.Value.GetSync().GetState()) {
-			return ignore(err)
+			return docstore.IgnoreNotFound(err)
 		}
 		c.need(state.Made(doc.Value), true)
 		err := c.problem(where, "a sync that nobody goes on with", func() error {
@@ -266,7 +266,7 @@ func (c *check) sync(ctx context.Context, doc docstore.Doc[*ingestv1.SyncDocumen
 		return err
 	}
 	if _, err := c.Store.Syncs.Get(ctx, doc.ID); err != nil {
-		return ignore(err)
+		return docstore.IgnoreNotFound(err)
 	}
 	return c.problem(where, "its findings are missing", func() error {
 		_, err := c.Store.Syncs.Modify(ctx, doc.ID, func(d *ingestv1.SyncDocument) error {
@@ -284,10 +284,10 @@ func (c *check) upload(ctx context.Context, doc docstore.Doc[*ingestv1.UploadDoc
 		return err
 	}
 	if _, err := c.Store.Uploads.Get(ctx, doc.ID); err != nil {
-		return ignore(err)
+		return docstore.IgnoreNotFound(err)
 	}
 	return c.problem("upload "+doc.Value.GetUploadId(), "a kept package is missing", func() error {
-		return ignore(c.Store.Uploads.Delete(ctx, doc.ID))
+		return docstore.IgnoreNotFound(c.Store.Uploads.Delete(ctx, doc.ID))
 	})
 }
 
@@ -308,7 +308,7 @@ func (c *check) drop(ctx context.Context, doc docstore.Doc[*ingestv1.DropDocumen
 			return slices.ContainsFunc(d.GetFiles(), func(other *ingestv1.DroppedFile) bool { return other.GetKey() == f.Key })
 		}
 		if now, err := c.Store.Drops.Get(ctx, doc.ID); err != nil || !named(now.Value) {
-			if err := ignore(err); err != nil {
+			if err := docstore.IgnoreNotFound(err); err != nil {
 				return err
 			}
 			continue // it was taken meanwhile
@@ -385,12 +385,4 @@ func (c *check) checkFiles(ctx context.Context, keys []string) error {
 		}
 	}
 	return nil
-}
-
-// ignore takes a document that is gone for one that was deleted meanwhile.
-func ignore(err error) error {
-	if errors.Is(err, docstore.ErrNotFound) {
-		return nil
-	}
-	return err
 }

@@ -79,14 +79,14 @@ func (s *Starter) run(ctx context.Context, d *ingestv1.SourceDocument) error {
 		err = s.note(ctx, d, run)
 	}
 	if errors.Is(err, state.ErrSourceNotFound) || errors.Is(err, authn.ErrDistrictNotFound) {
-		return gone(s.Store.Slots.Delete(ctx, slot.ID))
+		return docstore.IgnoreNotFound(s.Store.Slots.Delete(ctx, slot.ID))
 	}
 	if err != nil {
 		return err
 	}
 	slot.Value.Done = true
 	if _, err := s.Store.Slots.Update(ctx, slot); err != nil && !errors.Is(err, docstore.ErrConflict) { // another replica has
-		return gone(err)
+		return docstore.IgnoreNotFound(err)
 	}
 	return s.tidy(ctx, district, source.GetSourceId())
 }
@@ -138,16 +138,9 @@ func (s *Starter) tidy(ctx context.Context, district, source string) error {
 		return err
 	}
 	for i := keptSlots; i < len(slots); i++ {
-		if err := gone(s.Store.Slots.Delete(ctx, slots[i].ID)); err != nil {
+		if err := docstore.IgnoreNotFound(s.Store.Slots.Delete(ctx, slots[i].ID)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func gone(err error) error {
-	if errors.Is(err, docstore.ErrNotFound) {
-		return nil
-	}
-	return err
 }

@@ -86,7 +86,7 @@ func (r *Runner) settleRemoval(ctx context.Context, s *ingestv1.SyncDocument) er
 		d.Source.Stopped, d.ScheduledFrom = nil, timestamppb.New(r.deps.Now())
 		return nil
 	})
-	return ignoreGone(err)
+	return docstore.IgnoreNotFound(err)
 }
 
 // RemoveSource deletes a source that owns no records, with all that was kept of
@@ -103,13 +103,13 @@ func RemoveSource(ctx context.Context, store *state.Store, roster rosterv1.Roste
 		if err != nil {
 			return err
 		}
-		if err := ignoreGone(store.Uploads.Delete(ctx, upload.ID)); err != nil {
+		if err := docstore.IgnoreNotFound(store.Uploads.Delete(ctx, upload.ID)); err != nil {
 			return err
 		}
 	}
 	// Whoever dies here leaves files that nothing names, never a name without its file.
 	for _, remove := range []func(context.Context, string) error{store.Layers.Delete, store.Drops.Delete} {
-		if err := ignoreGone(remove(ctx, doc.ID)); err != nil {
+		if err := docstore.IgnoreNotFound(remove(ctx, doc.ID)); err != nil {
 			return err
 		}
 	}
@@ -121,12 +121,5 @@ func RemoveSource(ctx context.Context, store *state.Store, roster rosterv1.Roste
 	if err := store.EraseBeside(ctx, district, source); err != nil {
 		return err
 	}
-	return ignoreGone(store.Sources.Delete(ctx, doc.ID))
-}
-
-func ignoreGone(err error) error {
-	if errors.Is(err, docstore.ErrNotFound) {
-		return nil
-	}
-	return err
+	return docstore.IgnoreNotFound(store.Sources.Delete(ctx, doc.ID))
 }

@@ -50,7 +50,7 @@ func Retain(ctx context.Context, store *state.Store, roster rosterv1.RosterServi
 		if err := DeleteBlob(ctx, bucket, FindingsKey(district, sync.GetSyncId())); err != nil {
 			return err
 		}
-		if err := ignoreGone(store.Syncs.Delete(ctx, doc.ID)); err != nil {
+		if err := docstore.IgnoreNotFound(store.Syncs.Delete(ctx, doc.ID)); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func deleteUploads(ctx context.Context, store *state.Store, bucket *blob.Bucket,
 		if err := DeleteBlob(ctx, bucket, doc.Value.GetKey()); err != nil {
 			return err
 		}
-		if err := ignoreGone(store.Uploads.Delete(ctx, doc.ID)); err != nil {
+		if err := docstore.IgnoreNotFound(store.Uploads.Delete(ctx, doc.ID)); err != nil {
 			return err
 		}
 	}

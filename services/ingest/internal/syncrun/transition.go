@@ -253,7 +253,7 @@ func KeepDryRun(ctx context.Context, store *state.Store, roster rosterv1.RosterS
 		if err == nil {
 			err = discardPlans(ctx, roster, district, doc.Value.GetPlan())
 		}
-		if err := ignoreGone(err); err != nil {
+		if err := docstore.IgnoreNotFound(err); err != nil {
 			return err
 		}
 	}
@@ -261,7 +261,7 @@ func KeepDryRun(ctx context.Context, store *state.Store, roster rosterv1.RosterS
 		d.DryRun = next
 		return nil
 	})
-	return ignoreGone(err)
+	return docstore.IgnoreNotFound(err)
 }
 
 // announce publishes sync-ended once for the state that the sync is in.

@@ -14,6 +14,7 @@ import (
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
 	rosterv1 "github.com/securly/sync/proto/gen/securly/sync/roster/v1"
 	"github.com/securly/sync/services/platform/authn"
+	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/platform/events"
 	"github.com/securly/sync/services/readiness-engine/internal/replica"
 )
@@ -112,5 +113,5 @@ func (c *Commits) Compare(ctx context.Context, district string) error {
 		d.Revision = max(d.Revision, head)
 		return nil
 	})
-	return gone(err)
+	return docstore.IgnoreNotFound(err)
 }

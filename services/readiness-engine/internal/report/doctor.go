@@ -195,7 +195,7 @@ func (c *checkup) waiting(ctx context.Context, s *readinessv1.StoredReport) erro
 	}
 	now, err := c.Reports.reports.Get(ctx, id)
 	if err != nil || now.Value.GetReport().GetState() != s.GetReport().GetState() {
-		return gone(err) // it got through meanwhile
+		return docstore.IgnoreNotFound(err) // it got through meanwhile
 	}
 	if c.repair {
 		if err := c.enqueue(ctx, s); err != nil {
@@ -227,7 +227,7 @@ func (c *checkup) again(ctx context.Context, s *readinessv1.StoredReport) error 
 		return nil
 	})
 	if err != nil {
-		return gone(err)
+		return docstore.IgnoreNotFound(err)
 	}
 	return c.enqueue(ctx, s)
 }

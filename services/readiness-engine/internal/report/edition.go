@@ -39,7 +39,7 @@ func (r *Reports) begin(ctx context.Context, district string) error {
 		d.Edition++
 		return nil
 	})
-	return gone(err)
+	return docstore.IgnoreNotFound(err)
 }
 
 // met returns what is noted of a district, from now on if nothing was.
@@ -89,7 +89,7 @@ func (r *Runner) outdated(ctx context.Context, q *readinessv1.QueuedReport, edit
 		return nil
 	})
 	if err != nil {
-		return gone(err)
+		return docstore.IgnoreNotFound(err)
 	}
 	named, err := r.reports.named(ctx, q.GetDistrict())
 	if err != nil {

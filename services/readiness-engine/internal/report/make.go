@@ -87,7 +87,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 		return nil
 	})
 	if err != nil || doc.Value.GetReport().GetState() != readinessv1.ReportState_PROCESSING {
-		return gone(err)
+		return docstore.IgnoreNotFound(err)
 	}
 	edition, err := r.fresh(ctx, q.GetDistrict())
 	if err != nil {
@@ -121,7 +121,7 @@ func (r *Runner) make(ctx context.Context, q *readinessv1.QueuedReport) (err err
 		return nil
 	})
 	if errors.Is(err, docstore.ErrNotFound) { // Erased meanwhile: leave nothing behind.
-		if err := gone(r.reports.schools.Delete(ctx, id)); err != nil {
+		if err := docstore.IgnoreNotFound(r.reports.schools.Delete(ctx, id)); err != nil {
 			return err
 		}
 		return r.reports.findings.erase(ctx, q.GetDistrict()+"/")
@@ -232,5 +232,5 @@ func (r *Reports) setSchools(ctx context.Context, id string, schools *readinessv
 
 func (r *Reports) schoolsOf(ctx context.Context, s *readinessv1.StoredReport) (*readinessv1.StoredSchools, error) {
 	doc, err := r.schools.Get(ctx, documentID(s.GetDistrict(), s.GetReport().GetReportId()))
-	return doc.Value, gone(err)
+	return doc.Value, docstore.IgnoreNotFound(err)
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/docstore"
 	"github.com/securly/sync/services/readiness-engine/internal/replica"
 )
 
@@ -67,7 +68,7 @@ func (r *Reports) ErasePerson(ctx context.Context, cache *replica.Cache, distric
 				}
 				return nil
 			})
-			err = gone(err)
+			err = docstore.IgnoreNotFound(err)
 		}
 		if err != nil {
 			return 0, fmt.Errorf("erase a person from the reports of %s: %w", district, err)

@@ -221,7 +221,7 @@ func (r *Reports) newest(ctx context.Context, district string) iter.Seq2[*readin
 func (r *Reports) Erase(ctx context.Context, district string) error {
 	for doc, err := range r.queue.All(ctx, "") {
 		if err == nil && doc.Value.GetDistrict() == district {
-			err = gone(r.queue.Delete(ctx, doc.ID))
+			err = docstore.IgnoreNotFound(r.queue.Delete(ctx, doc.ID))
 		}
 		if err != nil {
 			return fmt.Errorf("erase queued reports of %s: %w", district, err)
@@ -229,7 +229,7 @@ func (r *Reports) Erase(ctx context.Context, district string) error {
 	}
 	for doc, err := range r.reports.All(ctx, district+"/") {
 		if err == nil {
-			err = gone(r.reports.Delete(ctx, doc.ID))
+			err = docstore.IgnoreNotFound(r.reports.Delete(ctx, doc.ID))
 		}
 		if err != nil {
 			return fmt.Errorf("erase reports of %s: %w", district, err)
@@ -237,36 +237,28 @@ func (r *Reports) Erase(ctx context.Context, district string) error {
 	}
 	for doc, err := range r.schools.All(ctx, district+"/") {
 		if err == nil {
-			err = gone(r.schools.Delete(ctx, doc.ID))
+			err = docstore.IgnoreNotFound(r.schools.Delete(ctx, doc.ID))
 		}
 		if err != nil {
 			return fmt.Errorf("erase reports of %s: %w", district, err)
 		}
 	}
-	if err := gone(r.settings.Delete(ctx, district)); err != nil {
+	if err := docstore.IgnoreNotFound(r.settings.Delete(ctx, district)); err != nil {
 		return err
 	}
 	if err := r.dropLeases(ctx, district+"/"); err != nil {
 		return err
 	}
-	if err := gone(r.districts.Delete(ctx, district)); err != nil {
+	if err := docstore.IgnoreNotFound(r.districts.Delete(ctx, district)); err != nil {
 		return err
 	}
 	return r.findings.erase(ctx, district+"/")
 }
 
-// gone takes a document that is not there for deleted.
-func gone(err error) error {
-	if errors.Is(err, docstore.ErrNotFound) {
-		return nil
-	}
-	return err
-}
-
 func (r *Reports) dropLeases(ctx context.Context, prefix string) error {
 	for doc, err := range r.leases.All(ctx, prefix) {
 		if err == nil {
-			err = gone(r.leases.Delete(ctx, doc.ID))
+			err = docstore.IgnoreNotFound(r.leases.Delete(ctx, doc.ID))
 		}
 		if err != nil {
 			return fmt.Errorf("drop leases of %s: %w", strings.TrimSuffix(prefix, "/"), err)

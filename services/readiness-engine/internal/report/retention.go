@@ -7,6 +7,7 @@ import (
 	"time"
 
 	readinessv1 "github.com/securly/sync/proto/gen/securly/sync/readiness/v1"
+	"github.com/securly/sync/services/platform/docstore"
 )
 
 // retentionRound is how often old reports are looked for.
@@ -54,10 +55,10 @@ func (r *Runner) retain(ctx context.Context, district string) (removed int, err 
 		}
 	}
 	for _, id := range old {
-		if err := gone(r.reports.reports.Delete(ctx, id)); err != nil {
+		if err := docstore.IgnoreNotFound(r.reports.reports.Delete(ctx, id)); err != nil {
 			return removed, fmt.Errorf("remove report %s: %w", id, err)
 		}
-		if err := gone(r.reports.schools.Delete(ctx, id)); err != nil {
+		if err := docstore.IgnoreNotFound(r.reports.schools.Delete(ctx, id)); err != nil {
 			return removed, fmt.Errorf("remove report %s: %w", id, err)
 		}
 		removed++

@@ -320,7 +320,7 @@ func (r *Runner) renew(ctx context.Context, stop context.CancelCauseFunc, lease 
 func (r *Runner) release(ctx context.Context, lease docstore.Doc[*readinessv1.ReportLease], pause time.Duration) error {
 	lease.Value.ExpireTime = timestamppb.New(r.now().Add(pause))
 	_, err := r.reports.leases.Update(ctx, lease)
-	return gone(err)
+	return docstore.IgnoreNotFound(err)
 }
 
 // settle takes a report that is completed or failed out of the queue. An engine
@@ -331,7 +331,7 @@ func (r *Runner) settle(ctx context.Context, entry queued) error {
 		return err
 	}
 	// Somebody who wants a retry has changed the entry: then it stays.
-	err := gone(r.reports.queue.DeleteVersion(ctx, entry))
+	err := docstore.IgnoreNotFound(r.reports.queue.DeleteVersion(ctx, entry))
 	if err != nil && !errors.Is(err, docstore.ErrConflict) {
 		return err
 	}
@@ -357,5 +357,5 @@ func (r *Runner) fail(ctx context.Context, q *readinessv1.QueuedReport, cause er
 		s.Report.EndTime = timestamppb.New(r.now())
 		return nil
 	})
-	return gone(err)
+	return docstore.IgnoreNotFound(err)
 }
